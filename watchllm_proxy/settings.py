@@ -1,0 +1,232 @@
+"""The only reader of the environment: one table, parsed once at start into a frozen `Settings`.
+
+Everything wrong is reported together, before a port opens. `docs/settings.md` documents each name, and a
+test fails for one that it lacks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from watchllm_proxy.errors import SettingsError
+
+MIB = 1024 * 1024
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _port(raw: str) -> int:
+    port = int(raw)
+    if not 0 <= port <= 65535:
+        raise ValueError("a port is 0 to 65535 (0 lets the system choose)")
+    return port
+
+
+def _count(raw: str) -> int:
+    count = int(raw)
+    if count < 1:
+        raise ValueError("must be at least 1")
+    return count
+
+
+def _whole(raw: str) -> int:
+    number = int(raw)
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
+def _seconds(raw: str) -> float:
+    seconds = float(raw)
+    if not 0 < seconds < float("inf"):
+        raise ValueError("must be a number of seconds above 0")
+    return seconds
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser().absolute()
+
+
+def _flag(raw: str) -> bool:
+    lowered = raw.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("must be on or off")
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        parts = urllib.parse.urlsplit(raw)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"must be a URL like {schemes[0]}://host/…")
+        _ = parts.port  # raises ValueError when it is no port
+        if parts.query or parts.fragment:
+            if schemes[0] == "https":
+                raise ValueError("must have no query and no fragment")
+        return raw.rstrip("/")
+
+    return parse
+
+
+def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"name": name, "parse": parse, "help": help, "secret": secret},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Secrets are left out of `repr`."""
+
+    host: str = _setting("WATCHLLM_HOST", "127.0.0.1", _text, "Address to listen on.")
+    port: int = _setting("WATCHLLM_PORT", 8787, _port, "The one port.")
+    data_dir: Path = _setting(
+        "WATCHLLM_DATA_DIR",
+        Path(platformdirs.user_data_dir("watchllm")),
+        _path,
+        "Directory of the capture log and the embedded stores.",
+    )
+    upstream_url: str = _setting(
+        "WATCHLLM_UPSTREAM_URL",
+        "https://openrouter.ai/api/v1",
+        _url("https", "http"),
+        "Where /v1/x is forwarded to, as …/x.",
+    )
+    upstream_api_key: str | None = _setting(
+        "WATCHLLM_UPSTREAM_API_KEY", None, _text, "Provider key put in place of a project key.", secret=True
+    )
+    clickhouse_url: str | None = _setting(
+        "WATCHLLM_CLICKHOUSE_URL",
+        None,
+        _url("clickhouse", "clickhouses"),
+        "ClickHouse server, clickhouse://user:password@host:9000/database. Unset: embedded.",
+        secret=True,
+    )
+    database_url: str | None = _setting(
+        "WATCHLLM_DATABASE_URL",
+        None,
+        _url("postgresql", "postgres"),
+        "Postgres server, postgresql://user:password@host:5432/database. Unset: embedded.",
+        secret=True,
+    )
+    allow_anonymous: bool | None = _setting(
+        "WATCHLLM_ALLOW_ANONYMOUS",
+        None,
+        _flag,
+        "Calls without a project key belong to the project `default`. "
+        "Unset: on for `watchllm up` on a loopback address, else off. Weakens tenant separation where on.",
+    )
+    keep_raw_days: int = _setting("WATCHLLM_KEEP_RAW", 0, _whole, "Days to keep the exact bytes of each call.")
+    workers: int = _setting("WATCHLLM_WORKERS", 1, _count, "Proxy processes on the port.")
+    max_requests: int = _setting(
+        "WATCHLLM_MAX_REQUESTS",
+        2000,
+        _count,
+        "Requests under way at once per worker; above it the answer is 503 with Retry-After.",
+    )
+    max_body_bytes: int = _setting(
+        "WATCHLLM_MAX_BODY_BYTES", 256 * MIB, _count, "Largest request body; above it the answer is 413."
+    )
+    capture_body_bytes: int = _setting(
+        "WATCHLLM_CAPTURE_BODY_BYTES",
+        16 * MIB,
+        _count,
+        "Bytes kept of each body; of a longer one its beginning, size and SHA-256 are kept.",
+    )
+    capture_memory_bytes: int = _setting(
+        "WATCHLLM_CAPTURE_MEMORY_BYTES",
+        256 * MIB,
+        _count,
+        "Memory for captures under way per worker; above it new captures are shed and counted. "
+        "Requests always pass.",
+    )
+    log_max_bytes: int = _setting(
+        "WATCHLLM_LOG_MAX_BYTES",
+        8192 * MIB,
+        _count,
+        "Disk for each worker's capture log; above it captures are shed and counted. Requests always pass.",
+    )
+    connect_timeout_s: float = _setting(
+        "WATCHLLM_CONNECT_TIMEOUT_S", 10.0, _seconds, "Limit to connect to the upstream (502 after it)."
+    )
+    first_byte_timeout_s: float = _setting(
+        "WATCHLLM_FIRST_BYTE_TIMEOUT_S",
+        600.0,
+        _seconds,
+        "Limit for the upstream's response head (504 after it).",
+    )
+    idle_timeout_s: float = _setting(
+        "WATCHLLM_IDLE_TIMEOUT_S", 300.0, _seconds, "Limit between two pieces of an answer; then it is cut."
+    )
+    header_timeout_s: float = _setting(
+        "WATCHLLM_HEADER_TIMEOUT_S", 10.0, _seconds, "Limit for a client to send its request head."
+    )
+    body_progress_timeout_s: float = _setting(
+        "WATCHLLM_BODY_TIMEOUT_S",
+        30.0,
+        _seconds,
+        "Limit between two pieces of a request body (408 after it).",
+    )
+    drain_timeout_s: float = _setting(
+        "WATCHLLM_DRAIN_TIMEOUT_S", 30.0, _seconds, "After SIGTERM: time for open answers to finish."
+    )
+    run_silence_s: float = _setting(
+        "WATCHLLM_RUN_SILENCE_S", 600.0, _seconds, "A run without a call for this long is ended."
+    )
+    log_level: str = _setting("WATCHLLM_LOG_LEVEL", "info", _text, "debug, info, warning or error.")
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read settings from `environ` (default: the process's), then apply `overrides` by field name.
+
+    An override of None means "not given". Raises `SettingsError` naming everything that is wrong,
+    unknown `WATCHLLM_*` names included: a misspelt setting must not be silently ignored.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    known = {f.metadata["name"]: f for f in fields(Settings)}
+    for name in sorted(env):
+        if not name.startswith("WATCHLLM_") or name.startswith("WATCHLLM_TEST_"):
+            continue
+        if name not in known:
+            problems.append(f"{name}: there is no such setting")
+            continue
+        setting = known[name]
+        try:
+            values[setting.name] = setting.metadata["parse"](env[name])
+        except ValueError as exc:
+            shown = "" if setting.metadata["secret"] else f" (it is {env[name]!r})"
+            problems.append(f"{name}: {exc}{shown}")
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    settings = Settings(**values)
+    if settings.log_level not in {"debug", "info", "warning", "error"}:
+        problems.append(
+            f"WATCHLLM_LOG_LEVEL: must be debug, info, warning or error (it is {settings.log_level!r})"
+        )
+    if problems:
+        raise SettingsError(problems)
+    return settings
