@@ -443,7 +443,7 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class BatchBounds:
-    """A batch of the capture logs, `[start, end)` for each log directory by name, and the time it is thought at."""
+    """A batch of the capture logs: `[start, end)` of each log by name, and the time it is thought at."""
 
     starts: dict[str, LogPosition]
     ends: dict[str, LogPosition]

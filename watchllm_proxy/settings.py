@@ -72,9 +72,8 @@ def _url(*schemes: str) -> Callable[[str], str]:
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(f"must be a URL like {schemes[0]}://host/…")
         _ = parts.port  # raises ValueError when it is no port
-        if parts.query or parts.fragment:
-            if schemes[0] == "https":
-                raise ValueError("must have no query and no fragment")
+        if schemes[0] == "https" and (parts.query or parts.fragment):
+            raise ValueError("must have no query and no fragment")
         return raw.rstrip("/")
 
     return parse
