@@ -27,7 +27,7 @@ def left_running(directories: list[str]) -> list[psutil.Process]:
 def main(directories: list[str]) -> int:
     found = left_running(directories)
     for process in found:
-        print(f"still running: {process.pid} {' '.join(process.cmdline())[:200]}", file=sys.stderr)
+        sys.stderr.write(f"still running: {process.pid} {' '.join(process.cmdline())[:200]}\n")
     return 1 if found else 0
 
 

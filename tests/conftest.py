@@ -37,11 +37,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the developer's own settings, or sends loopback traffic through a proxy."""
+    """No test sees the developer's own settings, or sends loopback traffic through an HTTP proxy."""
     for name in list(os.environ):
         is_ours = name.startswith("WATCHLLM_") and not name.startswith("WATCHLLM_TEST_")
-        if is_ours or name.lower() in {"http_proxy", "https_proxy", "all_proxy", "no_color", "force_color"}:
+        if is_ours or name in {"NO_COLOR", "FORCE_COLOR"}:
             monkeypatch.delenv(name)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
 
 
 @pytest.fixture(scope="session")
