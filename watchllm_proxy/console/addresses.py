@@ -1,0 +1,32 @@
+"""Run ids in addresses. An id holds any printable characters, so it may look like a path, a query or a suffix.
+
+Percent-encoding carries most of them. Two kinds it cannot carry: browsers take `.` and `..` as steps up the
+path even when encoded, and an id that ends in `.json` would name another page. Those get a trailing DEL
+(%7F): it is not printable, so no id holds it, and reading an id drops it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+MARK = "\x7f"
+JSON_SUFFIX = ".json"
+
+
+def encode_id(run_id: str) -> str:
+    """`run_id` as one path segment that reads back as itself."""
+    needs_mark = run_id in {".", ".."} or run_id.endswith(JSON_SUFFIX)
+    return quote(run_id + MARK if needs_mark else run_id, safe="", errors="replace")
+
+
+def decode_id(segment: str) -> str:
+    """The id that `encode_id` put into a path segment (already percent-decoded)."""
+    return segment.removesuffix(MARK)
+
+
+def run_path(run_id: str) -> str:
+    return f"/runs/{encode_id(run_id)}"
+
+
+def run_json_path(run_id: str) -> str:
+    return f"{run_path(run_id)}{JSON_SUFFIX}"
