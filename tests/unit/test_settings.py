@@ -1,0 +1,121 @@
+"""Settings: one table, everything wrong told at once, secrets never shown."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from watchllm_proxy import settings
+from watchllm_proxy.errors import SettingsError
+from watchllm_proxy.settings import Settings
+
+
+def problems_of(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(environ)
+    return caught.value.problems
+
+
+def test_without_any_setting_it_listens_on_loopback_with_embedded_stores() -> None:
+    loaded = settings.load({})
+    assert (loaded.host, loaded.port, loaded.is_loopback) == ("127.0.0.1", 8787, True)
+    assert loaded.clickhouse_url is None
+    assert loaded.database_url is None
+    assert loaded.allow_anonymous is None
+
+
+def test_everything_wrong_is_reported_at_once_by_name() -> None:
+    wrong = {
+        "WATCHLLM_PORT": "many",
+        "WATCHLLM_WORKERS": "0",
+        "WATCHLLM_IDLE_TIMEOUT_S": "-1",
+        "WATCHLLM_UPSTREAM_URL": "ftp://example.test",
+        "WATCHLLM_ALLOW_ANONYMOUS": "perhaps",
+        "WATCHLLM_LOG_LEVEL": "chatty",
+        "WATCHLLM_NO_SUCH_THING": "1",
+    }
+    problems = problems_of(wrong)
+    assert sorted(problem.partition(":")[0] for problem in problems) == sorted(wrong)
+
+
+def test_a_misspelt_setting_is_refused_and_other_variables_are_left_alone() -> None:
+    assert problems_of({"WATCHLLM_PROT": "1"}) == ["WATCHLLM_PROT: there is no such setting"]
+    assert settings.load({"PORT": "x", "HOME": "/", "WATCHLLM_TEST_CLICKHOUSE_URL": "x"}).port == 8787
+
+
+SECRETS = {
+    "WATCHLLM_UPSTREAM_API_KEY": "sk-or-canary",
+    "WATCHLLM_CLICKHOUSE_URL": "clickhouse://user:canary@host:9000/db",
+    "WATCHLLM_DATABASE_URL": "postgresql://user:canary@host/db",
+}
+
+
+def test_secrets_are_hidden_in_repr() -> None:
+    assert "canary" not in repr(settings.load(SECRETS))
+
+
+@pytest.mark.parametrize("name", ["WATCHLLM_CLICKHOUSE_URL", "WATCHLLM_DATABASE_URL"])
+def test_a_wrong_secret_is_named_but_not_shown(name: str) -> None:
+    (problem,) = problems_of({name: "canary-password@host"})
+    assert problem.startswith(f"{name}: ")
+    assert "canary" not in problem
+
+
+def test_a_wrong_value_that_is_no_secret_is_shown() -> None:
+    assert "99999" in problems_of({"WATCHLLM_PORT": "99999"})[0]
+
+
+@pytest.mark.parametrize("url", ["http://", "openrouter.ai/api/v1", "https://host:port/v1", "https://host/v1?x=1"])
+def test_an_upstream_that_is_no_plain_address_is_refused(url: str) -> None:
+    assert problems_of({"WATCHLLM_UPSTREAM_URL": url})[0].startswith("WATCHLLM_UPSTREAM_URL: ")
+
+
+def test_an_upstream_keeps_its_path_and_loses_a_final_slash() -> None:
+    assert settings.load({"WATCHLLM_UPSTREAM_URL": "https://host/api/v1/"}).upstream_url == "https://host/api/v1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "meant"), [("1", True), ("on", True), (" Yes ", True), ("0", False), ("off", False), ("FALSE", False)]
+)
+def test_a_flag_is_on_or_off_in_the_usual_spellings(raw: str, meant: bool) -> None:
+    assert settings.load({"WATCHLLM_ALLOW_ANONYMOUS": raw}).allow_anonymous is meant
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-3", ""])
+def test_a_time_limit_is_a_number_of_seconds_above_zero(seconds: str) -> None:
+    assert problems_of({"WATCHLLM_IDLE_TIMEOUT_S": seconds})
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.0.2.7", "proxy.example")),
+    ],
+)
+def test_loopback_is_told_by_the_address_alone(host: str, is_loopback: bool) -> None:
+    assert settings.load({"WATCHLLM_HOST": host}).is_loopback is is_loopback
+
+
+def test_what_the_command_line_says_wins_over_the_environment() -> None:
+    loaded = settings.load({"WATCHLLM_PORT": "1000", "WATCHLLM_HOST": "::1"}, port=2000, host=None)
+    assert (loaded.port, loaded.host) == (2000, "::1")
+
+
+def test_a_data_directory_is_made_absolute_and_a_tilde_is_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert settings.load({"WATCHLLM_DATA_DIR": "~/runs"}).data_dir == Path("/home/someone/runs")
+    assert settings.load({"WATCHLLM_DATA_DIR": "runs"}).data_dir == Path.cwd() / "runs"
+
+
+def test_settings_are_frozen_and_each_has_a_name_and_a_help_text() -> None:
+    loaded = settings.load({})
+    with pytest.raises(FrozenInstanceError):
+        loaded.port = 1  # type: ignore[misc]
+    names = [setting.metadata["name"] for setting in fields(Settings)]
+    assert len(set(names)) == len(names)
+    for setting in fields(Settings):
+        assert setting.metadata["name"].startswith("WATCHLLM_")
+        assert setting.metadata["help"].endswith(".")
