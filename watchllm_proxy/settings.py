@@ -6,8 +6,10 @@ test fails for one that it lacks.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,6 +21,7 @@ import platformdirs
 from watchllm_proxy.errors import SettingsError
 
 MIB = 1024 * 1024
+MAX_SOCKET_DIR_BYTES = 80
 
 
 def _text(raw: str) -> str:
@@ -79,6 +82,14 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _postgres_url(raw: str) -> str:
+    """A server by name, or by the directory of its socket: postgresql://user@/database?host=/directory."""
+    parts = urllib.parse.urlsplit(raw)
+    if parts.scheme in {"postgresql", "postgres"} and "host" in urllib.parse.parse_qs(parts.query):
+        return raw
+    return _url("postgresql", "postgres")(raw)
+
+
 def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
     return field(
         default=default,
@@ -118,7 +129,7 @@ class Settings:
     database_url: str | None = _setting(
         "WATCHLLM_DATABASE_URL",
         None,
-        _url("postgresql", "postgres"),
+        _postgres_url,
         "Postgres server, postgresql://user:password@host:5432/database. Unset: embedded.",
         secret=True,
     )
@@ -189,6 +200,28 @@ class Settings:
     log_level: str = _setting("WATCHLLM_LOG_LEVEL", "info", _text, "debug, info, warning or error.")
 
     @property
+    def capture_dir(self) -> Path:
+        """One directory per proxy worker lies below it, each a capture log."""
+        return self.data_dir / "capture"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and small state files of the running processes.
+
+        The path of a unix socket is limited to 107 bytes: a deep data directory gets a stand-in in the
+        system's temporary directory, named by its hash and the user, the same for every process.
+        """
+        beside = self.data_dir / "run"
+        if len(os.fsencode(beside)) <= MAX_SOCKET_DIR_BYTES:
+            return beside
+        digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"watchllm-{os.getuid()}-{digest}"
+
+    @property
+    def console_socket(self) -> Path:
+        return self.run_dir / "console.sock"
+
+    @property
     def is_loopback(self) -> bool:
         if self.host == "localhost":
             return True
@@ -229,3 +262,15 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a child process that is to see exactly these settings."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("WATCHLLM_")}
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if value is not None:
+            environ[setting.metadata["name"]] = (
+                ("on" if value else "off") if isinstance(value, bool) else str(value)
+            )
+    return environ

@@ -1,0 +1,175 @@
+"""Several capture logs read as one: batches in order of time, cut so that the same bounds give the same batch.
+
+Each proxy worker writes its own log. An agent's requests may pass through different workers, so records
+are merged by the time their exchange ended. Within a log the order of the log is kept whatever its clock
+says (a step back in time must not reorder a conversation): the sort key is the running maximum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from watchllm_proxy.capture import payload
+from watchllm_proxy.capture.reader import LogBatch, LogReader
+from watchllm_proxy.errors import CaptureLogError
+from watchllm_proxy.records import BatchBounds, Exchange, LogPosition
+
+MERGE_HOLDBACK_US = 250_000
+"""With several logs, younger records wait this long: another log may still bring one that ended before."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedRecord:
+    """One record of one log. `exchange` is None where the payload could not be unpacked: `problem` says why."""
+
+    log_name: str
+    record_id: UUID
+    end: LogPosition  # where the next record of this log begins
+    order_us: int
+    payload: bytes
+    exchange: Exchange | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order to think about them, and the bounds that bring exactly them again."""
+
+    bounds: BatchBounds
+    records: tuple[MergedRecord, ...]
+    corrupt_frames: int = 0
+    is_more_waiting: bool = False
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Split for bisection. Any prefix of the merged order is a prefix of every log, so bounds exist."""
+        middle = len(self.records) // 2
+        first, second = self.records[:middle], self.records[middle:]
+        ends = dict(self.bounds.starts)
+        ends.update({record.log_name: record.end for record in first})
+        return (
+            Batch(BatchBounds(self.bounds.starts, ends, self.bounds.now_us), first),
+            Batch(BatchBounds(ends, self.bounds.ends, self.bounds.now_us), second),
+        )
+
+
+class LogSet:
+    """All logs below one directory. Logs may appear at any time (another worker starts)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._readers: dict[str, LogReader] = {}
+
+    def choose(self, starts: dict[str, LogPosition], now_us: int, *, max_records: int, max_bytes: int) -> Batch:
+        """The next batch after `starts`; empty when nothing is ready. Unknown logs start at their beginning."""
+        readers = self._current_readers()
+        read = {
+            name: reader.read(starts.get(name), max_records=max_records, max_bytes=max_bytes)
+            for name, reader in readers.items()
+        }
+        merged = {name: _unpack(name, batch) for name, batch in read.items()}
+        limit_us = self._limit_us(merged, read, now_us, max_records=max_records)
+        ends: dict[str, LogPosition] = {}
+        taken: list[MergedRecord] = []
+        for name, records in merged.items():
+            ready = _ready(records, limit_us, now_us)
+            taken.extend(ready)
+            if len(ready) == len(records):
+                ends[name] = read[name].end
+            else:
+                ends[name] = ready[-1].end if ready else _start(starts, name)
+        taken.sort(key=_merged_order)
+        known_starts = {name: _start(starts, name) for name in ends}
+        return Batch(
+            BatchBounds(known_starts, ends, now_us),
+            tuple(taken),
+            corrupt_frames=sum(batch.corrupt_frames for batch in read.values()),
+            is_more_waiting=any(len(batch.records) >= max_records for batch in read.values()),
+        )
+
+    def read_again(self, bounds: BatchBounds) -> Batch:
+        """The batch of these bounds once more, after a crash: the same records in the same order."""
+        readers = self._current_readers()
+        taken: list[MergedRecord] = []
+        for name, end in bounds.ends.items():
+            position = bounds.starts.get(name)
+            while name in readers and (position is None or position < end):
+                batch = readers[name].read(position, until=end)
+                taken.extend(_unpack(name, batch, floor_us=_last_order(taken, name)))
+                if batch.end == position or not batch.records:
+                    break
+                position = batch.end
+        taken.sort(key=_merged_order)
+        return Batch(bounds, tuple(taken))
+
+    def release(self, ends: dict[str, LogPosition]) -> None:
+        """Delete the segments that lie whole before `ends`."""
+        for name, reader in self._current_readers().items():
+            if name in ends:
+                reader.release(ends[name])
+
+    def depth_bytes(self, starts: dict[str, LogPosition]) -> int:
+        """Bytes not yet thought about, over all logs."""
+        return sum(
+            reader.depth_bytes(starts.get(name) or LogPosition(0, 0))
+            for name, reader in self._current_readers().items()
+        )
+
+    def _current_readers(self) -> dict[str, LogReader]:
+        if self._root.is_dir():
+            for directory in sorted(self._root.iterdir()):
+                if directory.is_dir() and directory.name not in self._readers:
+                    self._readers[directory.name] = LogReader(directory)
+        return self._readers
+
+    def _limit_us(
+        self,
+        merged: dict[str, list[MergedRecord]],
+        read: dict[str, LogBatch],
+        now_us: int,
+        *,
+        max_records: int,
+    ) -> int:
+        """Records that ended after this must wait, since another log may still bring an earlier one."""
+        if len(merged) < 2:
+            return now_us
+        limit_us = now_us - MERGE_HOLDBACK_US
+        for name, records in merged.items():
+            if records and (len(records) >= max_records or not read[name].is_at_end):
+                limit_us = min(limit_us, records[-1].order_us)
+        return limit_us
+
+
+def _start(starts: dict[str, LogPosition], name: str) -> LogPosition:
+    return starts.get(name) or LogPosition(0, 0)
+
+
+def _last_order(records: list[MergedRecord], name: str) -> int:
+    return next((record.order_us for record in reversed(records) if record.log_name == name), 0)
+
+
+def _unpack(name: str, batch: LogBatch, floor_us: int = 0) -> list[MergedRecord]:
+    records: list[MergedRecord] = []
+    ends = [record.position for record in batch.records[1:]] + [batch.end]
+    for record, end in zip(batch.records, ends, strict=True):
+        try:
+            exchange, problem = payload.unpack(record.payload), None
+            floor_us = max(floor_us, exchange.ended_at_us)
+        except CaptureLogError as exc:
+            exchange, problem = None, str(exc)
+        records.append(MergedRecord(name, record.record_id, end, floor_us, record.payload, exchange, problem))
+    return records
+
+
+def _ready(records: list[MergedRecord], limit_us: int, now_us: int) -> list[MergedRecord]:
+    """The prefix that need not wait. A record from the future (the clock stepped back) does not wait either."""
+    for index, record in enumerate(records):
+        if limit_us < record.order_us <= now_us:
+            return records[:index]
+    return records
+
+
+def _merged_order(record: MergedRecord) -> tuple[int, str]:
+    """By time, then by log: with a stable sort a log's own order stays, and the bounds' order does not matter."""
+    return record.order_us, record.log_name

@@ -1,0 +1,68 @@
+"""The one port: hold it before anything starts, and say who has it when it is taken."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import psutil
+
+from watchllm_proxy.errors import AlreadyRunning, SettingsError
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A bound socket that never listens: it holds the port for the workers, which share it (SO_REUSEPORT).
+
+    Port 0 lets the system choose; ask the socket. Raises `AlreadyRunning` naming the holder where the
+    system tells, and `SettingsError` for an address that is not this machine's.
+    """
+    family, kind, protocol, _, address = _resolve(host, port)
+    probe = socket.socket(family, kind, protocol)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        chosen = probe.getsockname()
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise AlreadyRunning(
+                f"port {port} on {host} is in use{holder_in_words(port)}. "
+                "Stop it, or choose another with --port or WATCHLLM_PORT."
+            ) from exc
+        raise SettingsError(
+            [f"WATCHLLM_HOST, WATCHLLM_PORT: cannot listen on {host}:{port}: {exc.strerror}"]
+        ) from exc
+    finally:
+        probe.close()
+    held = socket.socket(family, kind, protocol)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(chosen)
+    return held
+
+
+def holder_in_words(port: int) -> str:
+    """` by python (pid 123)`, or nothing where the system does not say."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        return ""
+    for connection in connections:
+        is_listener = connection.status == psutil.CONN_LISTEN and connection.laddr
+        if is_listener and connection.laddr.port == port and connection.pid:
+            return f" by {_process_name(connection.pid)} (pid {connection.pid})"
+    return ""
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return "a process"
+
+
+def _resolve(host: str, port: int) -> tuple[int, int, int, str, tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as exc:
+        raise SettingsError([f"WATCHLLM_HOST: {host!r} is no address of this machine: {exc}"]) from exc
+    return found[0]  # type: ignore[return-value]

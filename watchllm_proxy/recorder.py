@@ -1,0 +1,284 @@
+"""CONDUCTOR of everything behind the capture log: log -> decode -> enrich -> sessionize -> flush -> acknowledge.
+
+One batch at a time, and a batch is all or nothing (docs/architecture.md, "Exactly once"):
+
+    1. choose `[start, end)` of every log and note it as pending in Postgres, with the time it is thought at
+    2. think: pure functions of the records, the sessionizer's state and that time
+    3. insert into ClickHouse under a token made of the bounds: a repeat is dropped there
+    4. commit runs, steps, links, anchors and the offsets to Postgres in one transaction
+
+A crash before 4 leaves the pending bounds behind: the next start takes the same records at the same time
+with the same state, so it makes the same rows under the same tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from watchllm_proxy import crash_points
+from watchllm_proxy.capture.merge import Batch, LogSet, MergedRecord
+from watchllm_proxy.decode import decode
+from watchllm_proxy.enrich.flags import find_flags
+from watchllm_proxy.enrich.prices import price
+from watchllm_proxy.enrich.tokens import estimate_usage
+from watchllm_proxy.errors import StoreRejected, StoreUnavailable
+from watchllm_proxy.insights.explain import explain
+from watchllm_proxy.outcomes import DeadLetterReason
+from watchllm_proxy.records import (
+    BatchBounds,
+    Call,
+    Explanation,
+    Flag,
+    LogPosition,
+    Placement,
+    Run,
+    RunChanges,
+)
+from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.postgres import DeadLetter, RunStore
+from watchllm_proxy.store.rows import event_inserts
+
+log = structlog.get_logger(__name__)
+
+BATCH_RECORDS = 2_000
+BATCH_BYTES = 32 * 1024 * 1024
+IDLE_POLL_S = 0.1
+TICK_INTERVAL_S = 1.0
+MAX_BACKOFF_S = 5.0
+
+T = TypeVar("T")
+RunKey = tuple[str, str]
+"""(project_id, run_id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What thinking about a batch gave: everything that the two stores are to hold."""
+
+    calls: tuple[tuple[Call, Placement], ...]
+    dead_letters: tuple[DeadLetter, ...]
+    changes: RunChanges
+    flags: dict[RunKey, tuple[Flag, ...]]
+    explanations: dict[RunKey, tuple[Explanation, ...]]
+
+
+@dataclass(slots=True)
+class RecorderStats:
+    """What `/metrics` and `/readyz` tell about the recorder. Counts are since this process started."""
+
+    stored_calls: int = 0
+    batches: int = 0
+    corrupt_frames: int = 0
+    dead_letters: Counter[DeadLetterReason] = field(default_factory=Counter)
+    last_flush_s: float | None = None
+    log_depth_bytes: int = 0
+    lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
+    waiting_for: str | None = None  # what the recorder waits for, in words; None when all is well
+
+
+class _Stopping(Exception):
+    """A wait for a store was given up because the recorder is to stop. The batch stays pending."""
+
+
+class Recorder:
+    """Reads the logs from the committed offsets on and stores what they hold, exactly once.
+
+    `run` returns after `stop` is set and the batch under way is stored, or is left pending when a store
+    is away. Nothing is lost either way: what is not stored is still in the log.
+    """
+
+    def __init__(
+        self,
+        logs: LogSet,
+        runs: RunStore,
+        events: AsyncEventStore,
+        *,
+        new_sessionizer: Callable[[], Sessionizer],
+        keep_raw_days: int = 0,
+    ) -> None:
+        self._logs = logs
+        self._runs = runs
+        self._events = events
+        self._new_sessionizer = new_sessionizer
+        self._keep_raw_days = keep_raw_days
+        self._sessionizer = new_sessionizer()
+        self._offsets: dict[str, LogPosition] = {}
+        self._next_tick = 0.0
+        self._stop = asyncio.Event()
+        self.stats = RecorderStats()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        with contextlib.suppress(_Stopping):
+            await self._patiently("Postgres", self._restore)
+            await self._finish_pending()
+            while not stop.is_set():
+                if not await self.run_once():
+                    await self._rest(IDLE_POLL_S)
+            while await self.run_once():  # what the proxies wrote while they drained
+                pass
+
+    async def run_once(self) -> bool:
+        """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
+        now_us = time.time_ns() // 1000
+        batch = await asyncio.to_thread(
+            self._logs.choose, self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES
+        )
+        self.stats.corrupt_frames += batch.corrupt_frames
+        if not batch.records and batch.bounds.ends == batch.bounds.starts:
+            self.stats.lag_s = 0.0
+            await self._tick(now_us)
+            return False
+        await self._store(batch)
+        return True
+
+    async def _restore(self) -> None:
+        """Take up the state as of the last commit."""
+        self._sessionizer = self._new_sessionizer()
+        state = await self._runs.load_state()
+        self._sessionizer.load(state.runs, state.steps, state.anchors)
+        self._offsets = await self._runs.offsets()
+
+    async def _finish_pending(self) -> None:
+        bounds = await self._patiently("Postgres", self._runs.pending)
+        if bounds is None:
+            return
+        batch = await asyncio.to_thread(self._logs.read_again, bounds)
+        log.info("recorder.pending_batch_taken_up", records=len(batch.records))
+        await self._store(batch)
+
+    async def _store(self, batch: Batch) -> None:
+        """Think about a batch and flush it; one that a store rejects is bisected down to its poison record."""
+        started = time.monotonic()
+        await self._patiently("Postgres", lambda: self._runs.begin_batch(batch.bounds))
+        crash_points.reach("recorder.after_begin")
+        thought = await asyncio.to_thread(self._think, batch)
+        try:
+            await self._flush(batch.bounds, thought)
+        except StoreRejected as exc:
+            log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))
+            await self._patiently("Postgres", self._restore)
+            await self._store_rejected(batch, exc)
+            return
+        self._note_stored(batch, thought, time.monotonic() - started)
+        await asyncio.to_thread(self._logs.release, batch.bounds.ends)
+
+    async def _store_rejected(self, batch: Batch, exc: StoreRejected) -> None:
+        if len(batch.records) > 1:
+            for half in batch.halves():
+                await self._store(half)
+            return
+        if not batch.records:
+            raise exc  # no record is to blame: our bug, and better told than looped over
+        dead = _dead_letter(batch.records[0], DeadLetterReason.REJECTED, str(exc))
+        nothing = Thought((), (dead,), RunChanges(), {}, {})
+        await self._flush(batch.bounds, nothing)
+        self._note_stored(batch, nothing, 0.0)
+
+    def _think(self, batch: Batch) -> Thought:
+        """The order of the stages. Runs in a worker thread; touches nothing but the sessionizer's state."""
+        now_us = batch.bounds.now_us
+        calls: list[tuple[Call, Placement]] = []
+        dead: list[DeadLetter] = []
+        for record in batch.records:
+            if record.exchange is None:
+                dead.append(_dead_letter(record, DeadLetterReason.CORRUPT, record.problem or ""))
+                continue
+            try:
+                call = decode(record.exchange, keep_raw=self._keep_raw_days > 0)
+                call = price(estimate_usage(call))
+                calls.append((call, self._sessionizer.observe(call, now_us)))
+            except Exception as exc:  # one bad record must not hold up the rest; it is set aside with its bytes
+                log.exception("recorder.record_crashed", record_id=str(record.record_id))
+                dead.append(_dead_letter(record, DeadLetterReason.CRASHED, f"{type(exc).__name__}: {exc}"))
+        self._sessionizer.tick(now_us)
+        return _with_insights(tuple(calls), tuple(dead), self._sessionizer.drain())
+
+    async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
+        for insert in event_inserts(thought.calls, bounds, keep_raw_days=self._keep_raw_days):
+            await self._patiently("ClickHouse", lambda insert=insert: self._events.insert(*insert))
+        crash_points.reach("recorder.after_events")
+        await self._patiently("Postgres", lambda: self._commit(bounds, thought))
+        crash_points.reach("recorder.after_commit")
+        self._offsets = {**self._offsets, **bounds.ends}
+
+    async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
+        await self._runs.commit_batch(
+            bounds, thought.changes, thought.flags, thought.explanations, thought.dead_letters
+        )
+
+    async def _tick(self, now_us: int) -> None:
+        if time.monotonic() < self._next_tick:
+            return
+        self._next_tick = time.monotonic() + TICK_INTERVAL_S
+        self._sessionizer.tick(now_us)
+        changes = self._sessionizer.drain()
+        if changes.runs:
+            thought = _with_insights((), (), changes)
+            await self._patiently("Postgres", lambda: self._commit(None, thought))
+
+    async def _patiently(self, store: str, operation: Callable[[], Awaitable[T]]) -> T:
+        """Do it, waiting as long as it takes for a store that is away; raises `_Stopping` when told to stop."""
+        delay = 0.1
+        while True:
+            try:
+                result = await operation()
+            except StoreUnavailable as exc:
+                if self.stats.waiting_for is None:
+                    log.warning("recorder.store_away", store=store, error=str(exc))
+                self.stats.waiting_for = store
+                if self._stop.is_set():
+                    raise _Stopping from exc
+                await self._rest(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                delay = min(delay * 2, MAX_BACKOFF_S)
+                continue
+            if self.stats.waiting_for == store:
+                log.info("recorder.store_back", store=store)
+                self.stats.waiting_for = None
+            return result
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    def _note_stored(self, batch: Batch, thought: Thought, took_s: float) -> None:
+        stats = self.stats
+        stats.batches += 1
+        stats.stored_calls += len(thought.calls)
+        stats.last_flush_s = took_s
+        for letter in thought.dead_letters:
+            stats.dead_letters[letter.reason] += 1
+        oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)
+        stats.lag_s = 0.0 if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
+        stats.log_depth_bytes = self._logs.depth_bytes(self._offsets)
+
+
+def _with_insights(
+    calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
+) -> Thought:
+    flags: dict[RunKey, tuple[Flag, ...]] = {}
+    explanations: dict[RunKey, tuple[Explanation, ...]] = {}
+    for run in changes.runs:
+        key = _key(run)
+        steps = changes.all_steps[key]
+        flags[key] = find_flags(run, steps)
+        explanations[key] = explain(run, steps, flags[key])
+    return Thought(calls, dead, changes, flags, explanations)
+
+
+def _key(run: Run) -> RunKey:
+    return run.project_id, run.run_id
+
+
+def _dead_letter(record: MergedRecord, reason: DeadLetterReason, detail: str) -> DeadLetter:
+    return DeadLetter(record.log_name, record.record_id, reason, detail, record.payload)

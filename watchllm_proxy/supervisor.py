@@ -1,0 +1,115 @@
+"""Keeps the processes of `watchllm up` running on one machine: start, restart, stop in order.
+
+Children run in sessions of their own, so that Ctrl-C reaches only the supervisor, which stops them in the
+right order: first the proxies (they drain), then the recorder (it stores what they wrote). A child whose
+supervisor is gone notices by its parent's pid and drains as if told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+COMMAND = (sys.executable, "-m", "watchllm_proxy")
+FIRST_RESTART_DELAY_S = 0.1
+MAX_RESTART_DELAY_S = 5.0
+STEADY_S = 10.0
+"""A child that ran this long is healthy: its next restart is immediate again."""
+
+PARENT_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process to keep running: `watchllm <arguments>`."""
+
+    name: str
+    arguments: tuple[str, ...]
+    stop_timeout_s: float
+
+
+class Supervisor:
+    """Runs groups of children; groups are stopped one after the other, in the order given."""
+
+    def __init__(self, groups: Sequence[Sequence[Child]], environ: Mapping[str, str]) -> None:
+        self._groups = groups
+        self._environ = environ
+        self.restarts = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything; return when `stop` is set and every child has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            before = stop
+            for group in self._groups:
+                ended = asyncio.Event()
+                tasks.create_task(self._run_group(group, before, ended))
+                before = ended
+
+    async def _run_group(self, group: Sequence[Child], stop: asyncio.Event, ended: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for child in group:
+                tasks.create_task(self._keep_running(child, stop))
+        ended.set()
+
+    async def _keep_running(self, child: Child, stop: asyncio.Event) -> None:
+        delay = FIRST_RESTART_DELAY_S
+        while not stop.is_set():
+            started = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND, *child.arguments,
+                env=self._environ, stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            await _first_of(process.wait(), stop.wait())
+            if process.returncode is None:
+                await _end(process, child)
+                return
+            if stop.is_set():
+                return
+            self.restarts += 1
+            log.error("supervisor.child_ended", child=child.name, status=process.returncode)
+            delay = FIRST_RESTART_DELAY_S if time.monotonic() - started > STEADY_S else delay
+            await _first_of(asyncio.sleep(delay), stop.wait())
+            delay = min(delay * 2, MAX_RESTART_DELAY_S)
+
+
+async def _end(process: asyncio.subprocess.Process, child: Child) -> None:
+    """Ask the child to stop; after its time is up, kill it: its log is safe on disk either way."""
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), child.stop_timeout_s)
+    except TimeoutError:
+        log.error("supervisor.child_killed", child=child.name, after_s=child.stop_timeout_s)
+        process.kill()
+        await process.wait()
+
+
+async def _first_of(*waits: object) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def watch_parent(stop: asyncio.Event) -> None:
+    """In a child: set `stop` when the supervisor is gone, however it went."""
+    parent = os.getppid()
+    while not stop.is_set():
+        if os.getppid() != parent:
+            log.warning("supervisor.gone", pid=parent)
+            stop.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PARENT_POLL_S)
