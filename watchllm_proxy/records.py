@@ -271,6 +271,7 @@ class LinkKind(StrEnum):
 
     EXPLICIT_RUN = "explicit_run"
     EXPLICIT_SESSION = "explicit_session"
+    EXPLICIT_AGENT = "explicit_agent"  # a harness's id of one agent inside a session
     EXPLICIT_PARENT = "explicit_parent"
     TRACE = "trace"
     PREVIOUS_RESPONSE = "previous_response"
@@ -406,17 +407,21 @@ class Anchor:
     """Something a later call may hang on: an id the upstream issued, an explicit id, a failed body's hash."""
 
     project_id: str
-    kind: str  # issued_id | run | session | trace | conversation | failed_request
+    kind: str  # sessionize.anchors.AnchorKind
     value: str
     run_id: str
     call_id: UUID
     step_index: int | None
     at_us: int
+    session_id: str  # of the run: the run itself may be out of memory when the anchor is used
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the sessionizer put one call. `run_id` is None only for Api.OTHER without an explicit id."""
+    """Where the sessionizer put one call. `run_id` is None only for Api.OTHER without an explicit id.
+
+    `links` holds the link that decided first; weaker evidence, in agreement or overruled, follows.
+    """
 
     call_id: UUID
     project_id: str
@@ -427,7 +432,7 @@ class Placement:
 
     @property
     def is_certain(self) -> bool:
-        return all(link.confidence is Confidence.CERTAIN for link in self.links)
+        return bool(self.links) and self.links[0].confidence is Confidence.CERTAIN
 
 
 # --- what a batch writes ----------------------------------------------------------------------------
