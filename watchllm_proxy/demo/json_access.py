@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 JsonObject = dict[str, object]
 
@@ -32,13 +33,13 @@ def as_int(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def as_float(value: object) -> float | None:
-    """A JSON number; money may come as text, so that no cent is lost on the way."""
+def as_number(value: object) -> Decimal | None:
+    """A JSON number, exact if it was parsed so; money may also come as text, so that no cent is lost."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, int | float):
-        return float(value)
-    try:
-        return float(as_text(value))
-    except ValueError:
-        return None
+    if isinstance(value, int | float | str | Decimal):
+        try:
+            return Decimal(str(value))
+        except ArithmeticError:
+            return None
+    return None
