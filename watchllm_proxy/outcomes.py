@@ -16,6 +16,7 @@ class ShedReason(StrEnum):
     DISK_FULL = "disk_full"  # ENOSPC, EDQUOT
     IO_ERROR = "io_error"  # EIO, read-only file system
     TOO_LARGE = "too_large"  # one record over the frame limit
+    INVALID = "invalid"  # a field that the log cannot hold: a bug of ours
 
 
 class DeadLetterReason(StrEnum):

@@ -438,7 +438,7 @@ class Placement:
 # --- what a batch writes ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class LogPosition:
     """A place in one capture log: records before it are done. Ordered."""
 

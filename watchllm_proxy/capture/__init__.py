@@ -1,0 +1,17 @@
+"""The capture log: the only hand-over between the caller's path and everything behind it.
+
+    payload    Exchange <-> bytes, versioned
+    frames     bytes <-> frames inside a segment: marker, checksums, finding the next one after damage
+    segments   segment files: names, creation, appending, syncing, listing
+    committer  one group of exchanges to disk, in the writer's thread; decides what is accepted and what is shed
+    writer     the event-loop side: a bounded buffer and group commit
+    scanner    the frames of one segment, damage stepped over
+    reader     batches across segments, exact replays, release of what is done
+
+One directory has one writer (locked). Any number of readers read beside it without a lock.
+"""
+
+from watchllm_proxy.capture.reader import LogBatch, LogReader, LogRecord
+from watchllm_proxy.capture.writer import LogWriter
+
+__all__ = ["LogBatch", "LogReader", "LogRecord", "LogWriter"]

@@ -40,7 +40,6 @@ class Batch:
     bounds: BatchBounds
     records: tuple[MergedRecord, ...]
     corrupt_frames: int = 0
-    is_more_waiting: bool = False
 
     def halves(self) -> tuple[Batch, Batch]:
         """Split for bisection. Any prefix of the merged order is a prefix of every log, so bounds exist."""
@@ -69,7 +68,7 @@ class LogSet:
             for name, reader in readers.items()
         }
         merged = {name: _unpack(name, batch) for name, batch in read.items()}
-        limit_us = self._limit_us(merged, read, now_us, max_records=max_records)
+        limit_us = self._limit_us(merged, read, now_us)
         ends: dict[str, LogPosition] = {}
         taken: list[MergedRecord] = []
         for name, records in merged.items():
@@ -85,23 +84,20 @@ class LogSet:
             BatchBounds(known_starts, ends, now_us),
             tuple(taken),
             corrupt_frames=sum(batch.corrupt_frames for batch in read.values()),
-            is_more_waiting=any(len(batch.records) >= max_records for batch in read.values()),
         )
 
     def read_again(self, bounds: BatchBounds) -> Batch:
         """The batch of these bounds once more, after a crash: the same records in the same order."""
         readers = self._current_readers()
         taken: list[MergedRecord] = []
+        corrupt_frames = 0
         for name, end in bounds.ends.items():
-            position = bounds.starts.get(name)
-            while name in readers and (position is None or position < end):
-                batch = readers[name].read(position, until=end)
-                taken.extend(_unpack(name, batch, floor_us=_last_order(taken, name)))
-                if batch.end == position or not batch.records:
-                    break
-                position = batch.end
+            if name in readers:
+                batch = readers[name].read(bounds.starts.get(name), until=end)
+                taken.extend(_unpack(name, batch))
+                corrupt_frames += batch.corrupt_frames
         taken.sort(key=_merged_order)
-        return Batch(bounds, tuple(taken))
+        return Batch(bounds, tuple(taken), corrupt_frames)
 
     def release(self, ends: dict[str, LogPosition]) -> None:
         """Delete the segments that lie whole before `ends`."""
@@ -111,10 +107,7 @@ class LogSet:
 
     def depth_bytes(self, starts: dict[str, LogPosition]) -> int:
         """Bytes not yet thought about, over all logs."""
-        return sum(
-            reader.depth_bytes(starts.get(name) or LogPosition(0, 0))
-            for name, reader in self._current_readers().items()
-        )
+        return sum(reader.depth_bytes(starts.get(name)) for name, reader in self._current_readers().items())
 
     def _current_readers(self) -> dict[str, LogReader]:
         if self._root.is_dir():
@@ -123,20 +116,13 @@ class LogSet:
                     self._readers[directory.name] = LogReader(directory)
         return self._readers
 
-    def _limit_us(
-        self,
-        merged: dict[str, list[MergedRecord]],
-        read: dict[str, LogBatch],
-        now_us: int,
-        *,
-        max_records: int,
-    ) -> int:
+    def _limit_us(self, merged: dict[str, list[MergedRecord]], read: dict[str, LogBatch], now_us: int) -> int:
         """Records that ended after this must wait, since another log may still bring an earlier one."""
         if len(merged) < 2:
             return now_us
         limit_us = now_us - MERGE_HOLDBACK_US
         for name, records in merged.items():
-            if records and (len(records) >= max_records or not read[name].is_at_end):
+            if records and self._readers[name].depth_bytes(read[name].end):
                 limit_us = min(limit_us, records[-1].order_us)
         return limit_us
 
@@ -145,12 +131,9 @@ def _start(starts: dict[str, LogPosition], name: str) -> LogPosition:
     return starts.get(name) or LogPosition(0, 0)
 
 
-def _last_order(records: list[MergedRecord], name: str) -> int:
-    return next((record.order_us for record in reversed(records) if record.log_name == name), 0)
-
-
-def _unpack(name: str, batch: LogBatch, floor_us: int = 0) -> list[MergedRecord]:
+def _unpack(name: str, batch: LogBatch) -> list[MergedRecord]:
     records: list[MergedRecord] = []
+    floor_us = 0
     ends = [record.position for record in batch.records[1:]] + [batch.end]
     for record, end in zip(batch.records, ends, strict=True):
         try:

@@ -1,0 +1,90 @@
+"""The frames of one segment, in order, with damage stepped over.
+
+Works on a file that may be growing at its end, or be cut there, meanwhile: reads with `pread` (a mapping
+would die of SIGBUS) and hands out independent bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from watchllm_proxy.capture import frames
+
+_SEARCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An intact record, from `offset` to `end_offset`."""
+
+    record_id: UUID
+    payload: bytes
+    offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch that holds no readable frame."""
+
+    offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where the whole frames end; always last. `is_torn`: more bytes follow that are not a whole frame.
+
+    In a segment that is being written that is a frame on its way; in any other, one that a crash cut.
+    """
+
+    offset: int
+    is_torn: bool
+
+
+def scan(fd: int, salt: bytes, offset: int) -> Iterator[Frame | Damage | Tail]:
+    """What stands in a segment from `offset` on, where a frame began once. `salt` is that of the file's name.
+
+    Raises `CaptureLogError` for a segment of another format version, `OSError` where it cannot be read.
+    """
+    header_salt = frames.decode_segment_header(os.pread(fd, frames.SEGMENT_HEADER_BYTES, 0))
+    marker = frames.marker_of(salt if header_salt is None else header_salt)
+    offset = max(offset, frames.SEGMENT_HEADER_BYTES)
+    while True:
+        header = _header_at(fd, offset, marker)
+        if header is None:
+            found = _find_frame(fd, offset + 1, marker)
+            if found is None:
+                break
+            yield Damage(offset, found)
+            offset = found
+            continue
+        payload = os.pread(fd, header.payload_bytes, offset + frames.FRAME_HEADER_BYTES)
+        if len(payload) < header.payload_bytes:
+            break
+        end_offset = offset + frames.FRAME_HEADER_BYTES + header.payload_bytes
+        if frames.is_intact(header, payload):
+            yield Frame(header.record_id, payload, offset, end_offset)
+        else:
+            yield Damage(offset, end_offset)
+        offset = end_offset
+    yield Tail(offset, is_torn=os.fstat(fd).st_size > offset)
+
+
+def _header_at(fd: int, offset: int, marker: bytes) -> frames.FrameHeader | None:
+    return frames.decode_frame_header(os.pread(fd, frames.FRAME_HEADER_BYTES, offset), offset, marker)
+
+
+def _find_frame(fd: int, offset: int, marker: bytes) -> int | None:
+    """The first offset from `offset` on where a frame header stands."""
+    while len(window := os.pread(fd, _SEARCH_BYTES, offset)) >= frames.FRAME_HEADER_BYTES:
+        at = window.find(marker)
+        while at >= 0:
+            if _header_at(fd, offset + at, marker) is not None:
+                return offset + at
+            at = window.find(marker, at + 1)
+        offset += len(window) - frames.MARKER_BYTES + 1
+    return None

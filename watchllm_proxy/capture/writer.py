@@ -1,0 +1,230 @@
+"""The event-loop side of the capture log: a bounded buffer, and one group commit at a time behind it.
+
+`append` costs the caller's path a few additions. Everything else (packing, checksums, writing, syncing) is
+done by one thread, a group at a time: every ~20 ms, sooner when a group gets big.
+
+At any time: appended = accepted (durable) + shed (by reason) + buffered; after `flush` nothing is buffered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer
+from watchllm_proxy.outcomes import ShedReason
+from watchllm_proxy.records import Exchange
+
+logger = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+_GROUP_BYTES = 1 * MIB  # a group this big is not waited for
+_RECORD_BYTES = 2048  # what an exchange takes beside its bodies and headers, roughly
+
+_Waiter = asyncio.Future[ShedReason | None]
+
+
+class LogWriter:
+    """Appends exchanges to one log directory. All methods belong to one event loop's thread.
+
+    max_bytes         size of the log on disk; above it captures are shed until a reader releases segments
+    segment_bytes     size of one segment file, the unit that is released
+    buffer_bytes      memory for what is not durable yet; above it captures are shed
+    group_interval_s  how long a record may wait for others to share its sync
+    segment_age_s     a segment with records is ended after this time, so that they can be deleted once read
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_bytes: int,
+        segment_bytes: int = 64 * MIB,
+        buffer_bytes: int = 64 * MIB,
+        group_interval_s: float = 0.02,
+        segment_age_s: float = 300.0,
+    ) -> None:
+        self.accepted = 0
+        self.shed: Counter[ShedReason] = Counter()
+        self.bytes_on_disk = 0
+        self.buffered_bytes = 0
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        self._buffer_bytes = buffer_bytes
+        self._group_interval_s = group_interval_s
+        self._segment_age_s = segment_age_s
+        self._is_open = False
+        self._group: list[Exchange] = []
+        self._group_bytes = 0
+        self._waiters: list[tuple[int, _Waiter]] = []  # index in the group, who waits for it
+        self._appended = 0
+        self._settled = 0
+        self._in_flight: asyncio.Future[Commit] | None = None
+        self._commit_timer: asyncio.TimerHandle | None = None
+        self._seal_timer: asyncio.TimerHandle | None = None
+        self._wants_seal = False
+
+    def open(self) -> None:
+        """Lock the directory and start a new segment. Blocks; call it once, before serving.
+
+        Raises `AlreadyRunning` when another process writes here, `CaptureLogError` where nobody could. A full
+        disk is neither: captures are shed until there is room.
+        """
+        self._committer = Committer.open(self._directory, segment_bytes=self._segment_bytes)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture-log")
+        self.bytes_on_disk = self._committer.bytes_on_disk
+        self._is_open = True
+
+    def append(self, exchange: Exchange) -> ShedReason | None:
+        """Take an exchange, or say why not. Never blocks, never raises; durable some 20 ms later.
+
+        A disk that turns out full or broken sheds it after this returned None: `shed` counts that.
+        """
+        return self._append(exchange, None)
+
+    async def append_durable(self, exchange: Exchange) -> ShedReason | None:
+        """Like `append`, but return when the exchange is on disk (None), or will never be (the reason)."""
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        reason = self._append(exchange, waiter)
+        return reason if reason is not None else await waiter
+
+    async def flush(self) -> None:
+        """Return when everything appended before is settled: durable, or shed and counted."""
+        target = self._appended
+        while self._settled < target:
+            if self._in_flight is None:
+                self._start_commit()
+            if self._in_flight is not None:
+                await asyncio.wait([self._in_flight])
+
+    async def close(self) -> None:
+        """Flush, and give up the directory. Later appends are shed. Harmless when repeated."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+        await self.flush()
+        if self._in_flight is not None:
+            await asyncio.wait([self._in_flight])
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._committer.close)
+        self._executor.shutdown(wait=False)
+
+    def _append(self, exchange: Exchange, waiter: _Waiter | None) -> ShedReason | None:
+        size_bytes = _memory_bytes(exchange)
+        reason = self._refusal(size_bytes)
+        if reason is not None:
+            self.shed[reason] += 1
+            return reason
+        if waiter is not None:
+            self._waiters.append((len(self._group), waiter))
+        self._group.append(exchange)
+        self._group_bytes += size_bytes
+        self.buffered_bytes += size_bytes
+        self._appended += 1
+        if self._in_flight is None:
+            self._schedule_commit()
+        return None
+
+    def _refusal(self, size_bytes: int) -> ShedReason | None:
+        if not self._is_open:
+            return ShedReason.IO_ERROR
+        if size_bytes > self._buffer_bytes:
+            return ShedReason.TOO_LARGE
+        if self.bytes_on_disk + self.buffered_bytes + size_bytes > self._max_bytes:
+            # Readers may have released segments since the last look, and can release the active one once
+            # it is ended. Without this a log that is full would never look again.
+            self._seal_within(RESCAN_INTERVAL_S)
+            return ShedReason.LOG_FULL
+        if self.buffered_bytes + size_bytes > self._buffer_bytes:
+            return ShedReason.BUFFER_FULL
+        return None
+
+    def _schedule_commit(self) -> None:
+        if self._group_bytes >= _GROUP_BYTES:
+            self._start_commit()
+        elif self._commit_timer is None:
+            loop = asyncio.get_running_loop()
+            self._commit_timer = loop.call_later(self._group_interval_s, self._start_commit)
+
+    def _start_commit(self) -> None:
+        """Hand the group to the thread, unless it is still busy with the last one."""
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
+            self._commit_timer = None
+        if self._in_flight is not None:
+            return
+        group, self._group = self._group, []
+        waiters, self._waiters = self._waiters, []
+        group_bytes, self._group_bytes = self._group_bytes, 0
+        seal, self._wants_seal = self._wants_seal, False
+        commit = functools.partial(self._committer.commit, group, seal=seal)
+        self._in_flight = asyncio.get_running_loop().run_in_executor(self._executor, commit)
+        settle = functools.partial(self._settle, len(group), group_bytes, waiters)
+        self._in_flight.add_done_callback(settle)
+
+    def _settle(
+        self, count: int, group_bytes: int, waiters: list[tuple[int, _Waiter]], done: asyncio.Future[Commit]
+    ) -> None:
+        self._in_flight = None
+        outcomes = self._outcomes(count, done)
+        self.buffered_bytes -= group_bytes
+        self._settled += count
+        for outcome, times in Counter(outcomes).items():
+            if outcome is None:
+                self.accepted += times
+            else:
+                self.shed[outcome] += times
+        for index, waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(outcomes[index])
+        if self._wants_seal:
+            self._start_commit()
+        elif self._group:
+            self._schedule_commit()
+
+    def _outcomes(self, count: int, done: asyncio.Future[Commit]) -> list[ShedReason | None]:
+        error = done.exception()
+        if error is not None:  # a bug of ours; the message may hold content, the places do not
+            logger.error(
+                "%d captures shed: %s\n%s",
+                count,
+                type(error).__name__,
+                "".join(traceback.format_tb(error.__traceback__)),
+            )
+            return [ShedReason.INVALID] * count
+        commit = done.result()
+        self.bytes_on_disk = commit.bytes_on_disk
+        if not commit.is_segment_blank:
+            self._seal_within(self._segment_age_s)
+        return commit.outcomes
+
+    def _seal_within(self, delay_s: float) -> None:
+        """End the active segment after `delay_s` at the latest."""
+        loop = asyncio.get_running_loop()
+        if self._seal_timer is not None:
+            if self._seal_timer.when() <= loop.time() + delay_s:
+                return
+            self._seal_timer.cancel()
+        self._seal_timer = loop.call_later(delay_s, self._seal) if self._is_open else None
+
+    def _seal(self) -> None:
+        self._seal_timer = None
+        self._wants_seal = True
+        self._start_commit()
+
+
+def _memory_bytes(exchange: Exchange) -> int:
+    """What an exchange holds in memory, and takes on disk, give or take a little."""
+    size_bytes = _RECORD_BYTES + len(exchange.request_body.content) + len(exchange.response_body.content)
+    for name, value in exchange.request_headers:
+        size_bytes += len(name) + len(value)
+    for name, value in exchange.response_headers:
+        size_bytes += len(name) + len(value)
+    return size_bytes + len(exchange.target)
