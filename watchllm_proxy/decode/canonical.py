@@ -1,0 +1,74 @@
+"""JSON in one spelling, so that equal bodies have equal bytes and equal hashes.
+
+The canonical form sorts keys and leaves out white space; numbers are written as orjson reads them. What orjson
+cannot carry over faithfully is refused by `parse` with the reason, so that whatever is parsed can be
+rebuilt: `rebuild(split(body)) == body` for every body that `parse` lets through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import orjson
+
+from watchllm_proxy.decode.values import Json
+
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+
+
+class UnfaithfulJson(ValueError):
+    """This text is no JSON, or holds something that cannot be kept exactly. `str()` says what."""
+
+
+def dump(value: Json) -> bytes:
+    """The canonical bytes of a value that `parse` gave."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(content: bytes) -> bytes:
+    """blake2b-128: the address of a message, and the identity of a body."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def parse(raw: bytes) -> Json:
+    """Parse a body that is to be rebuilt later.
+
+    Raises UnfaithfulJson for: no JSON at all, NaN, lone surrogates, a byte order mark, UTF-16, nesting deeper than
+    254 (orjson's limit for writing), integers beyond 64 bits (orjson would round them), and duplicate keys
+    (orjson keeps the last one only).
+    """
+    try:
+        value = orjson.loads(raw)
+        quotes = orjson.dumps(value).count(b'"')
+    except orjson.JSONDecodeError as error:
+        raise UnfaithfulJson(error.msg) from None
+    except TypeError:  # JSONEncodeError: "Recursion limit reached"
+        raise UnfaithfulJson("nested deeper than 254 levels") from None
+    # Every key and string brings two quotes, so a lost duplicate key shows in the count. Only an escaped
+    # \u0022 can hide that, and only long digits can hide a rounded integer: then look closely.
+    if quotes != raw.count(b'"') or b"\\u0022" in raw or _MANY_DIGITS.search(raw):
+        _look_closely(raw)
+    return value
+
+
+def _look_closely(raw: bytes) -> None:
+    """The slow, exact check for what orjson loses silently."""
+    json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_huge)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise UnfaithfulJson("an object has the same key twice")
+    return found
+
+
+def _refuse_huge(digits: str) -> int:
+    # 20 digits and a sign cover 64 bits; int() of thousands of digits is slow and, past 4,300, refused.
+    number = int(digits) if len(digits) <= 21 else _MAX_INT + 1
+    if not _MIN_INT <= number <= _MAX_INT:
+        raise UnfaithfulJson("an integer needs more than 64 bits")
+    return number

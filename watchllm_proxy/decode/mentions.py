@@ -1,0 +1,88 @@
+"""Ids inside a request that an upstream may have issued earlier: the strongest link between two calls.
+
+Exact values at the places where dialects put ids, and, because some frameworks (smolagents) send ids only
+inside text, also words of the text that look like one. Nothing relies on a prefix such as `call_`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
+from watchllm_proxy.records import Message
+
+MAX_FIELD_IDS = 5_000
+MAX_TEXT_IDS = 500
+MAX_SCANNED_CHARACTERS = 256 * 1024
+"""Of one message, its end counts: that is where the newest words stand."""
+
+_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id")
+_NESTED_KEYS = ("tool_calls", "content", "reasoning_details")
+_TOP_LEVEL_KEYS = (
+    "previous_response_id",
+    "conversation",
+    "conversation_id",
+    "container",
+    "response_id",
+    "item_id",
+)
+# Possessive, so that a megabyte of base64 costs one pass; a word of more than 128 characters is no id.
+_WORD = re.compile(r"[A-Za-z0-9_-]{12,}+")
+_DIGIT, _LETTER = re.compile(r"[0-9]"), re.compile(r"[A-Za-z]")
+
+
+def mentioned_ids(target: str, body: Json, values: Sequence[Json], messages: Sequence[Message]) -> tuple[str, ...]:
+    """In order of appearance, without repeats; where there are too many, the last ones.
+
+    `values` are the messages as JSON, `messages` the same ones as read.
+    """
+    backwards: dict[str, None] = {}
+    field_ids = text_ids = 0
+    for value, message in zip(reversed(values), reversed(messages), strict=True):
+        if message.slot == "tools":
+            continue
+        if text_ids < MAX_TEXT_IDS:
+            for word in reversed(_words(message.text)[-(MAX_TEXT_IDS - text_ids) :]):
+                text_ids += word not in backwards
+                backwards.setdefault(word)
+        if field_ids < MAX_FIELD_IDS:
+            for found in reversed(list(_ids_of(value))):
+                field_ids += found not in backwards
+                backwards.setdefault(found)
+    for found in reversed([*_path_ids(target), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]):
+        backwards.setdefault(found)
+    return tuple(reversed(backwards))
+
+
+def _ids_of(value: Json) -> Iterator[str]:
+    """The ids of a message: its own, and those of its tool calls and content parts."""
+    if not isinstance(value, dict):
+        return
+    yield from _ids_at(value, _ID_KEYS)
+    for key in _NESTED_KEYS:
+        for item in as_list(value.get(key)):
+            if isinstance(item, dict):
+                yield from _ids_at(item, _ID_KEYS)
+
+
+def _ids_at(value: dict[str, Json], keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        found = value.get(key)
+        if isinstance(found, dict):  # conversation: {"id": …}
+            found = found.get("id")
+        if (text := as_str(found)) and len(text) <= 256:
+            yield text
+
+
+def _words(text: str) -> list[str]:
+    return [
+        word
+        for word in _WORD.findall(text, max(0, len(text) - MAX_SCANNED_CHARACTERS))
+        if len(word) <= 128 and _DIGIT.search(word) and _LETTER.search(word)
+    ]
+
+
+def _path_ids(target: str) -> list[str]:
+    """/v1/conversations/ID/items"""
+    return [word for segment in target.partition("?")[0].split("/") for word in _words(segment) if word == segment]

@@ -1,0 +1,89 @@
+"""Server-sent events, parsed as the WHATWG HTML page says (section 9.2), from bytes cut anywhere.
+
+One thing differs on purpose: an event at the end of the stream without its blank line is still given by
+`close`. Some servers forget the line, and of a broken stream we want all that came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`name` is empty where no `event:` line came. `data` keeps its bytes: UTF-8, or what passed for it."""
+
+    name: str
+    data: bytes
+
+
+class SseParser:
+    """Feed it bytes; it gives the events that are complete. Linear in the bytes, however they are cut."""
+
+    def __init__(self) -> None:
+        self._partial: list[bytes] = []  # pieces of a line whose end has not come
+        self._ended_in_cr = False  # a LF at the start of the next bytes belongs to that CR
+        self._is_first_line = True
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def feed(self, content: bytes) -> list[Event]:
+        if self._ended_in_cr and content[:1] == b"\n":
+            content = content[1:]
+            self._ended_in_cr = False
+        if not content:
+            return []
+        self._ended_in_cr = content.endswith(b"\r")
+        events: list[Event] = []
+        for line in content.splitlines(keepends=True):  # of bytes: LF, CR and CRLF only
+            if line[-1:] in (b"\n", b"\r"):
+                self._take_line(line, events)
+            else:
+                self._partial.append(line)
+        return events
+
+    def close(self) -> list[Event]:
+        """The last event, if the stream ended without saying so."""
+        events: list[Event] = []
+        if self._partial:
+            self._take_line(b"", events)
+        self._dispatch(events)
+        return events
+
+    def _take_line(self, line: bytes, events: list[Event]) -> None:
+        if self._partial:
+            line = b"".join((*self._partial, line))
+            self._partial.clear()
+        line = line.rstrip(b"\r\n")
+        if self._is_first_line:
+            self._is_first_line = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            self._dispatch(events)
+        elif line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line.startswith(b"event:"):
+            self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
+        elif line == b"data":
+            self._data.append(b"")
+        # Comments (": OPENROUTER PROCESSING"), id, retry and unknown fields carry nothing for us.
+
+    def _dispatch(self, events: list[Event]) -> None:
+        if self._data:
+            events.append(Event(self._name, b"\n".join(self._data)))
+            self._data = []
+        self._name = ""
+
+
+def parse_events(content: bytes) -> list[Event]:
+    """All events of a whole (or cut) stream."""
+    parser = SseParser()
+    return [*parser.feed(content), *parser.close()]
+
+
+def looks_like_events(content: bytes) -> bool:
+    """Tell a stream by its first bytes, for upstreams that forget the content type."""
+    start = content[:64].removeprefix(_BOM).lstrip(b"\r\n")
+    return start.startswith((b"data:", b"event:", b"id:", b"retry:", b":"))

@@ -1,0 +1,37 @@
+"""Reading JSON that strangers wrote: each reader gives the wanted type or its empty value, and never raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = Any
+"""A decoded JSON value from outside. `Any` is allowed here and nowhere else: see docs/style.md, section 8."""
+
+
+def as_dict(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def as_str(value: Json) -> str | None:
+    """A string that says something: None for anything else, the empty string included."""
+    return value if isinstance(value, str) and value else None
+
+
+def as_int(value: Json) -> int | None:
+    """A count. Some upstreams write `12.0`; a boolean is no number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return None
+
+
+def dicts(value: Json) -> list[dict[str, Json]]:
+    """The objects in a list; whatever else stands there is passed over."""
+    return [item for item in as_list(value) if isinstance(item, dict)]
