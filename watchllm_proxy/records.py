@@ -256,7 +256,7 @@ class Call:
     raw_request: bytes | None = None
     raw_response: bytes | None = None
     cost: Cost = UNKNOWN_COST
-    is_content_refused: bool = False  # the client asked that figures are kept but no text (X-WatchLLM-No-Content, ...)
+    is_content_refused: bool = False  # the client asked that figures are kept but no text (ids.md, section 1)
 
     @property
     def is_failed(self) -> bool:
