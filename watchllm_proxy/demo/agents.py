@@ -6,8 +6,9 @@
     trip-planner           hands a part of its task to a sub-agent, researcher, and survives a 500
     daily-brief            speaks the Responses API, chained by previous_response_id
 
-The first two and the last send no ids of ours: the proxy finds their runs from what it sees. trip-planner and its
-sub-agent send X-Run-Id and X-Parent-Run-Id, for a sub-agent's first request shows nothing of its parent.
+The first two and the last send nothing that is meant for the proxy: it finds their runs and their names in
+what it sees. trip-planner and its sub-agent send X-Run-Id and X-Parent-Run-Id, for the first request of a
+sub-agent shows nothing of its parent.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class DemoRun:
 ORDER_ASSISTANT = Agent(
     "order-assistant",
     "openai/gpt-4.1-mini",
-    "You are order-assistant of Halden Audio. Find the customer's order, tell where it is, and be brief.",
+    "You are order-assistant, at Halden Audio. Find the customer's order, tell where it is, and be brief.",
     ORDER_TOOLS,
     stream=True,
 )
 SUPPORT_REFUND_AGENT = Agent(
     "support-refund-agent",
     "openai/gpt-4.1-mini",
-    "You are support-refund-agent of Halden Audio.\n1. Look at the order first.\n"
+    "You are support-refund-agent, at Halden Audio.\n1. Look at the order first.\n"
     "2. Refund in the order's own currency.\n3. Never tell of a refund that create_refund has not confirmed.",
     REFUND_TOOLS,
 )
@@ -125,7 +126,7 @@ async def _run_chat(
     parent_run_id: str | None = None,
 ) -> list[DemoRun]:
     """The usual loop: ask, run the tools, send the whole conversation again, until no tool is asked for."""
-    client = ModelClient(session, base_url, _identity(agent, run_id, parent_run_id))
+    client = ModelClient(session, base_url, _run_headers(run_id, parent_run_id))
     messages: list[JsonObject] = [
         {"role": "system", "content": agent.instructions},
         {"role": "user", "content": question},
@@ -150,7 +151,7 @@ async def _run_responses(
     session: aiohttp.ClientSession, base_url: str, agent: Agent, question: str
 ) -> list[DemoRun]:
     """The same loop over the Responses API: only what is new is sent, the server remembers the rest."""
-    client = ModelClient(session, base_url, _identity(agent))
+    client = ModelClient(session, base_url, {})
     body: JsonObject = {
         "model": agent.model,
         "instructions": agent.instructions,
@@ -195,14 +196,10 @@ async def _run_trip(session: aiohttp.ClientSession, base_url: str) -> list[DemoR
     return [*own_runs, *research_runs]
 
 
-def _identity(agent: Agent, run_id: str | None = None, parent_run_id: str | None = None) -> dict[str, str]:
-    """The optional headers by which an agent may tell the proxy who it is."""
-    headers = {"X-Agent-Name": agent.name}
-    if run_id is not None:
-        headers["X-Run-Id"] = run_id
-    if parent_run_id is not None:
-        headers["X-Parent-Run-Id"] = parent_run_id
-    return headers
+def _run_headers(run_id: str | None, parent_run_id: str | None) -> dict[str, str]:
+    """The optional headers by which an agent may tell the proxy where a call belongs."""
+    named = {"X-Run-Id": run_id, "X-Parent-Run-Id": parent_run_id}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _chat_tools(agent: Agent) -> list[JsonObject]:

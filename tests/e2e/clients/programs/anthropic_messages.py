@@ -1,0 +1,22 @@
+"""The Anthropic SDK with tools."""
+
+from anthropic import Anthropic
+from trip import PARAMETERS, QUESTION, SYSTEM, TOOLS
+
+client = Anthropic()
+tools = [{"name": name, "description": tool.__doc__, "input_schema": PARAMETERS} for name, tool in TOOLS.items()]
+messages = [{"role": "user", "content": QUESTION}]
+while True:
+    answer = client.messages.create(
+        model="anthropic/claude-haiku-4.5", max_tokens=1000, system=SYSTEM, messages=messages, tools=tools
+    )
+    messages.append({"role": "assistant", "content": answer.content})
+    calls = [block for block in answer.content if block.type == "tool_use"]
+    if not calls:
+        break
+    results = [
+        {"type": "tool_result", "tool_use_id": call.id, "content": TOOLS[call.name](**call.input)}
+        for call in calls
+    ]
+    messages.append({"role": "user", "content": results})
+print(answer.content[-1].text)
