@@ -1,0 +1,124 @@
+"""What later calls may hang on: a bounded index of ids, contexts and failed bodies, per project.
+
+The index is a function of the anchors put into it in order, so it is restored by putting the stored ones
+back, oldest first. Time comes from the calls: an anchor older than the horizon is not found, whether or
+not it has been removed yet.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import StrEnum
+
+from watchllm_proxy.records import Anchor
+
+MAX_PENDING_FAILURES = 64
+"""Failed attempts with one and the same body that may wait for their retry; older ones are given up."""
+
+RETRY_CLOCK_SLACK_US = 1_000_000
+"""A client that aborts tries again before the proxy has noticed that it left."""
+
+
+class AnchorKind(StrEnum):
+    ISSUED_ID = "issued_id"
+    REISSUED_ID = "reissued_id"  # the same id came from calls of different runs: it proves less
+    RUN = "run"  # an explicit run id
+    AGENT = "agent"  # an agent context of a session: `agent_key`
+    CONVERSATION = "conversation"
+    TRACE = "trace"
+    FAILED_REQUEST = "failed_request"  # `failure_value`; step_index None: a retry has claimed it
+    USER_INPUT = "user_input"  # `turns.UserInput.occurrence`, so that no user message becomes a step twice
+
+
+_Key = tuple[str, str, str]
+_BodyKey = tuple[str, str]
+
+
+class AnchorIndex:
+    """At most `max_anchors`, the calls last put last. Every operation is amortised O(1)."""
+
+    def __init__(self, *, horizon_us: int, max_anchors: int) -> None:
+        self._horizon_us = horizon_us
+        self._max_anchors = max_anchors
+        self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
+        self._failures: dict[_BodyKey, dict[str, Anchor]] = {}
+
+    def __len__(self) -> int:
+        return len(self._anchors)
+
+    def find(self, project_id: str, kind: AnchorKind, value: str, at_us: int) -> Anchor | None:
+        anchor = self._anchors.get((project_id, kind, value))
+        if anchor is None or at_us - anchor.at_us > self._horizon_us:
+            return None
+        return anchor
+
+    def put(self, anchor: Anchor) -> None:
+        """Add or replace (last one wins), and let the oldest calls' anchors go while there are too many."""
+        key = (anchor.project_id, anchor.kind, anchor.value)
+        self._anchors.pop(key, None)
+        self._anchors[key] = anchor
+        if anchor.kind == AnchorKind.FAILED_REQUEST:
+            self._put_failure(anchor)
+        while len(self._anchors) > self._max_anchors:
+            self._drop_oldest_call()
+
+    def forget_before(self, at_us: int) -> None:
+        while self._anchors and next(iter(self._anchors.values())).at_us < at_us:
+            self._drop_oldest()
+
+    def failures(self, project_id: str, body: str, started_at_us: int, window_us: int) -> list[Anchor]:
+        """Failed attempts with this body, not yet claimed, that a call started now may retry; oldest first."""
+        latest = started_at_us + RETRY_CLOCK_SLACK_US
+        pending = self._failures.get((project_id, body), {}).values()
+        waiting = [a for a in pending if started_at_us - window_us <= a.at_us <= latest]
+        return sorted(waiting, key=_age_order)
+
+    def _put_failure(self, anchor: Anchor) -> None:
+        body_key = _body_key(anchor)
+        pending = self._failures.setdefault(body_key, {})
+        if anchor.step_index is None:
+            pending.pop(anchor.value, None)
+        else:
+            pending[anchor.value] = anchor
+        if len(pending) > MAX_PENDING_FAILURES:
+            del pending[min(pending.values(), key=_age_order).value]
+        if not pending:
+            del self._failures[body_key]
+
+    def _drop_oldest_call(self) -> None:
+        """All anchors of one call go together, so that what is left does not depend on their order in it."""
+        oldest = next(iter(self._anchors.values())).call_id
+        while self._anchors and next(iter(self._anchors.values())).call_id == oldest:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, anchor = self._anchors.popitem(last=False)
+        if anchor.kind != AnchorKind.FAILED_REQUEST:
+            return
+        body_key = _body_key(anchor)
+        pending = self._failures.get(body_key, {})
+        pending.pop(anchor.value, None)
+        if not pending:
+            self._failures.pop(body_key, None)
+
+
+def agent_key(session_id: str, agent_id: str) -> str:
+    """One agent's context inside one session. The main agent's id is ""."""
+    return f"{session_id}\n{agent_id}"
+
+
+def failure_value(body: str, client_address: str, call_id: str) -> str:
+    """Unique per attempt; starts with the body's hash and tells the connection that it came over."""
+    return f"{body} {client_address} {call_id}"
+
+
+def failure_address(anchor: Anchor) -> str:
+    return anchor.value.split(" ")[1]
+
+
+def _body_key(anchor: Anchor) -> _BodyKey:
+    return anchor.project_id, anchor.value.split(" ", 1)[0]
+
+
+def _age_order(anchor: Anchor) -> tuple[int, str]:
+    return anchor.at_us, str(anchor.call_id)

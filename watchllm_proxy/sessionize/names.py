@@ -1,0 +1,98 @@
+"""What a run is called: its title, its agent's name and version, read from the first request."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+
+from watchllm_proxy.records import Api, Call
+from watchllm_proxy.sessionize import turns
+from watchllm_proxy.sessionize.turns import UserInput
+
+TITLE_CHARS = 200
+SUMMARY_CHARS = 500
+NAME_CHARS = 60
+
+_NAME_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"^\s*(?:agent\s+)?name\s*[:=]\s*[\"'“]?(?P<name>[^\n\"'”.,;]{2,60})",
+        r"\byour name is\s+[\"'“]?(?P<name>[^\n\"'”.,;!]{2,60})",
+        r"\byou are\s+(?:an?\s+|the\s+)?[\"'“]?(?P<name>[^\n\"'”.,;:!(]{2,60})",
+        r"\b(?:act|acting)\s+as\s+(?:an?\s+|the\s+)?(?P<name>[^\n.,;:!(]{2,60})",
+    )
+)
+_NAME_ENDS = re.compile(r"\s+(?:that|who|which|with|designed|built|tasked|specialized|for the)\b.*", re.I)
+_HEAD_CHARS = 2_000
+
+_VOLATILE = re.compile(
+    r"""
+    [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}   # UUID
+    | \b[0-9a-f]{16,}\b                                            # hash or long hex id
+    | \b\d{4}-\d{2}-\d{2}(?:[T\ ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?
+    | \b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b
+    | \b\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s*[ap]m)?\b
+    | \b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b,?
+    | \b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+\d{1,2}(?:st|nd|rd|th)?(?:,?\s+\d{4})?\b
+    | \b\d{1,2}\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?(?:,?\s+\d{4})?\b
+    | \b[a-z]+[_-](?=[a-z]*\d)[a-z0-9]{10,}\b                      # sess_8f3k2…
+    | \b\d{6,}\b                                                   # counters, epoch seconds
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def cut(text: str, max_chars: int) -> str:
+    """At most `max_chars` characters, an ellipsis at the end where something is missing."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def title(call: Call, inputs: tuple[UserInput, ...]) -> str:
+    """The user message that set the run off. Harnesses put blocks of context before it: `<environment…>`."""
+    texts = [user_input.text.strip() for user_input in inputs] or _other_texts(call)
+    texts = [text for text in texts if text]
+    spoken = [text for text in texts if not text.startswith("<")]
+    if spoken or texts:
+        return cut((spoken or texts)[0], TITLE_CHARS)
+    return cut(f"{call.method} {call.target.split('?', 1)[0]}", TITLE_CHARS)
+
+
+def _other_texts(call: Call) -> list[str]:
+    if call.api is Api.EMBEDDINGS:
+        return [m.text.strip() for m in call.messages]
+    return [m.text.strip() for m in call.messages if turns.is_user(m)]
+
+
+def agent_name(call: Call) -> str | None:
+    """The client's word; else the name in the system prompt; else its first words with a hash; else None."""
+    if call.agent_name:
+        return cut(call.agent_name, NAME_CHARS)
+    prompt = turns.system_text(call)[:_HEAD_CHARS]
+    if not prompt.strip():
+        return None
+    for pattern in _NAME_PATTERNS:
+        found = pattern.search(prompt)
+        name = _NAME_ENDS.sub("", found["name"]).strip(" *_#\"'`") if found else ""
+        if len(name) >= 2:
+            return name
+    words = re.findall(r"[A-Za-z0-9]+", prompt)[:3]
+    return "-".join([*(word.lower() for word in words), _short_hash(_masked(prompt).encode())[:4]])
+
+
+def agent_version(call: Call) -> str | None:
+    """The client's word, else a hash that changes with the system prompt or the tools, not with the clock."""
+    if call.agent_version:
+        return cut(call.agent_version, NAME_CHARS)
+    prompt = turns.system_text(call)
+    schemas = b"".join(m.link_hash for m in call.messages if m.slot == "tools")
+    if not prompt and not schemas:
+        return None
+    return _short_hash(_masked(prompt).encode() + b"\0" + schemas)
+
+
+def _masked(text: str) -> str:
+    return _VOLATILE.sub("·", text)
+
+
+def _short_hash(data: bytes) -> str:
+    return blake2b(data, digest_size=4).hexdigest()

@@ -1,0 +1,204 @@
+"""The evidence that places a call, as one ordered table of small rules (docs: detection.md, rules 1-3).
+
+Each rule looks at one call and the anchors of its project, and yields clues: a link to show, and what it
+says about run, session or parent. `RULES` lists them strongest first; `placing.place` lets the first clue
+that answers a question win. Weaker clues are shown beside it, in agreement or not. There is no rule for
+model, system prompt, user agent or time alone, and none looks beyond the project.
+
+To add a rule (canonical prefix, text that came back, argument of an open tool call: rules 4-7), write the
+function and put it into the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind
+from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind, agent_key, failure_address
+
+SHARED_KEY_SOURCES = frozenset({"prompt_cache_key"})
+"""Body fields that name a session in some harnesses, and in other programs one cache for all sessions: no
+evidence. (Codex, which sends its session here, sends it in a header too.)"""
+
+MAIN_AGENT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a rule may look at besides the call."""
+
+    anchors: AnchorIndex
+    silence_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One piece of evidence. At most one of the four says something; the link is always shown."""
+
+    link: Link
+    names_run: str | None = None
+    names_session: str | None = None
+    names_parent: str | None = None
+    leads_to: Anchor | None = None  # continue this anchor's run, or its session with the next one
+
+
+Rule: TypeAlias = Callable[[Call, Evidence], Iterator[Clue]]
+
+
+def explicit_run(call: Call, _: Evidence) -> Iterator[Clue]:
+    for client_id in _ids(call, ClientIdKind.RUN):
+        yield Clue(_explicit(LinkKind.EXPLICIT_RUN, client_id), names_run=client_id.value)
+
+
+def explicit_session(call: Call, _: Evidence) -> Iterator[Clue]:
+    for client_id in _ids(call, ClientIdKind.SESSION):
+        if client_id.source not in SHARED_KEY_SOURCES:
+            yield Clue(_explicit(LinkKind.EXPLICIT_SESSION, client_id), names_session=client_id.value)
+
+
+def explicit_parent(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The parent run by its id. Some harnesses know only the parent's session: its main agent's latest run."""
+    for client_id in _ids(call, ClientIdKind.PARENT_RUN):
+        run = _find(call, evidence, AnchorKind.RUN, client_id.value)
+        session = _find(call, evidence, AnchorKind.AGENT, agent_key(client_id.value, MAIN_AGENT))
+        link = _explicit(LinkKind.EXPLICIT_PARENT, client_id, run or session)
+        yield Clue(link, names_parent=session.run_id if session and not run else client_id.value)
+
+
+def agent_context(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """A harness's agent id: the calls of one agent, and of nobody else, carry it."""
+    agent = agent_of(call)
+    if agent is None:
+        return
+    anchor = _find(call, evidence, AnchorKind.AGENT, agent_key(session_of(call), agent.value))
+    yield Clue(_explicit(LinkKind.EXPLICIT_AGENT, agent, anchor), leads_to=anchor)
+
+
+def parent_agent(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """A sub-agent's parent: the agent that the harness names, else the session's main agent."""
+    agent = agent_of(call)
+    if agent is None:
+        return
+    named = next(_ids(call, ClientIdKind.PARENT_AGENT), None)
+    parent_id = named.value if named and not _is_main(named, call) else MAIN_AGENT
+    anchor = _find(call, evidence, AnchorKind.AGENT, agent_key(session_of(call), parent_id))
+    if anchor is not None and (named is not None or parent_id == MAIN_AGENT):
+        link = Link(
+            LinkKind.EXPLICIT_PARENT,
+            named.value if named else agent.value,
+            Confidence.CERTAIN if named else Confidence.PROBABLE,
+            anchor.call_id,
+            anchor.step_index,
+        )
+        yield Clue(link, names_parent=anchor.run_id)
+
+
+def previous_response(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    for client_id in _ids(call, ClientIdKind.PREVIOUS_RESPONSE):
+        yield from _issued(LinkKind.PREVIOUS_RESPONSE, client_id.value, call, evidence)
+
+
+def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The last id in the body that an upstream gave this project: the history's newest piece, one look-up each."""
+    for value in reversed(call.mentioned_ids):
+        clues = list(_issued(LinkKind.ISSUED_ID, value, call, evidence))
+        if clues:
+            yield from clues
+            return
+
+
+def conversation(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    for client_id in _ids(call, ClientIdKind.CONVERSATION):
+        anchor = _find(call, evidence, AnchorKind.CONVERSATION, client_id.value)
+        if anchor is not None:
+            yield _lead(LinkKind.CONVERSATION, client_id.value, Confidence.CERTAIN, anchor)
+
+
+def retry(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The same body after a failed attempt that no retry has claimed. The same connection tells between
+    several; without it the oldest is taken, and that is only probable."""
+    if not may_be_retried(call):
+        return
+    body = call.request_hash.hex()
+    waiting = evidence.anchors.failures(call.project_id, body, call.started_at_us, evidence.silence_us)
+    if not waiting:
+        return
+    same_connection = [a for a in waiting if failure_address(a) == call.client_address]
+    chosen = (same_connection or waiting)[0]
+    is_only = len(waiting) == 1 or len(same_connection) == 1
+    yield _lead(LinkKind.RETRY, body, Confidence.CERTAIN if is_only else Confidence.PROBABLE, chosen)
+
+
+def trace(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """One trace is one run at most; but a batch job may have put many runs into one trace."""
+    for client_id in _ids(call, ClientIdKind.TRACE):
+        anchor = _find(call, evidence, AnchorKind.TRACE, client_id.value)
+        if anchor is not None:
+            yield _lead(LinkKind.TRACE, client_id.value, Confidence.PROBABLE, anchor)
+
+
+RULES: tuple[Rule, ...] = (
+    explicit_run,
+    explicit_session,
+    agent_context,
+    explicit_parent,
+    parent_agent,
+    previous_response,
+    issued_id,
+    conversation,
+    retry,
+    trace,
+)
+
+
+def collect(call: Call, evidence: Evidence, rules: Iterable[Rule] = RULES) -> list[Clue]:
+    return [clue for rule in rules for clue in rule(call, evidence)]
+
+
+def may_be_retried(call: Call) -> bool:
+    """Its body says what was asked: not so for a GET."""
+    return call.api is not Api.OTHER and call.request_hash != b""
+
+
+def agent_of(call: Call) -> ClientId | None:
+    """The sub-agent's id; None for the main agent, whose id some harnesses give as the session's."""
+    agent = next(_ids(call, ClientIdKind.AGENT), None)
+    return None if agent is None or _is_main(agent, call) else agent
+
+
+def session_of(call: Call) -> str:
+    """The session that the client names, "" where it names none."""
+    named = (i for i in _ids(call, ClientIdKind.SESSION) if i.source not in SHARED_KEY_SOURCES)
+    session = next(named, None)
+    return session.value if session else ""
+
+
+def _is_main(agent: ClientId, call: Call) -> bool:
+    return agent.value == session_of(call)
+
+
+def _ids(call: Call, kind: ClientIdKind) -> Iterator[ClientId]:
+    """Strongest first; the order of the request among equals."""
+    yield from sorted((i for i in call.client_ids if i.kind is kind and i.value), key=lambda i: i.strength)
+
+
+def _find(call: Call, evidence: Evidence, kind: AnchorKind, value: str) -> Anchor | None:
+    return evidence.anchors.find(call.project_id, kind, value, call.started_at_us)
+
+
+def _issued(kind: LinkKind, value: str, call: Call, evidence: Evidence) -> Iterator[Clue]:
+    reissued = _find(call, evidence, AnchorKind.REISSUED_ID, value)
+    anchor = reissued or _find(call, evidence, AnchorKind.ISSUED_ID, value)
+    if anchor is not None:
+        yield _lead(kind, value, Confidence.PROBABLE if reissued else Confidence.CERTAIN, anchor)
+
+
+def _lead(kind: LinkKind, value: str, confidence: Confidence, anchor: Anchor) -> Clue:
+    return Clue(Link(kind, value, confidence, anchor.call_id, anchor.step_index), leads_to=anchor)
+
+
+def _explicit(kind: LinkKind, client_id: ClientId, anchor: Anchor | None = None) -> Link:
+    to_call, to_step = (anchor.call_id, anchor.step_index) if anchor else (None, None)
+    return Link(kind, client_id.value, Confidence.CERTAIN, to_call, to_step)

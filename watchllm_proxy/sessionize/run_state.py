@@ -1,0 +1,279 @@
+"""One run in memory: its steps, which of its tool calls are open, and how it stands.
+
+Everything here is either in the run's stored row, in its stored steps, or in a stored anchor, so that
+`RunState.restored` makes the same state again.
+
+How a run stands is told by its last model step and the time since:
+
+    last model step                      at once      after a while of silence
+    answer, no open tool call            completed
+    error that a retry does not cure     failed
+    error that a retry may cure          running      failed (RETRY_GRACE_US)
+    the client left                      running      cancelled (RETRY_GRACE_US)
+    tools asked for, or still open       running      abandoned (the setting run_silence)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from watchllm_proxy.records import Call, Run, RunStatus, Step, StepType, ToolResult
+from watchllm_proxy.sessionize import names, steps, turns
+from watchllm_proxy.sessionize.tool_errors import is_tool_error
+from watchllm_proxy.sessionize.turns import UserInput
+
+RETRY_GRACE_US = 60_000_000
+"""SDKs wait half a second to some tens of seconds before they try again."""
+
+MAX_TAGS = 64
+
+RunKey = tuple[str, str]
+"""(project_id, run_id): the same explicit id in two projects names two runs."""
+
+
+@dataclass(slots=True)
+class RunState:
+    project_id: str
+    run_id: str
+    session_id: str
+    parent_run_id: str | None
+    agent_name: str | None
+    agent_version: str | None
+    user_id: str | None
+    title: str
+    started_at_us: int
+    last_activity_at_us: int
+    is_explicit: bool = False  # named by the client: kept past its final answer, for the name may come again
+    is_agent: bool = False
+    status: RunStatus = RunStatus.RUNNING
+    tags: dict[str, str] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    inputs: set[str] = field(default_factory=set)  # `UserInput.occurrence` of its user_input steps
+    _last_model: int | None = None  # index of the newest model step
+    _open_tools: list[int] = field(default_factory=list)  # indexes of tool_call steps without output, in order
+    _tool_steps: dict[str, int] = field(default_factory=dict)  # newest tool_call or tool_result step by id
+    _changed: set[int] = field(default_factory=set)
+
+    @classmethod
+    def begun(cls, call: Call, run_id: str, session_id: str, parent_run_id: str | None) -> RunState:
+        return cls(
+            project_id=call.project_id,
+            run_id=run_id,
+            session_id=session_id,
+            parent_run_id=parent_run_id,
+            agent_name=names.agent_name(call),
+            agent_version=names.agent_version(call),
+            user_id=call.user_id,
+            title=names.title(call, turns.user_inputs(call)),
+            started_at_us=call.started_at_us,
+            last_activity_at_us=call.ended_at_us,
+        )
+
+    @classmethod
+    def restored(cls, run: Run, stored: Sequence[Step], *, is_explicit: bool, inputs: set[str]) -> RunState:
+        state = cls(
+            project_id=run.project_id,
+            run_id=run.run_id,
+            session_id=run.session_id,
+            parent_run_id=run.parent_run_id,
+            agent_name=run.agent_name,
+            agent_version=run.agent_version,
+            user_id=run.user_id,
+            title=run.title,
+            started_at_us=run.started_at_us,
+            last_activity_at_us=run.last_activity_at_us,
+            is_explicit=is_explicit,
+            is_agent=run.is_agent,
+            status=run.status,
+            tags=dict(run.tags),
+            inputs=inputs,
+        )
+        for step in sorted(stored, key=lambda step: step.step_index):
+            state._append(step)
+        state._changed.clear()
+        return state
+
+    @property
+    def key(self) -> RunKey:
+        return self.project_id, self.run_id
+
+    @property
+    def is_finished(self) -> bool:
+        """The final answer has been given: nothing that it asked for is still open."""
+        return self._judge_now() is RunStatus.COMPLETED
+
+    @property
+    def next_index(self) -> int:
+        return len(self.steps)
+
+    # --- a call arrives
+
+    def add(
+        self,
+        call: Call,
+        inputs: Sequence[UserInput],
+        *,
+        retried_step: int | None,
+        is_asked_elsewhere: Callable[[str], bool],
+    ) -> int:
+        """Append the call's steps; returns the index of its model step. `inputs` are new to this run."""
+        self.take_results(call)
+        self._take_unknown_results(call, is_asked_elsewhere)
+        for user_input in inputs:
+            self._append(steps.user_input_step(self.next_index, call, user_input))
+            self.inputs.add(user_input.occurrence)
+        if retried_step is not None:
+            failed = self.steps[retried_step] if retried_step < len(self.steps) else None
+            self._append(steps.retry_step(self.next_index, call, failed))
+        model_index = self.next_index
+        self._append(steps.model_step(model_index, call))
+        for tool in steps.asked_tools(call):
+            self._append(steps.tool_call_step(self.next_index, call, tool))
+        self._note(call)
+        return model_index
+
+    def tool_step_index(self, issued_id: str) -> int | None:
+        return self._tool_steps.get(issued_id)
+
+    def _note(self, call: Call) -> None:
+        self.started_at_us = min(self.started_at_us, call.started_at_us)
+        self.last_activity_at_us = max(self.last_activity_at_us, call.ended_at_us)
+        self.agent_name = self.agent_name or names.agent_name(call)
+        self.agent_version = self.agent_version or names.agent_version(call)
+        self.user_id = self.user_id or call.user_id
+        self.is_agent = self.is_agent or self._looks_like_agent(call)
+        for name, value in call.tags:
+            if name in self.tags or len(self.tags) < MAX_TAGS:
+                self.tags[name] = value
+        self.status = self._judge_now()
+
+    def _looks_like_agent(self, call: Call) -> bool:
+        if self.is_explicit or call.tool_names or steps.asked_tools(call):
+            return True
+        counts = [step.type for step in self.steps if step.is_priced or step.type is StepType.RETRY]
+        return len(counts) - 2 * counts.count(StepType.RETRY) > 1  # a retried chat is still one chat
+
+    def _append(self, step: Step) -> None:
+        index = step.step_index
+        self.steps.append(step)
+        self._changed.add(index)
+        if step.is_priced:
+            self._last_model = index
+        if step.type is StepType.TOOL_CALL and step.tool_output_summary is None:
+            self._open_tools.append(index)
+        if step.tool_call_id and step.type in {StepType.TOOL_CALL, StepType.TOOL_RESULT}:
+            self._tool_steps[step.tool_call_id] = index
+
+    # --- results of tools, which come inside a later request
+
+    def take_results(self, call: Call) -> bool:
+        """Fill in what open tool calls gave; False: nothing was filled in. Newest first: where an id was
+        used twice, its last result belongs to its last call."""
+        open_before = len(self._open_tools)
+        if open_before:
+            taken: set[str] = set()
+            for result in turns.tool_results_newest_first(call):
+                if result.tool_call_id and result.tool_call_id not in taken:
+                    taken.add(result.tool_call_id)
+                    self._fill(self._tool_steps.get(result.tool_call_id), call, result)
+        return len(self._open_tools) < open_before
+
+    def _take_unknown_results(self, call: Call, is_asked_elsewhere: Callable[[str], bool]) -> None:
+        """Results without an id go to the open calls without one, in order. Those of other runs' calls are
+        history, and those of calls that nobody saw get a step of their own."""
+        for result in turns.new_tool_results(call):
+            if not result.tool_call_id:
+                self._fill(self._first_open_without_id(), call, result)
+            elif result.tool_call_id not in self._tool_steps and not is_asked_elsewhere(result.tool_call_id):
+                self._append(steps.tool_result_step(self.next_index, call, result))
+
+    def _first_open_without_id(self) -> int | None:
+        return next((i for i in self._open_tools if self.steps[i].tool_call_id is None), None)
+
+    def _fill(self, index: int | None, call: Call, result: ToolResult) -> None:
+        if index is None or index not in self._open_tools:
+            return
+        self._open_tools.remove(index)
+        self.steps[index] = steps.with_result(
+            self.steps[index], call, names.cut(result.text, names.SUMMARY_CHARS), is_tool_error(result)
+        )
+        self._changed.add(index)
+
+    # --- how it stands
+
+    def judged_after_silence(self) -> RunStatus:
+        """What it comes to if nothing more happens."""
+        now = self._judge_now()
+        if now is not RunStatus.RUNNING:
+            return now
+        last = self.steps[self._last_model] if self._last_model is not None else None
+        if last is None or last.type is not StepType.ERROR:
+            return RunStatus.ABANDONED
+        return RunStatus.CANCELLED if steps.is_client_abort(last) else RunStatus.FAILED
+
+    def deadline_us(self, silence_us: int) -> int:
+        """When silence ends it."""
+        last = self.steps[self._last_model] if self._last_model is not None else None
+        is_error = last is not None and last.type is StepType.ERROR
+        return self.last_activity_at_us + (min(RETRY_GRACE_US, silence_us) if is_error else silence_us)
+
+    def _judge_now(self) -> RunStatus:
+        if self._last_model is None:
+            return RunStatus.RUNNING
+        last = self.steps[self._last_model]
+        if last.type is StepType.ERROR:
+            return RunStatus.RUNNING if steps.is_transient_error(last) else RunStatus.FAILED
+        if any(not steps.is_output_tool(self.steps[i]) for i in self._open_tools):
+            return RunStatus.RUNNING
+        if last.type is StepType.MODEL_RESPONSE:
+            return RunStatus.COMPLETED
+        return RunStatus.COMPLETED if self._handed_in(last) else RunStatus.RUNNING
+
+    def _handed_in(self, decision: Step) -> bool:
+        """The decision was to give the final answer by a tool made for that."""
+        asked = self.steps[decision.step_index + 1 :]
+        return any(s.call_id == decision.call_id and steps.is_output_tool(s) for s in asked)
+
+    # --- rows
+
+    def take_changed_steps(self) -> list[Step]:
+        changed = [self.steps[index] for index in sorted(self._changed)]
+        self._changed.clear()
+        return changed
+
+    def row(self) -> Run:
+        """Totals are sums over the steps, here and nowhere else."""
+        priced = [step for step in self.steps if step.is_priced]
+        costs = [step.cost_usd for step in priced if step.cost_usd is not None]
+        ended = None if self.status is RunStatus.RUNNING else self.last_activity_at_us
+        return Run(
+            project_id=self.project_id,
+            run_id=self.run_id,
+            session_id=self.session_id,
+            parent_run_id=self.parent_run_id,
+            agent_name=self.agent_name,
+            agent_version=self.agent_version,
+            user_id=self.user_id,
+            title=self.title,
+            status=self.status,
+            started_at_us=self.started_at_us,
+            ended_at_us=ended,
+            last_activity_at_us=self.last_activity_at_us,
+            is_agent=self.is_agent,
+            total_steps=len(self.steps),
+            total_calls=len(priced),
+            error_count=sum(s.type is StepType.ERROR or bool(s.is_tool_error) for s in self.steps),
+            input_tokens=sum(step.input_tokens or 0 for step in priced),
+            output_tokens=sum(step.output_tokens or 0 for step in priced),
+            cache_read_input_tokens=sum(step.cache_read_input_tokens or 0 for step in priced),
+            total_cost_usd=sum(costs, Decimal(0)) if costs else None,
+            unpriced_calls=sum(map(_is_unpriced, priced)),
+            tags=tuple(self.tags.items()),
+        )
+
+
+def _is_unpriced(step: Step) -> bool:
+    """It used tokens, and what they cost is not known. An attempt without tokens cost nothing we could name."""
+    return step.cost_usd is None and bool(step.input_tokens or step.output_tokens)

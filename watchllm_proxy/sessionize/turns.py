@@ -1,0 +1,86 @@
+"""Reading a request: what is new in it, and what only repeats the past.
+
+An agent sends its whole history with every call (or only the news, behind `previous_response_id`). The
+*tail* is everything after the last thing that a model said; only the tail can be new.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult
+
+_CONVERSATION_SLOTS = frozenset({"messages", "input", "prompt"})
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_SYSTEM_SLOTS = frozenset({"system", "instructions"})
+
+
+@dataclass(frozen=True, slots=True)
+class UserInput:
+    """A user message of the tail. `occurrence` is the same when the same history is sent again, and another
+    when the same words come after another answer."""
+
+    text: str
+    occurrence: str
+
+
+def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
+    """The last thing a model said, as far as the request repeats it, and what came after it."""
+    news: list[Message] = []
+    for message in reversed(call.messages):
+        if message.slot not in _CONVERSATION_SLOTS or message.role in _SYSTEM_ROLES:
+            continue
+        if message.role == "assistant" or message.tool_calls:
+            return message, tuple(reversed(news))
+        news.append(message)
+    return None, tuple(reversed(news))
+
+
+def user_inputs(call: Call) -> tuple[UserInput, ...]:
+    """User messages of the tail, in order. A message that carries tool results is not the user's."""
+    said, news = tail(call)
+    context = said.link_hash if said else _continued_from(call)
+    seen: Counter[bytes] = Counter()
+    inputs = []
+    for message in news:
+        if not is_user(message):
+            continue
+        repeat = seen[message.link_hash]
+        seen[message.link_hash] += 1
+        mark = blake2b(context + message.link_hash + repeat.to_bytes(4), digest_size=12)
+        inputs.append(UserInput(message.text, mark.hexdigest()))
+    return tuple(inputs)
+
+
+def is_user(message: Message) -> bool:
+    return message.role == "user" and message.slot in _CONVERSATION_SLOTS and not message.tool_results
+
+
+def tool_results_newest_first(call: Call) -> Iterator[ToolResult]:
+    for message in reversed(call.messages):
+        yield from reversed(message.tool_results)
+
+
+def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
+    return tuple(result for message in tail(call)[1] for result in message.tool_results)
+
+
+def system_text(call: Call) -> str:
+    """The system prompt as the model read it: all its parts, joined."""
+    parts = [m.text for m in call.messages if m.slot in _SYSTEM_SLOTS or m.role in _SYSTEM_ROLES]
+    return "\n".join(part for part in parts if part)
+
+
+def has_past(call: Call) -> bool:
+    """The request tells of earlier answers, or points at one."""
+    return tail(call)[0] is not None or _continued_from(call) != b""
+
+
+def _continued_from(call: Call) -> bytes:
+    for client_id in call.client_ids:
+        if client_id.kind is ClientIdKind.PREVIOUS_RESPONSE:
+            return client_id.value.encode()
+    return b""
