@@ -1,0 +1,1 @@
+"""The JSON API: `/api/*` and the document that describes it."""

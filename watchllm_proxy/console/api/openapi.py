@@ -1,0 +1,2 @@
+"""placeholder until written"""
+DOCUMENT: dict[str, object] = {}

@@ -1,0 +1,40 @@
+"""`GET /api/agent-runs`, `/api/agent-runs/{run_id}/debug`, `/api/agent-runs/fixture/{name}`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from watchllm_proxy.console.addresses import decode_id
+from watchllm_proxy.console.answers import json_answer
+from watchllm_proxy.console.api.debug import debug_document, run_list
+from watchllm_proxy.console.context import now_us, project_of, reading_of
+from watchllm_proxy.console.loading import LoadedRun, load_run
+from watchllm_proxy.console.queries import run_query
+from watchllm_proxy.console.samples import sample_run
+
+
+async def list_runs(request: web.Request) -> web.Response:
+    query = run_query(request.query, now_us())
+    found = await reading_of(request).list_runs(project_of(request), query)
+    return json_answer(run_list(found, query))
+
+
+async def debug_run(request: web.Request) -> web.Response:
+    run_id = decode_id(request.match_info["run_id"])
+    loaded = await load_run(reading_of(request), project_of(request), run_id)
+    if loaded is None:
+        raise web.HTTPNotFound
+    return debug_answer(loaded)
+
+
+async def debug_sample(request: web.Request) -> web.Response:
+    loaded = sample_run(request.match_info["name"])
+    if loaded is None:
+        raise web.HTTPNotFound
+    return debug_answer(loaded)
+
+
+def debug_answer(loaded: LoadedRun) -> web.Response:
+    answer = json_answer(debug_document(loaded))
+    answer.enable_compression()
+    return answer

@@ -1,0 +1,80 @@
+"""Pages from templates: one environment, everything escaped, unknown names are errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from aiohttp import web
+
+from watchllm_proxy.console import addresses, formats
+from watchllm_proxy.console.assets import ASSETS
+from watchllm_proxy.console.labels import flag_label, status_label, step_references
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
+    )
+    environment.filters |= {
+        "usd": formats.usd,
+        "usd_short": formats.usd_short,
+        "duration": formats.duration,
+        "compact": formats.compact,
+        "instant": formats.instant,
+        "run_path": addresses.run_path,
+        "run_json_path": addresses.run_json_path,
+        "flag_label": flag_label,
+        "status_label": status_label,
+        "step_references": step_references,
+    }
+    environment.globals |= {"asset": ASSETS.path_of, "count_of": formats.count_of, "ago": formats.ago}
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+THEMES = frozenset({"light", "dark"})
+
+
+def render(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> web.Response:
+    """A page. Text that UTF-8 cannot carry (lone surrogates in captured text) is shown as `?`."""
+    theme = request.cookies.get("theme", "auto")
+    page = _ENVIRONMENT.get_template(template).render(theme=theme if theme in THEMES else "auto", **values)
+    response = web.Response(
+        body=page.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8", headers=headers
+    )
+    response.enable_compression()
+    return response
+
+
+_TITLES = {
+    401: "This key opens nothing here",
+    404: "Not found",
+    405: "Not that way",
+    422: "That filter cannot be used",
+    503: "Not available now",
+}
+
+
+def render_message(
+    request: web.Request, status: int, message: str, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A page that only says something: an error, in words."""
+    title = _TITLES.get(status, "That did not work")
+    return render(request, "message.html", status=status, headers=headers, nav="", title=title, message=message)

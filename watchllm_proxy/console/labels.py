@@ -1,0 +1,82 @@
+"""The words of the pages for the vocabulary's closed sets, each as a table that must be complete."""
+
+from __future__ import annotations
+
+import re
+
+from watchllm_proxy.records import Flag, FlagKind, Link, LinkKind, RunStatus, StepType
+
+_STATUS = {
+    RunStatus.RUNNING: "Running",
+    RunStatus.COMPLETED: "Done",
+    RunStatus.FAILED: "Failed",
+    RunStatus.CANCELLED: "Cancelled",
+    RunStatus.ABANDONED: "Abandoned",
+}
+_FLAG = {
+    FlagKind.LOOP_DETECTED: "loop",
+    FlagKind.REPEATED_TOOL: "repeated tool",
+    FlagKind.HIGH_COST_STEP: "high cost",
+    FlagKind.CACHE_MISS_RETRY: "cache miss",
+    FlagKind.TIMEOUT_RETRY: "timeout retry",
+    FlagKind.ERROR_FALLBACK: "fallback",
+    FlagKind.PROMPT_MUTATION: "prompt changed",
+    FlagKind.EMPTY_TOOL_OUTPUT: "empty output",
+}
+_LINK = {
+    LinkKind.EXPLICIT_RUN: "The client named this run",
+    LinkKind.EXPLICIT_SESSION: "The client named this session",
+    LinkKind.EXPLICIT_PARENT: "The client named the parent run",
+    LinkKind.TRACE: "Same trace as an earlier call",
+    LinkKind.PREVIOUS_RESPONSE: "Answers a response of an earlier call",
+    LinkKind.CONVERSATION: "Same conversation as an earlier call",
+    LinkKind.ISSUED_ID: "Uses an id that the upstream gave to an earlier call",
+    LinkKind.RETRY: "The same request as an earlier, failed call",
+    LinkKind.NEW_RUN: "Nothing ties it to an earlier call: it starts this run",
+}
+_SHAPE = {
+    StepType.USER_INPUT: "user",
+    StepType.DECISION: "model",
+    StepType.MODEL_RESPONSE: "answer",
+    StepType.TOOL_CALL: "tool",
+    StepType.TOOL_RESULT: "result",
+    StepType.ERROR: "error",
+    StepType.RETRY: "retry",
+}
+
+
+def status_label(status: RunStatus) -> str:
+    return _STATUS[status]
+
+
+def flag_label(flag: Flag | FlagKind) -> str:
+    return _FLAG[flag.kind if isinstance(flag, Flag) else flag]
+
+
+def link_sentence(link: Link) -> str:
+    return _LINK[link.kind]
+
+
+def step_shape(type: StepType) -> str:
+    """The name of the glyph that tells a step's kind; colour alone never does."""
+    return _SHAPE[type]
+
+
+_STEP_REFERENCE = re.compile(r"(?i)#\d{1,6}\b|\bsteps? \d{1,6}(?:(?:,? and |, )\d{1,6})*\b")
+_NUMBER = re.compile(r"\d+")
+
+
+def step_references(text: str) -> list[tuple[str, int | None]]:
+    """`text` cut into pieces, each with the step it names, if it does: "step 17", "steps 3, 5 and 8", "#17"."""
+    numbers = [
+        number
+        for reference in _STEP_REFERENCE.finditer(text)
+        for number in _NUMBER.finditer(text, reference.start(), reference.end())
+    ]
+    pieces: list[tuple[str, int | None]] = []
+    start = 0
+    for number in numbers:
+        pieces += [(text[start : number.start()], None), (number[0], int(number[0]))]
+        start = number.end()
+    pieces.append((text[start:], None))
+    return [piece for piece in pieces if piece[0]]

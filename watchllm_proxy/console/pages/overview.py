@@ -1,0 +1,151 @@
+"""The overview of a whole run as inline SVG: one lane per agent, errors marked above, running cost as a line.
+
+A few paths whatever the number of steps: the lane is cut into slots, and each slot takes the colour of the
+most telling step in it. Lengths are units of a 1000 wide view box that the browser stretches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+
+from watchllm_proxy.console import formats
+from watchllm_proxy.console.addresses import run_path
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.timeline import Row, Timeline
+from watchllm_proxy.records import Run, Step
+
+WIDTH = 1000
+LANE_HEIGHT = 24
+TOP = 18
+_SLOTS = 500
+_BAR_HEIGHT = 13
+_KINDS = ("failed", "tool", "model", "user")  # the first one found in a slot wins
+_KIND_OF_SHAPE = {"model": "model", "answer": "model", "retry": "model", "tool": "tool", "user": "user", "error": "failed"}
+_AXIS_MARKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """An agent: this run (no `path`), or a sub-agent with the page of its own run."""
+
+    name: str
+    steps: int
+    cost: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    lanes: tuple[Lane, ...]
+    height: int
+    bars: dict[str, str]  # kind -> path data
+    marks: dict[str, tuple[str, ...]]  # failed | flagged -> x of each triangle
+    cost_line: str
+    axis: tuple[tuple[str, str, str], ...]  # x, text-anchor, label
+
+
+def overview_of(loaded: LoadedRun, timeline: Timeline) -> Overview:
+    children = [row.run for row in loaded.children]
+    lanes = (_own_lane(loaded.run), *(_child_lane(child) for child in children))
+    height = TOP + LANE_HEIGHT * len(lanes) + 4
+    bars = _bars(timeline)
+    bars["agent"] = _child_bars(children, loaded.run.started_at_us, timeline.span_us)
+    return Overview(
+        lanes=lanes,
+        height=height,
+        bars={kind: path for kind, path in bars.items() if path},
+        marks=_marks(timeline),
+        cost_line=_cost_line(loaded.steps, loaded.run.started_at_us, timeline.span_us, height),
+        axis=_axis(timeline.span_us),
+    )
+
+
+def _own_lane(run: Run) -> Lane:
+    return Lane(run.agent_name or "this run", run.total_steps, formats.usd_short(run.total_cost_usd))
+
+
+def _child_lane(run: Run) -> Lane:
+    cost = formats.usd_short(run.total_cost_usd)
+    return Lane(run.agent_name or run.title or run.run_id, run.total_steps, cost, run_path(run.run_id))
+
+
+def _kind(row: Row) -> str | None:
+    return "failed" if row.is_failed else _KIND_OF_SHAPE.get(row.shape)
+
+
+def _bars(timeline: Timeline) -> dict[str, str]:
+    slots: list[str | None] = [None] * _SLOTS
+    for row in timeline.rows:
+        kind = _kind(row)
+        if kind is None:
+            continue
+        first = min(_SLOTS - 1, row.start_us * _SLOTS // timeline.span_us)
+        last = min(_SLOTS - 1, max(first, (row.start_us + row.duration_us) * _SLOTS // timeline.span_us - 1))
+        for slot in range(first, last + 1):
+            held = slots[slot]
+            if held is None or _KINDS.index(kind) < _KINDS.index(held):
+                slots[slot] = kind
+    paths: dict[str, str] = dict.fromkeys(_KINDS, "")
+    unit = WIDTH // _SLOTS
+    at = 0
+    for kind, group in groupby(slots):
+        length = sum(1 for _ in group)
+        if kind is not None:
+            paths[kind] += _box(at * unit, TOP + 5, length * unit)
+        at += length
+    return paths
+
+
+def _child_bars(children: Sequence[Run], start_us: int, span_us: int) -> str:
+    path = ""
+    for lane, child in enumerate(children, start=1):
+        x = _clamp((child.started_at_us - start_us) * WIDTH // span_us)
+        end = _clamp(((child.ended_at_us or child.last_activity_at_us) - start_us) * WIDTH // span_us)
+        path += _box(x, TOP + 5 + lane * LANE_HEIGHT, max(2, end - x))
+    return path
+
+
+def _clamp(x: int) -> int:
+    return min(WIDTH - 2, max(0, x))
+
+
+def _box(x: int, y: int, width: int) -> str:
+    return f"M{x} {y}h{width}v{_BAR_HEIGHT}h-{width}z"
+
+
+def _marks(timeline: Timeline) -> dict[str, tuple[str, ...]]:
+    """Where a triangle stands above the lane, in per cent; at most one of each kind per slot of the lane."""
+    found: dict[str, dict[int, None]] = {"failed": {}, "flagged": {}}
+    for row in timeline.rows:
+        if row.is_failed or row.tags:
+            kind = "failed" if row.is_failed else "flagged"
+            found[kind][row.start_us * 100 // timeline.span_us] = None
+    return {kind: tuple(str(x) for x in places) for kind, places in found.items()}
+
+
+def _cost_line(steps: Sequence[Step], start_us: int, span_us: int, height: int) -> str:
+    """The cost so far, step by step, as one line from the bottom to the top; "" when nothing is priced."""
+    total = sum((s.cost_usd or Decimal(0) for s in steps if s.is_priced), Decimal(0))
+    if not total:
+        return ""
+    points: dict[int, int] = {0: height - 3}
+    spent = Decimal(0)
+    for step in steps:
+        if step.is_priced and step.cost_usd:
+            spent += step.cost_usd
+            end_us = step.started_at_us + (step.duration_us or 0) - start_us
+            slot = min(_SLOTS, max(0, end_us * _SLOTS // span_us))
+            points[slot] = height - 3 - int((height - TOP - 2) * spent / total)
+    unit = WIDTH // _SLOTS
+    return "M" + "L".join(f"{slot * unit} {y}" for slot, y in sorted(points.items()))
+
+
+def _axis(span_us: int) -> tuple[tuple[str, str, str], ...]:
+    anchors = ["start", *["middle"] * (_AXIS_MARKS - 1), "end"]
+    return tuple(
+        (f"{100 * i // _AXIS_MARKS}%", anchor, formats.duration(span_us * i // _AXIS_MARKS))
+        for i, anchor in enumerate(anchors)
+    )

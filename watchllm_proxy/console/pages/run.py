@@ -1,0 +1,144 @@
+"""The run page: header, what went wrong, overview, timeline. Its rows and steps are fetched by the script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from watchllm_proxy.console.addresses import decode_id, run_json_path, run_path
+from watchllm_proxy.console.answers import json_answer
+from watchllm_proxy.console.api.runs import debug_answer
+from watchllm_proxy.console.context import now_us, project_of, reading_of
+from watchllm_proxy.console.html import render
+from watchllm_proxy.console.labels import flag_label
+from watchllm_proxy.console.loading import LoadedRun, load_run
+from watchllm_proxy.console.pages.figures import is_failed_step, six_figures
+from watchllm_proxy.console.pages.overview import overview_of
+from watchllm_proxy.console.pages.step import step_detail
+from watchllm_proxy.console.pages.timeline import columns, timeline_of
+from watchllm_proxy.console.reading import RunQuery
+from watchllm_proxy.console.samples import sample_run
+from watchllm_proxy.records import Flag, Run, RunStatus
+
+FIRST_ROWS = 36
+"""Rows in the page itself: enough to read without the script, little enough to be fast with it."""
+
+_PEERS = 21
+_MAX_CLAIMS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence of "what went wrong" and the steps it rests on."""
+
+    text: str
+    step_indexes: tuple[int, ...]
+
+
+async def run_page(request: web.Request) -> web.Response:
+    loaded = await _loaded(request)
+    peers = await _peers(request, loaded.run)
+    return _page(request, loaded, peers, run_path(loaded.run.run_id), run_json_path(loaded.run.run_id))
+
+
+async def run_json(request: web.Request) -> web.Response:
+    return debug_answer(await _loaded(request))
+
+
+async def run_columns(request: web.Request) -> web.Response:
+    return _columns_answer(await _loaded(request))
+
+
+async def run_step(request: web.Request) -> web.Response:
+    return _step_answer(request, await _loaded(request))
+
+
+async def sample_page(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    return _page(request, _sample(request), (), f"/samples/{name}", f"/api/agent-runs/fixture/{name}")
+
+
+async def sample_columns(request: web.Request) -> web.Response:
+    return _columns_answer(_sample(request))
+
+
+async def sample_step(request: web.Request) -> web.Response:
+    return _step_answer(request, _sample(request))
+
+
+async def _loaded(request: web.Request) -> LoadedRun:
+    run_id = decode_id(request.match_info["run_id"])
+    loaded = await load_run(reading_of(request), project_of(request), run_id)
+    if loaded is None:
+        raise web.HTTPNotFound
+    return loaded
+
+
+def _sample(request: web.Request) -> LoadedRun:
+    loaded = sample_run(request.match_info["name"])
+    if loaded is None:
+        raise web.HTTPNotFound
+    return loaded
+
+
+async def _peers(request: web.Request, run: Run) -> Sequence[Run]:
+    if run.agent_name is None:
+        return ()
+    query = RunQuery(limit=_PEERS, agent=run.agent_name, with_chats=True)
+    found = await reading_of(request).list_runs(project_of(request), query)
+    return [row.run for row in found.rows if row.run.run_id != run.run_id]
+
+
+def _page(
+    request: web.Request, loaded: LoadedRun, peers: Sequence[Run], path: str, json_path: str
+) -> web.Response:
+    now = now_us()
+    timeline = timeline_of(loaded)
+    return render(
+        request,
+        "run.html",
+        nav="runs",
+        run=loaded.run,
+        path=path,
+        json_path=json_path,
+        figures=six_figures(loaded, peers, now),
+        claims=claims_of(loaded),
+        more_claims=max(0, len(_telling_flags(loaded.flags)) - _MAX_CLAIMS),
+        overview=overview_of(loaded, timeline),
+        timeline=timeline,
+        rows=timeline.rows[:FIRST_ROWS],
+        children=[row.run for row in loaded.children],
+        flag_kinds=list(dict.fromkeys(flag_label(flag) for flag in loaded.flags)),
+    )
+
+
+def _columns_answer(loaded: LoadedRun) -> web.Response:
+    answer = json_answer(columns(timeline_of(loaded)))
+    answer.enable_compression()
+    return answer
+
+
+def _step_answer(request: web.Request, loaded: LoadedRun) -> web.Response:
+    detail = step_detail(loaded, int(request.match_info["index"]))
+    if detail is None:
+        raise web.HTTPNotFound
+    return json_answer(detail)
+
+
+def _telling_flags(flags: Sequence[Flag]) -> list[Flag]:
+    return [flag for flag in flags if flag.severity != "info"]
+
+
+def claims_of(loaded: LoadedRun) -> list[Claim]:
+    """What went wrong, dearest words first: the flags; without any, the last failing step of a failed run."""
+    claims = [Claim(f.message, f.step_indexes) for f in _telling_flags(loaded.flags)[:_MAX_CLAIMS]]
+    failing = [step for step in loaded.steps if is_failed_step(step)]
+    if not claims and failing and loaded.run.status is not RunStatus.RUNNING:
+        last = failing[-1]
+        said = last.error_message or last.tool_output_summary or last.summary
+        claims.append(Claim(f"Step {last.step_index} failed: {said[:300]}", (last.step_index,)))
+    if loaded.run.status is RunStatus.ABANDONED:
+        claims.append(Claim("The run fell silent while tool calls were still open: their results never came.", ()))
+    return claims

@@ -1,0 +1,93 @@
+"""What the detail pane shows of one step, ready to be laid out: figures are written here, once, for all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from watchllm_proxy.console import formats
+from watchllm_proxy.console.labels import link_sentence, step_shape
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.figures import is_failed_step
+from watchllm_proxy.console.pages.timeline import step_name, tags_by_step, took
+from watchllm_proxy.records import Link, Step, StepType
+
+_MAX_RELATED = 8
+
+
+def step_detail(loaded: LoadedRun, index: int) -> dict[str, object] | None:
+    """None when the run has no such step."""
+    step = next((s for s in loaded.steps if s.step_index == index), None)
+    if step is None:
+        return None
+    return {
+        "index": step.step_index,
+        "type": step.type,
+        "shape": step_shape(step.type),
+        "name": step_name(step),
+        "tags": tags_by_step(loaded.flags).get(index, ()),
+        "is_failed": is_failed_step(step),
+        "http_status": step.http_status,
+        "facts": _facts(step, loaded.run.started_at_us),
+        "notes": [
+            {"severity": f.severity, "message": f.message} for f in loaded.flags if index in f.step_indexes
+        ],
+        "explanations": [
+            {"text": e.text, "confidence": f"{round(100 * e.confidence)} %", "rules": e.rules_matched}
+            for e in loaded.explanations
+            if e.step_index == index
+        ],
+        "error": {"type": step.error_type, "message": step.error_message} if step.error_type else None,
+        "summary": step.summary,
+        "decision": step.decision,
+        "tool_args": step.tool_args,
+        "tool_output": step.tool_output_summary,
+        "related": _related(loaded.steps, step),
+        "why": [_why(link) for link in _links_of(loaded, step)],
+        "call_id": step.call_id,
+    }
+
+
+def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
+    facts = [("start", f"+{formats.duration(max(0, step.started_at_us - run_start_us))}"), ("took", took(step))]
+    if step.time_to_first_token_us is not None:
+        facts.append(("first token", formats.duration(step.time_to_first_token_us)))
+    if step.is_priced:
+        facts.append(("tokens", formats.tokens(step.input_tokens, step.output_tokens)))
+        if step.input_tokens and step.cache_read_input_tokens is not None:
+            facts.append(("cached", formats.percent(step.cache_read_input_tokens, step.input_tokens)))
+        facts.append(("cost", formats.usd(step.cost_usd)))
+    return [(label, value) for label, value in facts if value]
+
+
+def _links_of(loaded: LoadedRun, step: Step) -> Sequence[Link]:
+    return loaded.links.get(step.call_id, ()) if step.call_id else ()
+
+
+def _why(link: Link) -> dict[str, object]:
+    return {
+        "kind": link.kind,
+        "sentence": link_sentence(link),
+        "value": link.value,
+        "confidence": link.confidence,
+        "to_step": link.to_step_index,
+    }
+
+
+def _related(steps: Sequence[Step], step: Step) -> list[dict[str, object]]:
+    """Steps to jump to: the other half of a tool call, and equal calls elsewhere."""
+    groups: list[tuple[str, list[int]]] = []
+    if step.tool_call_id:
+        halves = [s for s in steps if s.tool_call_id == step.tool_call_id and s is not step]
+        groups.append(("asked at", [s.step_index for s in halves if s.type is StepType.TOOL_CALL]))
+        groups.append(("answered at", [s.step_index for s in halves if s.type is StepType.TOOL_RESULT]))
+    if step.type is StepType.TOOL_CALL:
+        twins = [s for s in steps if s is not step and _call_of(s) == _call_of(step)]
+        groups.append(("same call at", [s.step_index for s in twins[:_MAX_RELATED]]))
+    if step.call_id:
+        same = [s for s in steps if s.call_id == step.call_id and s is not step]
+        groups.append(("same request at", [s.step_index for s in same[:_MAX_RELATED]]))
+    return [{"label": label, "steps": indexes} for label, indexes in groups if indexes]
+
+
+def _call_of(step: Step) -> tuple[StepType, str | None, str | None]:
+    return step.type, step.tool, step.tool_args

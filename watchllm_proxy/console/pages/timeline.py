@@ -1,0 +1,132 @@
+"""The rows of a run's timeline: what each step shows in one line, and the same as columns for the script."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchllm_proxy.console import formats
+from watchllm_proxy.console.labels import flag_label, step_shape
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.figures import is_failed_step
+from watchllm_proxy.records import Flag, Step, StepType
+
+PREVIEW_CHARACTERS = 140
+_TOOL_TYPES = {StepType.TOOL_CALL, StepType.TOOL_RESULT}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step in one line. `start_us` counts from the run's start."""
+
+    index: int
+    shape: str
+    name: str
+    preview: str
+    tags: tuple[str, ...]
+    is_failed: bool
+    start_us: int
+    duration_us: int
+    first_token_us: int
+    took: str
+    tokens: str
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    rows: Sequence[Row]
+    span_us: int  # from the run's start to the end of its last step, at least 1
+
+    def share(self, us: int) -> float:
+        """Per cent of the span, to three decimals: an SVG length."""
+        return round(100 * us / self.span_us, 3)
+
+
+def timeline_of(loaded: LoadedRun) -> Timeline:
+    tags = tags_by_step(loaded.flags)
+    start_us = loaded.run.started_at_us
+    rows = [_row(step, start_us, tags.get(step.step_index, ())) for step in loaded.steps]
+    ends = (row.start_us + row.duration_us for row in rows)
+    return Timeline(rows, max((*ends, 1)))
+
+
+def tags_by_step(flags: Sequence[Flag]) -> dict[int, tuple[str, ...]]:
+    tags: defaultdict[int, list[str]] = defaultdict(list)
+    for flag in flags:
+        for index in flag.step_indexes:
+            tags[index].append(flag_label(flag))
+    return {index: tuple(dict.fromkeys(labels)) for index, labels in tags.items()}
+
+
+def _row(step: Step, run_start_us: int, tags: tuple[str, ...]) -> Row:
+    return Row(
+        index=step.step_index,
+        shape=step_shape(step.type),
+        name=step_name(step),
+        preview=_preview(step),
+        tags=tags,
+        is_failed=is_failed_step(step),
+        start_us=max(0, step.started_at_us - run_start_us),
+        duration_us=step.duration_us or 0,
+        first_token_us=step.time_to_first_token_us or 0,
+        took=took(step),
+        tokens=formats.tokens(step.input_tokens, step.output_tokens) if step.is_priced else "",
+        cost=formats.usd_short(step.cost_usd) if step.is_priced else "",
+    )
+
+
+def step_name(step: Step) -> str:
+    if step.type is StepType.USER_INPUT:
+        return "user"
+    if step.type in _TOOL_TYPES:
+        return step.tool or "tool"
+    return step.model or step.error_type or step.type.value
+
+
+def took(step: Step) -> str:
+    """A tool's time is inferred from the gap between two calls, and says so."""
+    if not step.duration_us:
+        return ""
+    return ("≈" if step.is_duration_inferred else "") + formats.duration(step.duration_us)
+
+
+def _preview(step: Step) -> str:
+    text = _text(step)
+    return " ".join(text[: 2 * PREVIEW_CHARACTERS].split())[:PREVIEW_CHARACTERS]
+
+
+def _text(step: Step) -> str:
+    if step.type is StepType.TOOL_CALL:
+        return step.tool_args or step.summary
+    if step.type is StepType.TOOL_RESULT:
+        return step.tool_output_summary or step.summary
+    if step.error_message and step.type in {StepType.ERROR, StepType.RETRY}:
+        return step.error_message
+    if step.type is StepType.DECISION and step.decision:
+        return f"→ {step.decision}"
+    return step.summary
+
+
+def columns(timeline: Timeline) -> dict[str, object]:
+    """Rows turned into columns with names stored once: 2,000 steps compress to under 40 kB."""
+    names = list(dict.fromkeys(row.name for row in timeline.rows))
+    place = {name: i for i, name in enumerate(names)}
+    rows = timeline.rows
+    return {
+        "span_us": timeline.span_us,
+        "names": names,
+        "index": [row.index for row in rows],
+        "shape": [row.shape for row in rows],
+        "name": [place[row.name] for row in rows],
+        "preview": [row.preview for row in rows],
+        "tags": {str(i): row.tags for i, row in enumerate(rows) if row.tags},
+        "failed": [i for i, row in enumerate(rows) if row.is_failed],
+        "start_us": [row.start_us for row in rows],
+        "duration_us": [row.duration_us for row in rows],
+        "first_token_us": [row.first_token_us for row in rows],
+        "took": [row.took for row in rows],
+        "tokens": [row.tokens for row in rows],
+        "cost": [row.cost for row in rows],
+    }

@@ -1,0 +1,117 @@
+"""Query parameters of lists of runs, read strictly: a name we do not know or a value we cannot use is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+from uuid import UUID
+
+from watchllm_proxy.console.answers import BadParameter
+from watchllm_proxy.console.reading import RunQuery, RunSort
+from watchllm_proxy.records import FlagKind, RunStatus
+
+MAX_LIMIT = 200
+MAX_OFFSET = 1_000_000
+MAX_TEXT = 200
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RELATIVE = re.compile(r"(\d{1,6})([smhd])")
+
+_Member = TypeVar("_Member", bound=StrEnum)
+Parse = Callable[[str, int], object]
+
+
+def _whole(low: int, high: int) -> Parse:
+    def parse(raw: str, now_us: int) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", raw) or not low <= int(raw) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def _one_of(members: type[_Member]) -> Parse:
+    def parse(raw: str, now_us: int) -> _Member:
+        try:
+            return members(raw)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(members)}") from None
+
+    return parse
+
+
+def _text(raw: str, now_us: int) -> str:
+    if len(raw) > MAX_TEXT:
+        raise ValueError(f"must be at most {MAX_TEXT} characters")
+    return raw.replace("\0", "")
+
+
+def parse_instant(raw: str, now_us: int) -> int:
+    """Microseconds since the epoch of an RFC 3339 instant, or of a time ago such as 15m, 24h, 7d."""
+    if match := _RELATIVE.fullmatch(raw):
+        return now_us - int(match[1]) * _UNITS_S[match[2]] * 1_000_000
+    try:
+        at = datetime.fromisoformat(raw)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return int(at.timestamp()) * 1_000_000 + at.microsecond
+    except (ValueError, OverflowError):
+        raise ValueError("must be an instant such as 2026-01-15T10:00:00Z, or a time ago such as 15m, 24h, 7d") from None
+
+
+def _kind(raw: str, now_us: int) -> bool:
+    if raw not in {"agent", "all"}:
+        raise ValueError("must be agent, or all to include lone chats")
+    return raw == "all"
+
+
+_PARAMETERS: Mapping[str, tuple[str, Parse]] = {
+    "limit": ("limit", _whole(1, MAX_LIMIT)),
+    "offset": ("offset", _whole(0, MAX_OFFSET)),
+    "status": ("status", _one_of(RunStatus)),
+    "agent": ("agent", _text),
+    "flag": ("flag", _one_of(FlagKind)),
+    "session": ("session", _text),
+    "q": ("q", _text),
+    "since": ("since_us", parse_instant),
+    "until": ("until_us", parse_instant),
+    "sort": ("sort", _one_of(RunSort)),
+    "kind": ("with_chats", _kind),
+}
+
+
+def run_query(query: Mapping[str, str], now_us: int) -> RunQuery:
+    """Empty values mean "any", as a form sends them. Raises `BadParameter` naming the first wrong one."""
+    values: dict[str, object] = {}
+    for name, raw in query.items():
+        if name not in _PARAMETERS:
+            raise BadParameter(name, f"There is no parameter {name!r:.60}; there are {', '.join(_PARAMETERS)}.")
+        if raw:
+            field, parse = _PARAMETERS[name]
+            values[field] = _parsed(name, raw, parse, now_us)
+    return RunQuery(**values)  # type: ignore[arg-type]
+
+
+def tail_query(query: Mapping[str, str]) -> tuple[UUID | None, int]:
+    """`after` and `limit` of the list of calls."""
+    for name in query:
+        if name not in {"after", "limit"}:
+            raise BadParameter(name, f"There is no parameter {name!r:.60}; there are after, limit.")
+    after = _parsed("after", query["after"], _uuid, 0) if query.get("after") else None
+    limit = _parsed("limit", query["limit"], _whole(1, MAX_LIMIT), 0) if query.get("limit") else 50
+    return after, limit  # type: ignore[return-value]
+
+
+def _uuid(raw: str, now_us: int) -> UUID:
+    try:
+        return UUID(raw)
+    except ValueError:
+        raise ValueError("must be the call_id of a call") from None
+
+
+def _parsed(name: str, raw: str, parse: Parse, now_us: int) -> object:
+    try:
+        return parse(raw, now_us)
+    except ValueError as exc:
+        raise BadParameter(name, f"{name} {exc}.") from None

@@ -1,0 +1,187 @@
+// @ts-check
+// The pane beside the timeline: one step, and the request and answer behind it, fetched when asked for.
+import { h } from './dom.js';
+import { copy } from './shell.js';
+import { glyph } from './timeline.js';
+import { jsonTree, longText, parseJson, pretty, withStepLinks } from './render.js';
+/** @import { Kid } from './dom.js' */
+
+const KEPT_CALLS = 120;
+const TABS = ['Step', 'Request', 'Response'];
+
+/** @param {string} url */
+async function getText(url) {
+  const answer = await fetch(url);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(parseJson(text)?.error?.message ?? `HTTP ${answer.status}`);
+  return text;
+}
+
+/** Answers by address, the oldest dropped. */
+class Kept {
+  constructor() {
+    this.answers = /** @type {Map<string, Promise<any>>} */ (new Map());
+  }
+
+  /** @param {string} url */
+  get(url) {
+    let answer = this.answers.get(url);
+    if (!answer) {
+      answer = getText(url).then(parseJson);
+      answer.catch(() => this.answers.delete(url));
+      this.answers.set(url, answer);
+      if (this.answers.size > KEPT_CALLS) this.answers.delete(/** @type {string} */ (this.answers.keys().next().value));
+    }
+    return answer;
+  }
+}
+
+/** @param {Kid | Kid[]} title @param {Kid | Kid[]} body @param {{cls?: string, text?: string}} [options] */
+function card(title, body, { cls = '', text } = {}) {
+  const button = text === undefined ? null
+    : h('button', { type: 'button', onclick: () => copy(text, 'Copied') }, 'Copy');
+  return h('section', { class: `card ${cls}` },
+    h('h3', {}, title, button && h('span', { class: 'grow' }), button), h('div', { class: 'in' }, body));
+}
+
+/** @param {string} text */
+const note = (text) => h('p', { class: 'muted' }, text);
+
+export class Detail {
+  /** @param {HTMLElement} pane @param {string} path  where the run's steps are */
+  constructor(pane, path) {
+    this.pane = pane;
+    this.path = path;
+    this.kept = new Kept();
+    this.tab = TABS[0];
+    this.index = -1;
+  }
+
+  /** @param {number} index */
+  fetchStep(index) {
+    return this.kept.get(`${this.path}/steps/${index}`);
+  }
+
+  /** @param {number} index */
+  async show(index) {
+    this.index = index;
+    try {
+      const step = await this.fetchStep(index);
+      if (this.index === index) this.draw(step);
+    } catch (error) {
+      if (this.index === index) this.pane.replaceChildren(h('p', { class: 'muted pad1' }, `This step cannot be shown: ${/** @type {Error} */ (error).message}`));
+    }
+  }
+
+  /** @param {1 | -1} direction */
+  async turnTab(direction) {
+    const step = await this.fetchStep(this.index);
+    const tabs = this.tabsOf(step);
+    this.tab = tabs[(tabs.indexOf(this.tabOf(step)) + direction + tabs.length) % tabs.length];
+    this.draw(step);
+  }
+
+  /** @param {any} step */
+  tabsOf(step) {
+    return step.call_id ? TABS : TABS.slice(0, 1);
+  }
+
+  /** The tab that was open, where this step has it. @param {any} step */
+  tabOf(step) {
+    return this.tabsOf(step).includes(this.tab) ? this.tab : TABS[0];
+  }
+
+  /** @param {any} step */
+  draw(step) {
+    const tab = this.tabOf(step);
+    const body = h('div', { class: 'db', role: 'tabpanel', 'aria-label': tab });
+    this.pane.replaceChildren(this.head(step, tab), body);
+    this.pane.scrollTop = 0;
+    if (tab === 'Step') body.append(...stepBody(step));
+    else this.drawCall(step, tab, body);
+  }
+
+  /** @param {any} step @param {string} open */
+  head(step, open) {
+    const status = step.http_status ? h('span', { class: `http ${step.http_status < 400 ? 'ok' : ''}` }, `HTTP ${step.http_status}`)
+      : step.is_failed ? h('span', { class: 'http' }, 'error') : null;
+    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => {
+      this.tab = name;
+      this.draw(step);
+    } }, name));
+    return h('div', { class: 'dh' },
+      h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape), h('span', { class: 'name' }, step.name), status,
+        h('span', { class: 'ver' }, step.type.replace('_', ' '))),
+      h('div', { class: 'facts' }, step.facts.map((/** @type {[string, string]} */ [label, value]) => h('span', {}, `${label} `, h('b', {}, value)))),
+      h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs));
+  }
+
+  /** @param {any} step @param {string} tab @param {HTMLElement} body */
+  async drawCall(step, tab, body) {
+    body.append(note('Loading…'));
+    try {
+      const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
+      if (this.index === step.index) body.replaceChildren(...(tab === 'Request' ? requestBody(call) : responseBody(call)));
+    } catch (error) {
+      body.replaceChildren(note(`This call cannot be shown: ${/** @type {Error} */ (error).message}`));
+    }
+  }
+}
+
+/** @param {any} step @returns {Node[]} */
+function stepBody(step) {
+  const parts = /** @type {(Node | null)[]} */ ([
+    step.error && h('div', { class: 'note badn' }, h('b', {}, step.error.type), h('small', {}, step.error.message)),
+    ...step.notes.map((/** @type {any} */ each) => h('div', { class: `note ${each.severity === 'error' ? 'badn' : ''}` }, withStepLinks(each.message))),
+    ...step.explanations.map((/** @type {any} */ each) => h('section', { class: 'why' },
+      h('h3', {}, 'Why', h('small', {}, `by rule · ${each.rules.join(', ')} · ${each.confidence}`)), h('p', {}, withStepLinks(each.text)))),
+    step.decision && card('decision', pretty(step.decision), { text: step.decision }),
+    step.tool_args && card('arguments', pretty(step.tool_args), { text: step.tool_args }),
+    step.tool_output && card(step.is_failed ? 'output · error' : 'output', pretty(step.tool_output), { text: step.tool_output }),
+    !step.decision && !step.tool_args && !step.tool_output && step.summary && card('text', pretty(step.summary), { text: step.summary }),
+    links(step),
+  ]);
+  return parts.filter((part) => part instanceof Node);
+}
+
+/** Where to go from here, and why the call counts as part of this run. @param {any} step */
+function links(step) {
+  const rows = step.related.flatMap((/** @type {any} */ { label, steps }) => [h('span', {}, label),
+    h('span', {}, steps.map((/** @type {number} */ n, /** @type {number} */ i) => [i ? ', ' : '', h('a', { href: `#step-${n}` }, `#${n}`)]))]);
+  const why = step.why.flatMap((/** @type {any} */ each) => [h('span', {}, 'why in this run'),
+    h('span', {}, each.sentence, each.to_step === null ? null : [' (', h('a', { href: `#step-${each.to_step}` }, `#${each.to_step}`), ')'],
+      each.value ? [': ', h('code', {}, each.value)] : null, h('span', { class: 'muted' }, ` · ${each.confidence}`))]);
+  return rows.length + why.length ? h('div', { class: 'links' }, rows, why) : null;
+}
+
+/** @param {any} call @returns {Node[]} */
+function requestBody(call) {
+  const facts = h('div', { class: 'facts' }, [`${call.method} ${call.target}`, `${call.request_bytes.toLocaleString('en')} bytes`,
+    call.user_agent].filter(Boolean).map((text) => h('span', {}, text)));
+  if (call.request === null) return [facts, note(call.opaque_reason ?? 'This request had no body.')];
+  if (typeof call.request !== 'object') return [facts, card('body', longText(String(call.request), 'tx'))];
+  const { messages, ...rest } = call.request;
+  const shown = Array.isArray(messages) ? messages.map(message) : [];
+  const warning = call.is_truncated ? [h('div', { class: 'note' }, 'The capture limit cut a body of this call: this is not all of it.')] : [];
+  return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: JSON.stringify(call.request, null, 2) })];
+}
+
+/** @param {any} each */
+function message(each) {
+  if (!each || typeof each !== 'object') return card('message', jsonTree(each));
+  const { role, content, ...rest } = each;
+  const body = typeof content === 'string' ? pretty(content) : content === undefined || content === null ? null : jsonTree(content);
+  return card(String(role ?? 'message'), [body, Object.keys(rest).length ? jsonTree(rest) : null], { cls: 'msg' });
+}
+
+/** @param {any} call @returns {Node[]} */
+function responseBody(call) {
+  const facts = h('div', { class: 'facts' }, [call.finish_reasons.join(', '), call.response_model, call.provider_name,
+    `${call.response_bytes.toLocaleString('en')} bytes`].filter(Boolean).map((text) => h('span', {}, text)));
+  const failed = call.error ? [h('div', { class: 'note badn' }, h('b', {}, call.error.type), h('small', {}, call.error.message))] : [];
+  const answer = call.answer === null ? [note('No answer was read.')]
+    : [call.answer && typeof call.answer === 'object' && 'role' in call.answer ? message(call.answer) : card('answer', jsonTree(call.answer))];
+  const usage = { ...call.usage, cost_usd: call.cost_usd, cost_source: call.cost_source, price_provider: call.price_provider, price_date: call.price_date };
+  return [facts, ...failed, ...answer, card('usage and cost', jsonTree(usage)), card('timing', jsonTree(call.timing)),
+    ...(call.response_metadata && Object.keys(call.response_metadata).length ? [card('what else the answer held', jsonTree(call.response_metadata))] : [])];
+}

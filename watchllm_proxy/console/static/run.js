@@ -1,0 +1,153 @@
+// @ts-check
+// The run page: timeline, overview and detail tied together by the selected step, which lives in the address.
+import { byId, h } from './dom.js';
+import { Detail } from './detail.js';
+import { copy, toast } from './shell.js';
+import { Timeline } from './timeline.js';
+
+const path = byId('main').dataset.path ?? '';
+const search = /** @type {HTMLInputElement} */ (byId('q'));
+const KEYS = [
+  ['j / ↓', 'next step'], ['k / ↑', 'previous step'], ['e / E', 'next / previous error'], ['a / A', 'next / previous anomaly'],
+  ['g g / G', 'first / last step'], ['[ / ]', 'previous / next tab'], ['y', 'copy the link to this step'], ['/', 'search'],
+  ['t', 'light or dark'], ['Esc', 'out of the search, or back to the list'], ['?', 'this list'],
+];
+
+const detail = new Detail(byId('detail'), path);
+const timeline = new Timeline(await fetchColumns(), (step) => select(step));
+const overview = overviewMarks();
+
+async function fetchColumns() {
+  const answer = await fetch(`${path}/steps`);
+  if (!answer.ok) throw new Error(`the steps cannot be read: HTTP ${answer.status}`);
+  return answer.json();
+}
+
+/** @param {number | undefined} step @param {{keepAddress?: boolean, center?: boolean}} [options] */
+function select(step, { keepAddress = false, center = false } = {}) {
+  if (step === undefined || !(step >= 0 && step < timeline.length)) return toast('No more');
+  timeline.select(step, center);
+  const index = timeline.data.index[step];
+  if (!keepAddress) history.replaceState(null, '', `#step-${index}`);
+  overview.update();
+  report();
+  return detail.show(index);
+}
+
+function report() {
+  const all = timeline.length.toLocaleString('en');
+  const isFiltered = timeline.shown.length !== timeline.length;
+  byId('found').textContent = isFiltered ? `${timeline.shown.length.toLocaleString('en')} of ${all} steps` : '';
+  byId('position').textContent = timeline.selected < 0 ? '' : `step ${timeline.data.index[timeline.selected]} · ${all} in all`;
+}
+
+/** The window of rows in view and the selected step, drawn over the overview. */
+function overviewMarks() {
+  const box = byId('overview');
+  const view = h('i', { class: 'mwin' });
+  const cursor = h('i', { class: 'mcur' });
+  box.append(view, cursor);
+  const { start_us: start, duration_us: took, span_us: span } = timeline.data;
+  const update = () => {
+    const inView = timeline.window();
+    if (inView) {
+      const [first, last] = inView;
+      view.style.left = `${100 * start[first] / span}%`;
+      view.style.width = `${Math.max(0.3, 100 * (start[last] + took[last] - start[first]) / span)}%`;
+    }
+    if (timeline.selected >= 0) cursor.style.left = `${100 * start[timeline.selected] / span}%`;
+  };
+  box.addEventListener('click', (event) => {
+    const at = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * span;
+    const distance = (/** @type {number} */ step) => Math.max(start[step] - at, at - start[step] - took[step], 0);
+    const nearest = timeline.shown.reduce((best, step) => (distance(step) < distance(best) ? step : best), timeline.shown[0]);
+    select(nearest, { center: true });
+  });
+  timeline.grid.addEventListener('scroll', () => requestAnimationFrame(update), { passive: true });
+  return { update };
+}
+
+function help() {
+  const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Keys' }, h('b', {}, 'Keys'),
+    h('dl', {}, KEYS.map(([key, what]) => [h('dt', {}, h('kbd', {}, key)), h('dd', {}, what)]))));
+  dialog.addEventListener('close', () => dialog.remove());
+  dialog.addEventListener('click', () => dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+let lastG = 0;
+function first() {
+  const isSecond = Date.now() - lastG < 600;
+  lastG = Date.now();
+  if (isSecond) select(timeline.shown[0]);
+}
+
+const isFailed = (/** @type {number} */ step) => timeline.failed.has(step);
+const isTagged = (/** @type {number} */ step) => timeline.data.tags[step] !== undefined;
+const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
+  j: () => select(timeline.beside(1)),
+  ArrowDown: () => select(timeline.beside(1)),
+  k: () => select(timeline.beside(-1)),
+  ArrowUp: () => select(timeline.beside(-1)),
+  PageDown: () => select(timeline.beside(15)),
+  PageUp: () => select(timeline.beside(-15)),
+  e: () => select(timeline.next(isFailed, 1)),
+  E: () => select(timeline.next(isFailed, -1)),
+  a: () => select(timeline.next(isTagged, 1)),
+  A: () => select(timeline.next(isTagged, -1)),
+  g: first,
+  Home: () => select(timeline.shown[0]),
+  G: () => select(timeline.shown.at(-1)),
+  End: () => select(timeline.shown.at(-1)),
+  '[': () => detail.turnTab(-1),
+  ']': () => detail.turnTab(1),
+  y: () => copy(location.href, 'Link copied'),
+  '?': help,
+  Escape: () => location.assign('/runs'),
+});
+
+addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (target === search) {
+    if (event.key === 'Escape' || event.key === 'Enter') {
+      timeline.grid.focus();
+      if (event.key === 'Enter' && timeline.shown.length) select(timeline.shown[0]);
+    }
+    return;
+  }
+  if (target.matches('button, a, summary') && (event.key === 'Enter' || event.key === ' ')) return;
+  const action = ACTIONS[event.key];
+  if (action && timeline.length) {
+    event.preventDefault();
+    action();
+  }
+});
+
+search.addEventListener('input', () => {
+  timeline.filter(search.value.trim());
+  report();
+});
+document.addEventListener('click', (event) => {
+  if (/** @type {Element} */ (event.target).closest('[data-act=link]')) copy(location.href, 'Link copied');
+});
+
+/** The step that the address names, or undefined. */
+function addressed() {
+  const match = /^#step-(\d+)$/.exec(location.hash);
+  return match ? timeline.placeOf.get(Number(match[1])) : undefined;
+}
+
+addEventListener('hashchange', () => {
+  const step = addressed();
+  if (step !== undefined) select(step, { center: true, keepAddress: true });
+});
+
+// A run opened without a step starts at its first error.
+if (timeline.length) {
+  const start = addressed() ?? timeline.data.failed[0] ?? 0;
+  select(start, { center: true, keepAddress: true });
+  timeline.grid.focus({ preventScroll: true });
+}
+document.documentElement.dataset.ready = 'true';

@@ -1,0 +1,235 @@
+// @ts-check
+// The list of steps: only the rows in view are in the page, whatever the length of the run.
+import { byId, h, svg } from './dom.js';
+
+const ROW_HEIGHT = 28;
+const SPARE_ROWS = 6;
+const SHAPES = /** @type {Record<string, [string, Record<string, any>]>} */ ({
+  user: ['circle', { cx: 6, cy: 6, r: 4.2 }],
+  tool: ['path', { d: 'M6 1 11 6 6 11 1 6z' }],
+  error: ['path', { d: 'M2 2l8 8M10 2l-8 8' }],
+  retry: ['path', { d: 'M10 6a4 4 0 1 1-1.3-3M9.4.8v2.6H6.8' }],
+  model: ['rect', { x: 1.6, y: 1.6, width: 8.8, height: 8.8, rx: 2 }],
+});
+SHAPES.result = SHAPES.tool;
+SHAPES.answer = SHAPES.model;
+
+/** @param {string} shape */
+export function glyph(shape) {
+  const [tag, props] = SHAPES[shape];
+  return svg('svg', { class: `g g-${shape}`, viewBox: '0 0 12 12', 'aria-hidden': 'true' }, svg(tag, props));
+}
+
+/** @param {number} us */
+function duration(us) {
+  if (us < 1e6) return `${Math.round(us / 1000)} ms`;
+  if (us < 6e7) return `${(us / 1e6).toFixed(2)} s`;
+  return `${Math.floor(us / 6e7)}m ${String(Math.floor(us / 1e6) % 60).padStart(2, '0')}s`;
+}
+
+/**
+ * @typedef {object} Columns  see pages/timeline.py
+ * @property {number} span_us
+ * @property {string[]} names
+ * @property {number[]} index
+ * @property {string[]} shape
+ * @property {number[]} name
+ * @property {string[]} preview
+ * @property {Record<number, string[]>} tags
+ * @property {number[]} failed
+ * @property {number[]} start_us
+ * @property {number[]} duration_us
+ * @property {number[]} first_token_us
+ * @property {string[]} took
+ * @property {string[]} tokens
+ * @property {string[]} cost
+ */
+
+/** One row element, reused for whatever step scrolls into view. */
+class RowView {
+  constructor() {
+    this.place = -1; // its place in the list as filtered
+    this.step = -1; // the step it shows, by place in the run
+    this.number = h('span', { class: 'c-n', role: 'gridcell' });
+    this.glyph = h('span', { class: 'gl-box' });
+    this.title = h('b');
+    this.preview = h('span', { class: 'pv' });
+    this.tags = h('span', { class: 'tags' });
+    this.bar = h('i', { class: 'bar' });
+    this.firstToken = h('i', { class: 'ttft' });
+    this.took = h('span', { class: 'c-d', role: 'gridcell' });
+    this.tokens = h('span', { class: 'c-t', role: 'gridcell' });
+    this.cost = h('span', { class: 'c-c', role: 'gridcell' });
+    this.element = h('div', { class: 'row', role: 'row' }, this.number,
+      h('span', { class: 'c-nm', role: 'gridcell' }, this.glyph, this.title, this.preview, this.tags),
+      h('span', { class: 'c-ln', role: 'presentation' }, this.bar, this.firstToken),
+      this.took, this.tokens, this.cost);
+  }
+
+  /** @param {Columns} data @param {number} step @param {boolean} isFailed */
+  show(data, step, isFailed) {
+    if (this.step === step) return;
+    this.step = step;
+    this.element.id = `step-${data.index[step]}`;
+    this.element.dataset.shape = data.shape[step];
+    this.element.toggleAttribute('data-failed', isFailed);
+    this.number.textContent = String(data.index[step]);
+    this.glyph.replaceChildren(glyph(data.shape[step]));
+    this.title.textContent = data.names[data.name[step]];
+    this.preview.textContent = data.preview[step];
+    this.tags.replaceChildren(...(data.tags[step] ?? []).map((tag) => h('em', {}, tag)));
+    this.took.textContent = data.took[step];
+    this.tokens.textContent = data.tokens[step];
+    this.cost.textContent = data.cost[step];
+  }
+
+  /** @param {Columns} data @param {[number, number]} scale */
+  drawBar(data, [from, to]) {
+    const start = data.start_us[this.step];
+    const percent = (/** @type {number} */ us) => Math.min(102, Math.max(-2, 100 * (us - from) / (to - from)));
+    const left = percent(start);
+    this.bar.style.left = this.firstToken.style.left = `${left}%`;
+    this.bar.style.width = `${Math.max(0.6, percent(start + data.duration_us[this.step]) - left)}%`;
+    const first = data.first_token_us[this.step];
+    this.firstToken.style.width = `${first ? percent(start + first) - left : 0}%`;
+  }
+}
+
+export class Timeline {
+  /** @param {Columns} data @param {(step: number) => void} onPick */
+  constructor(data, onPick) {
+    this.data = data;
+    this.length = data.index.length;
+    this.failed = new Set(data.failed);
+    this.placeOf = new Map(data.index.map((index, step) => [index, step]));
+    this.shown = [...Array(this.length).keys()];
+    this.selected = -1;
+    this.scale = /** @type {[number, number]} */ ([0, data.span_us]);
+    this.grid = byId('grid');
+    this.pad = byId('pad');
+    this.rows = /** @type {RowView[]} */ ([]);
+    this.isQueued = false;
+    this.marks = [0, 50].map((x) => {
+      const mark = h('span');
+      mark.style.left = `${x}%`;
+      return mark;
+    });
+    byId('axis').append(...this.marks);
+    this.pad.replaceChildren();
+    this.pad.classList.add('virtual');
+    this.grid.addEventListener('scroll', () => this.queue(), { passive: true });
+    this.pad.addEventListener('click', (event) => {
+      const row = this.rows.find((each) => each.element.contains(/** @type {Node} */ (event.target)));
+      if (row) onPick(row.step);
+    });
+    new ResizeObserver(() => this.queue()).observe(this.grid);
+    this.filter('');
+  }
+
+  /** Shows only the steps whose name or preview holds `text`. @param {string} text */
+  filter(text) {
+    const wanted = text.toLowerCase();
+    const all = [...Array(this.length).keys()];
+    this.shown = wanted ? all.filter((step) => this.textOf(step).includes(wanted)) : all;
+    this.rows.forEach((row) => { row.place = -1; });
+    this.pad.style.height = `${this.shown.length * ROW_HEIGHT}px`;
+    this.grid.setAttribute('aria-rowcount', String(this.shown.length));
+    this.grid.scrollTop = 0;
+    this.queue();
+  }
+
+  /** @param {number} step */
+  textOf(step) {
+    const { names, name, preview, tags } = this.data;
+    return [names[name[step]], preview[step], ...(tags[step] ?? [])].join(' ').toLowerCase();
+  }
+
+  /** @param {number} step @param {boolean} [center] */
+  select(step, center = false) {
+    if (!this.shown.includes(step)) this.filter('');
+    this.selected = step;
+    const top = this.shown.indexOf(step) * ROW_HEIGHT;
+    const height = this.grid.clientHeight;
+    const isFar = top < this.grid.scrollTop - height || top > this.grid.scrollTop + 2 * height;
+    if (center || isFar) this.grid.scrollTop = Math.max(0, top - height / 2.4);
+    else if (top < this.grid.scrollTop) this.grid.scrollTop = top;
+    else if (top + ROW_HEIGHT > this.grid.scrollTop + height) this.grid.scrollTop = top + ROW_HEIGHT - height;
+    this.paint();
+    this.grid.setAttribute('aria-activedescendant', `step-${this.data.index[step]}`);
+  }
+
+  /** The step `n` rows on from the selected one, among those shown. @param {number} n */
+  beside(n) {
+    const at = this.shown.indexOf(this.selected);
+    return this.shown[Math.min(this.shown.length - 1, Math.max(0, at + n))];
+  }
+
+  /** The next shown step in a direction that passes the test. @param {(step: number) => boolean} test @param {1 | -1} direction */
+  next(test, direction) {
+    for (let at = this.shown.indexOf(this.selected) + direction; at >= 0 && at < this.shown.length; at += direction) {
+      if (test(this.shown[at])) return this.shown[at];
+    }
+    return undefined;
+  }
+
+  queue() {
+    if (this.isQueued) return;
+    this.isQueued = true;
+    requestAnimationFrame(() => this.paint());
+  }
+
+  /** Bars are scaled to the rows in view; the overview above keeps the whole run. */
+  rescale() {
+    const first = Math.floor(this.grid.scrollTop / ROW_HEIGHT);
+    const inView = this.shown.slice(first, first + Math.ceil(this.grid.clientHeight / ROW_HEIGHT));
+    const { start_us: start, duration_us: took } = this.data;
+    const from = Math.min(...inView.map((step) => start[step]));
+    const to = Math.max(...inView.map((step) => start[step] + took[step]));
+    if (to > from) this.scale = [from, to + (to - from) * 0.02];
+    const [a, b] = this.scale;
+    this.marks.forEach((mark, i) => { mark.textContent = `+${duration(a + (b - a) * i / 2)}`; });
+  }
+
+  paint() {
+    this.isQueued = false;
+    this.rescale();
+    const first = Math.max(0, Math.floor(this.grid.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
+    const count = Math.ceil(this.grid.clientHeight / ROW_HEIGHT) + 2 * SPARE_ROWS;
+    const last = Math.min(this.shown.length, first + count);
+    while (this.rows.length < last - first) {
+      const row = new RowView();
+      this.rows.push(row);
+      this.pad.append(row.element);
+    }
+    // Rows that stay in view keep their element; the others move to the places that came into view.
+    const kept = new Map(this.rows.map((row) => [row.place, row]));
+    const free = this.rows.filter((row) => row.place < first || row.place >= last);
+    for (let place = first; place < last; place++) this.fill(kept.get(place) ?? /** @type {RowView} */ (free.pop()), place);
+    for (const row of free) {
+      row.place = row.step = -1;
+      row.element.hidden = true;
+      row.element.removeAttribute('id');
+    }
+  }
+
+  /** @param {RowView} row @param {number} place */
+  fill(row, place) {
+    const step = this.shown[place];
+    row.show(this.data, step, this.failed.has(step));
+    row.drawBar(this.data, this.scale);
+    if (row.place !== place) {
+      row.place = place;
+      row.element.hidden = false;
+      row.element.style.transform = `translateY(${place * ROW_HEIGHT}px)`;
+      row.element.setAttribute('aria-rowindex', String(place + 1));
+    }
+    row.element.setAttribute('aria-selected', String(step === this.selected));
+  }
+
+  /** First and last step in view. @returns {[number, number] | null} */
+  window() {
+    if (!this.shown.length) return null;
+    const at = (/** @type {number} */ y) => this.shown[Math.min(this.shown.length - 1, Math.floor(y / ROW_HEIGHT))];
+    return [at(this.grid.scrollTop), at(this.grid.scrollTop + this.grid.clientHeight - 1)];
+  }
+}
