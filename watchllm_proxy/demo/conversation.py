@@ -71,7 +71,7 @@ def _conversation(
 
 
 def _opening(system: str, turns: Sequence[tuple[str, str]]) -> str:
-    texts = [system]
+    texts = [system] if system else []
     for role, text in turns:
         texts.append(text)
         if role == "user":

@@ -3,8 +3,8 @@
     ✓ order-assistant  Where is my order #789?
       3.52 s · $0.0004 · 612→87 tokens · 6 steps · 0193…
        0  ●  Where is my order #789?
-       1  □  gpt-4.1-mini → order_lookup({"order_id": "789"})      312 ms   171→24   $0.0001
-       2  ◆  order_lookup  {"order_id": "789", "status": …        ≈153 ms
+       1  □  gpt-4.1-mini  → order_lookup                                  312 ms   171→24   $0.0001
+       2  ◆  order_lookup  {"order_id": "789"} → {"status": "shipped", …  ≈153 ms
 
 ● user, □ model, ■ answer, ◆ tool, ⬡ sub-agent. "≈" marks a time that was inferred from the gap between two calls.
 Input is what `GET /api/agent-runs/{id}/debug` answers; a field that is missing is left blank.
@@ -12,6 +12,7 @@ Input is what `GET /api/agent-runs/{id}/debug` answers; a field that is missing 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from rich.text import Text
 from watchllm_proxy.console import formats
 from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_number, as_object, as_text
 
-MAX_PREVIEW = 72
+MAX_PREVIEW = 60
 MIN_LABEL_WIDTH = 24
 GAP = "  "
 BRANCH = "│ "
@@ -172,7 +173,8 @@ def _step_row(step: JsonObject, indent: str) -> Row:
     kind = as_text(step.get("type"))
     shape, shape_style = SHAPES.get(kind, ("·", ""))
     failed = _is_failed(step)
-    inferred = "≈" if step.get("is_duration_inferred") else ""
+    is_tool = kind in {"tool_call", "tool_result"}
+    inferred = "≈" if step.get("is_duration_inferred", is_tool) else ""
     duration_us = _microseconds(step.get("duration_ms"))
     return Row(
         number=str(as_int(step.get("step_index")) or 0),
@@ -192,19 +194,20 @@ def _is_failed(step: JsonObject) -> bool:
 
 
 def _label(step: JsonObject) -> Text:
+    """What happened: the words of the user, what the model decided or said, what a tool got and gave."""
     kind = as_text(step.get("type"))
-    tool = _one_line(as_text(step.get("tool")))
-    model = _one_line(as_text(step.get("model")).rpartition("/")[2])
-    summary = _one_line(as_text(step.get("summary")))
-    if kind == "tool_call":
-        shown = step.get("tool_output_summary") or step.get("tool_args")
-        return Text.assemble((tool, "bold"), f"  {_preview(shown)}")
-    if kind == "tool_result":
-        return Text.assemble((tool, "bold"), f"  {_preview(step.get('tool_output_summary') or summary)}")
+    summary = as_text(step.get("summary"))
     if kind == "user_input":
-        return Text(_one_line(summary))
-    name = model or kind
-    return Text.assemble((name, "bold"), f"  {_preview(step.get('decision') or summary)}")
+        return Text(_preview(summary))
+    if kind in {"tool_call", "tool_result"}:
+        given, answered = _preview(step.get("tool_args")), _preview(step.get("tool_output_summary"))
+        words = f"{given} → {answered}" if given and answered else given or answered
+        return Text.assemble((_one_line(as_text(step.get("tool"))), "bold"), f"  {words}")
+    model = _one_line(as_text(step.get("model")).rpartition("/")[2])
+    decision = as_text(step.get("decision"))
+    words = f"→ {_preview(decision)}" if decision else ""
+    said = _preview(summary) if summary != decision else ""
+    return Text.assemble((model or kind, "bold"), "  ", "  ".join(part for part in (words, said) if part))
 
 
 def _preview(value: object) -> str:
@@ -214,11 +217,7 @@ def _preview(value: object) -> str:
 
 
 def _compact_json(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_compact_json(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_compact_json(item) for item in value) + "]"
-    return "" if value is None else str(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _one_line(text: str) -> str:
