@@ -1,0 +1,188 @@
+-- Named statements for Postgres: `-- name: x`, what it does, the statement. Loaded by store/sql.py.
+-- Upserts take one array for each column, and each key at most once; the row given wins.
+
+-- name: save_runs
+-- Runs with their totals, tags and flags.
+INSERT INTO agent_debug_logs (
+    project_id, run_id, session_id, parent_run_id, agent_name, agent_version, user_id, title, status,
+    started_at, ended_at, last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens,
+    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::boolean[], $14::integer[],
+    $15::integer[], $16::integer[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[],
+    $21::integer[], $22::jsonb[], $23::jsonb[]
+)
+ON CONFLICT (project_id, run_id) DO UPDATE SET
+    session_id = excluded.session_id, parent_run_id = excluded.parent_run_id,
+    agent_name = excluded.agent_name, agent_version = excluded.agent_version, user_id = excluded.user_id,
+    title = excluded.title, status = excluded.status, started_at = excluded.started_at,
+    ended_at = excluded.ended_at, last_activity_at = excluded.last_activity_at,
+    is_agent = excluded.is_agent, total_steps = excluded.total_steps, total_calls = excluded.total_calls,
+    error_count = excluded.error_count, input_tokens = excluded.input_tokens,
+    output_tokens = excluded.output_tokens, cache_read_input_tokens = excluded.cache_read_input_tokens,
+    total_cost_usd = excluded.total_cost_usd, unpriced_calls = excluded.unpriced_calls,
+    tags = excluded.tags, flags = excluded.flags;
+
+-- name: save_steps
+-- Steps, new or changed.
+INSERT INTO agent_debug_steps (
+    project_id, run_id, step_index, type, started_at, duration_us, is_duration_inferred, summary, call_id,
+    decision, tool, tool_call_id, tool_args, tool_output_summary, is_tool_error, model, input_tokens,
+    output_tokens, cache_read_input_tokens, cost_usd, is_priced, time_to_first_token_us, http_status,
+    error_type, error_message
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[],
+    $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[],
+    $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[], $21::boolean[], $22::bigint[],
+    $23::integer[], $24::text[], $25::text[]
+)
+ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
+    type = excluded.type, started_at = excluded.started_at, duration_us = excluded.duration_us,
+    is_duration_inferred = excluded.is_duration_inferred, summary = excluded.summary,
+    call_id = excluded.call_id, decision = excluded.decision, tool = excluded.tool,
+    tool_call_id = excluded.tool_call_id, tool_args = excluded.tool_args,
+    tool_output_summary = excluded.tool_output_summary, is_tool_error = excluded.is_tool_error,
+    model = excluded.model, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
+    cache_read_input_tokens = excluded.cache_read_input_tokens, cost_usd = excluded.cost_usd,
+    is_priced = excluded.is_priced, time_to_first_token_us = excluded.time_to_first_token_us,
+    http_status = excluded.http_status, error_type = excluded.error_type,
+    error_message = excluded.error_message;
+
+-- name: drop_explanations
+-- Explanations of the runs ($1[i], $2[i]): they are written anew as a whole.
+DELETE FROM agent_debug_explanations
+USING unnest($1::text[], $2::text[]) AS changed (project_id, run_id)
+WHERE agent_debug_explanations.project_id = changed.project_id
+  AND agent_debug_explanations.run_id = changed.run_id;
+
+-- name: save_explanations
+-- Why steps are as they are.
+INSERT INTO agent_debug_explanations (
+    project_id, run_id, step_index, ordinal, explanation, confidence, source, rules_matched
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::integer[], $4::integer[], $5::text[], $6::float8[], $7::text[], $8::jsonb[]
+)
+ON CONFLICT (project_id, run_id, step_index, ordinal) DO UPDATE SET
+    explanation = excluded.explanation, confidence = excluded.confidence, source = excluded.source,
+    rules_matched = excluded.rules_matched;
+
+-- name: save_links
+-- The evidence for each call's place.
+INSERT INTO run_links (
+    project_id, call_id, ordinal, run_id, kind, value, confidence, to_call_id, to_step_index
+)
+SELECT * FROM unnest(
+    $1::text[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[],
+    $9::integer[]
+)
+ON CONFLICT (project_id, call_id, ordinal) DO UPDATE SET
+    run_id = excluded.run_id, kind = excluded.kind, value = excluded.value,
+    confidence = excluded.confidence, to_call_id = excluded.to_call_id,
+    to_step_index = excluded.to_step_index;
+
+-- name: save_anchors
+-- What later calls can hang on; the newest of a value wins.
+INSERT INTO run_anchors (
+    project_id, kind, value, run_id, call_id, step_index, at, session_id
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::bytea[], $4::text[], $5::uuid[], $6::integer[], $7::timestamptz[],
+    $8::text[]
+)
+ON CONFLICT (project_id, kind, md5(value)) DO UPDATE SET
+    run_id = excluded.run_id, call_id = excluded.call_id, step_index = excluded.step_index, at = excluded.at,
+    session_id = excluded.session_id;
+
+-- name: save_offsets
+-- How far the logs are stored. In the transaction of the rows that came from them.
+INSERT INTO capture_offsets (
+    log_name, segment, offset_bytes
+)
+SELECT * FROM unnest(
+    $1::text[], $2::bigint[], $3::bigint[]
+)
+ON CONFLICT (log_name) DO UPDATE SET
+    segment = excluded.segment, offset_bytes = excluded.offset_bytes;
+
+-- name: save_dead_letters
+-- Records set aside, with their bytes.
+INSERT INTO dead_letters (
+    record_id, log_name, reason, detail, payload, at
+)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[]
+)
+ON CONFLICT (record_id) DO UPDATE SET
+    log_name = excluded.log_name, reason = excluded.reason, detail = excluded.detail,
+    payload = excluded.payload, at = excluded.at;
+
+-- name: prune_anchors
+-- Anchors older than $1, which no call is hung on any more.
+DELETE FROM run_anchors WHERE at < $1;
+
+-- name: offsets
+-- How far each capture log is stored.
+SELECT log_name, segment, offset_bytes FROM capture_offsets;
+
+-- name: begin_batch
+-- Notes the batch that is about to be thought at; a repeat after a crash is the same.
+INSERT INTO pending_batches (recorder, bounds, now_us) VALUES ($1, $2::jsonb, $3)
+ON CONFLICT (recorder) DO UPDATE SET bounds = excluded.bounds, now_us = excluded.now_us;
+
+-- name: pending_batch
+-- The batch that was begun and not committed.
+SELECT bounds, now_us FROM pending_batches WHERE recorder = $1;
+
+-- name: end_batch
+-- The batch is committed.
+DELETE FROM pending_batches WHERE recorder = $1;
+
+-- name: live_runs
+-- Runs that a later call may still belong to, by last activity: at most $2, of the last $1 before the
+-- latest activity of all. The log's own time counts, not the clock.
+SELECT * FROM (
+    SELECT * FROM agent_debug_logs
+    WHERE last_activity_at >= (SELECT max(last_activity_at) FROM agent_debug_logs) - $1::interval
+    ORDER BY last_activity_at DESC
+    LIMIT $2
+) AS newest
+ORDER BY last_activity_at, project_id, run_id;
+
+-- name: live_steps
+-- Steps of the runs ($1[i], $2[i]), in order.
+SELECT agent_debug_steps.*
+FROM agent_debug_steps
+JOIN unnest($1::text[], $2::text[]) AS live (project_id, run_id) USING (project_id, run_id)
+ORDER BY project_id, run_id, step_index;
+
+-- name: live_anchors
+-- What later calls can hang on, oldest first: at most $2, of the last $1 before the newest of all.
+SELECT * FROM (
+    SELECT * FROM run_anchors
+    WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval
+    ORDER BY at DESC
+    LIMIT $2
+) AS newest
+ORDER BY at, project_id, kind, value;
+
+-- name: runs_by_id
+-- The runs ($1[i], $2[i]).
+SELECT agent_debug_logs.*
+FROM agent_debug_logs
+JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
+ORDER BY last_activity_at, project_id, run_id;
+
+-- name: anchors_of_runs
+-- What can hang on the runs ($1[i], $2[i]), oldest first.
+SELECT run_anchors.*
+FROM run_anchors
+JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
+ORDER BY at, project_id, kind, value;
+
+-- name: count_dead_letters
+-- Records set aside, by reason.
+SELECT reason, count(*) AS records FROM dead_letters GROUP BY reason;

@@ -1,0 +1,156 @@
+-- Postgres: today's whole truth. Migrations lead here; a test compares the two.
+--
+-- Conventions. Instants are timestamptz with microseconds. Units end the name. NULL is "not known", never
+-- zero. Texts here are views for people: what Postgres cannot hold (NUL, lone surrogates) is replaced, the
+-- exact bytes are in ClickHouse. Tenant tables carry project_id first in their key.
+
+-- The tenants.
+CREATE TABLE projects (
+    project_id text PRIMARY KEY,                    -- short name, part of every key below
+    name text NOT NULL,                             -- for people
+    created_at timestamptz NOT NULL                 -- set by Python
+);
+INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
+
+-- Project keys (lgw_proj_…). The key itself is not stored.
+CREATE TABLE api_keys (
+    key_id uuid PRIMARY KEY,
+    project_id text NOT NULL REFERENCES projects,
+    name text NOT NULL,                             -- for people: what uses it
+    key_hash bytea NOT NULL UNIQUE,                 -- SHA-256 of the whole key: 256 random bits need no salt
+    key_prefix text NOT NULL,                       -- its first characters, to recognise it by
+    provider_key_encrypted bytea,                   -- put in place of the project key; NULL: the setting's
+    scopes text[] NOT NULL,                         -- what it may do: proxy, ingest, read
+    created_at timestamptz NOT NULL,
+    revoked_at timestamptz                          -- NULL: in force
+);
+CREATE INDEX api_keys_project ON api_keys (project_id, created_at);
+
+-- Runs: one row for each task of an agent. Totals are sums over its steps.
+CREATE TABLE agent_debug_logs (
+    project_id text NOT NULL,
+    run_id text NOT NULL,
+    session_id text NOT NULL,                       -- the conversation it belongs to
+    parent_run_id text,                             -- the run that started it; NULL: none known
+    agent_name text,                                -- NULL: not said
+    agent_version text,                             -- NULL: not said
+    user_id text,                                   -- the client's end user; NULL: not said
+    title text NOT NULL,                            -- what set it off, in one line
+    status text NOT NULL,                           -- running, completed, failed, cancelled, abandoned
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz,                           -- NULL: still running
+    last_activity_at timestamptz NOT NULL,          -- end of its latest call
+    is_agent boolean NOT NULL,                      -- false: a lone chat
+    total_steps integer NOT NULL,
+    total_calls integer NOT NULL,
+    error_count integer NOT NULL,
+    input_tokens bigint NOT NULL,                   -- tokens, of the calls that told them
+    output_tokens bigint NOT NULL,                  -- tokens, of the calls that told them
+    cache_read_input_tokens bigint NOT NULL,        -- tokens, of the calls that told them
+    total_cost_usd numeric,                         -- US dollars, of the priced calls; NULL: none could be priced
+    unpriced_calls integer NOT NULL,                -- calls that the total leaves out
+    tags jsonb NOT NULL,                            -- [[name, value], …] in the client's order
+    flags jsonb NOT NULL,                           -- [{kind, message, step_indexes, severity}, …]; replaced as a whole
+    PRIMARY KEY (project_id, run_id)
+);
+CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC);
+CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id);
+CREATE INDEX agent_debug_logs_children ON agent_debug_logs (project_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX agent_debug_logs_open ON agent_debug_logs (last_activity_at) WHERE status = 'running';
+
+-- Steps: the rows of the debugger.
+CREATE TABLE agent_debug_steps (
+    project_id text NOT NULL,
+    run_id text NOT NULL,
+    step_index integer NOT NULL,                    -- place in the run, from 0
+    type text NOT NULL,                             -- user_input, decision, tool_call, tool_result, model_response, error, retry
+    started_at timestamptz NOT NULL,
+    duration_us bigint,                             -- microseconds; NULL: not over yet, or not known
+    is_duration_inferred boolean NOT NULL,          -- the gap between two calls stands for it
+    summary text NOT NULL,
+    call_id uuid,                                   -- the call it was seen in; NULL: reported, not captured
+    decision text,                                  -- why, in the model's words; NULL: not said
+    tool text,                                      -- NULL: not about a tool
+    tool_call_id text,                              -- NULL: none given
+    tool_args text,                                 -- as generated, JSON if it parses; NULL: not a tool call
+    tool_output_summary text,                       -- NULL: not seen yet
+    is_tool_error boolean,                          -- NULL: the dialect does not say
+    model text,                                     -- NULL: not about a model
+    input_tokens bigint,                            -- tokens; NULL: not known
+    output_tokens bigint,                           -- tokens; NULL: not known
+    cache_read_input_tokens bigint,                 -- tokens; NULL: not known
+    cost_usd numeric,                               -- US dollars; NULL: unpriced, or carried by another step of the call
+    is_priced boolean NOT NULL,                     -- this step carries the cost figures of its call
+    time_to_first_token_us bigint,                  -- microseconds; NULL: not known
+    http_status integer,                            -- NULL: no answer head came, or not about a call
+    error_type text,                                -- NULL: no error
+    error_message text,                             -- NULL: no error
+    PRIMARY KEY (project_id, run_id, step_index)
+);
+
+-- Why a step is as it is, by rule.
+CREATE TABLE agent_debug_explanations (
+    project_id text NOT NULL,
+    run_id text NOT NULL,
+    step_index integer NOT NULL,
+    ordinal integer NOT NULL,                       -- several rules may speak of one step; from 0
+    explanation text NOT NULL,
+    confidence double precision NOT NULL,           -- 0 to 1
+    source text NOT NULL,                           -- deterministic, or the model that wrote it
+    rules_matched jsonb NOT NULL,                   -- names of rules
+    PRIMARY KEY (project_id, run_id, step_index, ordinal)
+);
+
+-- Why a call belongs to its run: the evidence, strongest first.
+CREATE TABLE run_links (
+    project_id text NOT NULL,
+    call_id uuid NOT NULL,
+    ordinal integer NOT NULL,                       -- order of strength, from 0
+    run_id text NOT NULL,
+    kind text NOT NULL,                             -- explicit_run, issued_id, retry, new_run, …
+    value text NOT NULL,                            -- the id or hash that links
+    confidence text NOT NULL,                       -- certain, probable
+    to_call_id uuid,                                -- the earlier call it points at; NULL: none
+    to_step_index integer,                          -- the step it points at; NULL: none
+    PRIMARY KEY (project_id, call_id, ordinal)
+);
+CREATE INDEX run_links_run ON run_links (project_id, run_id);
+
+-- What a later call can hang on. The recorder's memory, reloaded at start; pruned by age.
+CREATE TABLE run_anchors (
+    project_id text NOT NULL,
+    kind text NOT NULL,                             -- issued_id, run, agent, trace, conversation, failed_request, …
+    value bytea NOT NULL,                           -- UTF-8, exact; of any length, so the key holds its MD5
+    run_id text NOT NULL,                           -- the run to hang on; the newest wins
+    call_id uuid NOT NULL,                          -- the call that made it
+    step_index integer,                             -- the step that made it; NULL: the call as a whole
+    at timestamptz NOT NULL,                        -- when it was last made
+    session_id text NOT NULL                        -- of the run, which may be out of the recorder's memory
+);
+CREATE UNIQUE INDEX run_anchors_key ON run_anchors (project_id, kind, md5(value));
+CREATE INDEX run_anchors_age ON run_anchors (at);
+CREATE INDEX run_anchors_run ON run_anchors (project_id, run_id);
+
+-- How far each capture log is stored. Committed together with the rows that came from it.
+CREATE TABLE capture_offsets (
+    log_name text PRIMARY KEY,                      -- directory of one proxy worker: w0, w1, …
+    segment bigint NOT NULL,
+    offset_bytes bigint NOT NULL                    -- bytes into the segment; records before it are stored
+);
+
+-- The batch a recorder is thinking about. After a crash it is taken again, with the same bounds and time.
+CREATE TABLE pending_batches (
+    recorder text PRIMARY KEY,
+    bounds jsonb NOT NULL,                          -- {log name: [[segment, offset] of start, [segment, offset] of end]}
+    now_us bigint NOT NULL                          -- microseconds since 1970: the time it is thought at
+);
+
+-- Records that could not be stored, with their bytes and the reason.
+CREATE TABLE dead_letters (
+    record_id uuid PRIMARY KEY,
+    log_name text NOT NULL,
+    reason text NOT NULL,                           -- corrupt, rejected, crashed
+    detail text NOT NULL,                           -- for the operator; never a body, never a key
+    payload bytea NOT NULL,                         -- the log record, as it was
+    at timestamptz NOT NULL
+);

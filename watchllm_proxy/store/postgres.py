@@ -1,0 +1,223 @@
+"""The run store: what the recorder reads at start and commits with each batch, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from watchllm_proxy.outcomes import DeadLetterReason
+from watchllm_proxy.records import Anchor, BatchBounds, Explanation, Flag, LogPosition, Run, RunChanges, Step
+from watchllm_proxy.store import records_in_rows as rows
+from watchllm_proxy.store import views
+from watchllm_proxy.store.postgres_errors import translated
+from watchllm_proxy.store.sql import queries
+
+RunKey = tuple[str, str]
+"""(project_id, run_id)"""
+
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 60
+MAX_LIVE_RUNS = 50_000
+MAX_LIVE_ANCHORS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record of the log that was set aside. `detail` is for the operator: never a body, never a key."""
+
+    log_name: str
+    record_id: UUID
+    reason: DeadLetterReason
+    detail: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionizerState:
+    """What `Sessionizer.load` takes, as of the last commit."""
+
+    runs: tuple[Run, ...]
+    steps: dict[RunKey, tuple[Step, ...]]
+    anchors: tuple[Anchor, ...]
+
+
+async def open_pool(dsn: str, *, max_size: int = 4) -> asyncpg.Pool:
+    """Connections to Postgres. Raises `StoreUnavailable` when there is none to be had."""
+    async with translated():
+        return await asyncpg.create_pool(
+            dsn, min_size=1, max_size=max_size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
+        )
+
+
+class RunStore:
+    """The recorder's side of Postgres. All methods raise `StoreUnavailable` or `StoreRejected`, nothing else.
+
+    `recorder` names the one whose pending batch this is; each has its own logs.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, recorder: str = "local", horizon_us: int = 86_400_000_000) -> None:
+        self._pool = pool
+        self._recorder = recorder
+        self._horizon = timedelta(microseconds=horizon_us)
+        self._sql = queries("postgres")
+
+    @classmethod
+    async def open(cls, dsn: str) -> RunStore:
+        return cls(await open_pool(dsn))
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await self._pool.close()
+
+    async def ping(self) -> None:
+        async with translated():
+            await self._pool.fetchval("SELECT 1")
+
+    async def load_state(self) -> SessionizerState:
+        """Runs of the horizon with their steps, and anchors, oldest first: one consistent view of them."""
+        async with translated(), self._snapshot() as connection:
+            found = await connection.fetch(self._sql["live_runs"], self._horizon, MAX_LIVE_RUNS)
+            anchors = await connection.fetch(self._sql["live_anchors"], self._horizon, MAX_LIVE_ANCHORS)
+            return await self._state(connection, found, anchors)
+
+    async def load_runs(self, keys: Sequence[RunKey]) -> SessionizerState:
+        """The same of some runs, however old: for calls that name a run that is out of memory."""
+        wanted = _columns([(views.key(project_id), views.key(run_id)) for project_id, run_id in keys], 2)
+        async with translated(), self._snapshot() as connection:
+            found = await connection.fetch(self._sql["runs_by_id"], *wanted)
+            anchors = await connection.fetch(self._sql["anchors_of_runs"], *wanted)
+            return await self._state(connection, found, anchors)
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection that sees the database as of one moment."""
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def _state(
+        self, connection: asyncpg.Connection, found: Sequence[rows.Stored], anchors: Sequence[rows.Stored]
+    ) -> SessionizerState:
+        keys = [(row["project_id"], row["run_id"]) for row in found]
+        steps_by_run: dict[RunKey, list[Step]] = {key: [] for key in keys}
+        for row in await connection.fetch(self._sql["live_steps"], *_columns(keys, 2)):
+            steps_by_run[row["project_id"], row["run_id"]].append(rows.step_from(row))
+        return SessionizerState(
+            runs=tuple(rows.run_from(row) for row in found),
+            steps={key: tuple(of_run) for key, of_run in steps_by_run.items()},
+            anchors=tuple(rows.anchor_from(row) for row in anchors),
+        )
+
+    async def offsets(self) -> dict[str, LogPosition]:
+        """How far each log is stored, by its name."""
+        async with translated():
+            found = await self._pool.fetch(self._sql["offsets"])
+        return {row["log_name"]: LogPosition(row["segment"], row["offset_bytes"]) for row in found}
+
+    async def pending(self) -> BatchBounds | None:
+        """The batch that was begun and not committed: a crash came between."""
+        async with translated():
+            row = await self._pool.fetchrow(self._sql["pending_batch"], self._recorder)
+        return None if row is None else rows.bounds_from(row)
+
+    async def begin_batch(self, bounds: BatchBounds) -> None:
+        async with translated():
+            await self._pool.execute(
+                self._sql["begin_batch"], self._recorder, rows.bounds_json(bounds), bounds.now_us
+            )
+
+    async def commit_batch(
+        self,
+        bounds: BatchBounds | None,
+        changes: RunChanges,
+        flags: Mapping[RunKey, Sequence[Flag]],
+        explanations: Mapping[RunKey, Sequence[Explanation]],
+        dead_letters: Sequence[DeadLetter] = (),
+    ) -> None:
+        """All of it and the offsets, or nothing. Without `bounds` (time passed, no records) no offset moves."""
+        writes = self._writes(bounds, changes, flags, explanations, dead_letters)
+        async with translated(), self._pool.acquire() as connection, connection.transaction():
+            for name, arguments in writes:
+                await connection.execute(self._sql[name], *arguments)
+
+    def _writes(
+        self,
+        bounds: BatchBounds | None,
+        changes: RunChanges,
+        flags: Mapping[RunKey, Sequence[Flag]],
+        explanations: Mapping[RunKey, Sequence[Explanation]],
+        dead_letters: Sequence[DeadLetter],
+    ) -> list[tuple[str, Sequence[object]]]:
+        """Named statements and their arguments, in order. Rows are made here, before a connection is taken."""
+        run_rows = [rows.run_row(run, flags.get((run.project_id, run.run_id), ())) for run in changes.runs]
+        explained = [(views.key(project_id), views.key(run_id)) for project_id, run_id in explanations]
+        writes: list[tuple[str, Sequence[object]]] = []
+        for name, new_rows, key_width in (
+            ("save_runs", run_rows, 2),
+            ("save_steps", [rows.step_row(*step) for step in changes.steps], 3),
+            ("drop_explanations", explained, 2),
+            (
+                "save_explanations",
+                _flat(rows.explanation_rows(*key, each) for key, each in explanations.items()),
+                4,
+            ),
+            ("save_links", _flat(rows.link_rows(placement) for placement in changes.placements), 3),
+            ("save_anchors", [rows.anchor_row(anchor) for anchor in changes.anchors], 3),
+        ):
+            if new_rows:
+                writes.append((name, _columns(_last_of_each(new_rows, key_width))))
+        if bounds is not None:
+            writes += self._closing_writes(bounds, dead_letters)
+        return writes
+
+    def _closing_writes(
+        self, bounds: BatchBounds, dead_letters: Sequence[DeadLetter]
+    ) -> list[tuple[str, Sequence[object]]]:
+        now = views.instant(bounds.now_us)
+        dead = [
+            (
+                letter.record_id,
+                letter.log_name,
+                letter.reason.value,
+                views.text(letter.detail),
+                letter.payload,
+                now,
+            )
+            for letter in dead_letters
+        ]
+        ends = [(name, at.segment, at.offset_bytes) for name, at in bounds.ends.items()]
+        writes: list[tuple[str, Sequence[object]]] = [("prune_anchors", [now - self._horizon])]
+        if dead:
+            writes.append(("save_dead_letters", _columns(_last_of_each(dead, 1))))
+        if ends:
+            writes.append(("save_offsets", _columns(ends)))
+        writes.append(("end_batch", [self._recorder]))
+        return writes
+
+    async def dead_letter_counts(self) -> dict[DeadLetterReason, int]:
+        async with translated():
+            found = await self._pool.fetch(self._sql["count_dead_letters"])
+        return {DeadLetterReason(row["reason"]): row["records"] for row in found}
+
+
+def _flat(lists: Iterable[list[rows.Row]]) -> list[rows.Row]:
+    return [row for each in lists for row in each]
+
+
+def _last_of_each(new_rows: Sequence[rows.Row], key_width: int) -> list[rows.Row]:
+    """One row for each key, the last given: a statement may not touch a row twice."""
+    return list({row[:key_width]: row for row in new_rows}.values())
+
+
+def _columns(new_rows: Sequence[rows.Row], width: int = 0) -> list[list[object]]:
+    """Rows turned into one array for each column; `width` columns where there may be no rows."""
+    if not new_rows:
+        return [[] for _ in range(width)]
+    return [list(column) for column in zip(*new_rows, strict=True)]

@@ -1,0 +1,250 @@
+"""Records as Postgres rows and back. Pure. Columns stand in the order of `sql/postgres/queries.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import orjson
+
+from watchllm_proxy.records import (
+    Anchor,
+    BatchBounds,
+    Confidence,
+    Explanation,
+    Flag,
+    FlagKind,
+    Link,
+    LinkKind,
+    LogPosition,
+    Placement,
+    Run,
+    RunStatus,
+    Step,
+    StepType,
+)
+from watchllm_proxy.store import views
+
+Row: TypeAlias = tuple[object, ...]
+Stored: TypeAlias = Mapping[str, Any]
+"""A row as the driver gives it: its types are those of sql/postgres/schema.sql, which mypy cannot see."""
+
+
+def run_row(run: Run, flags: Sequence[Flag]) -> Row:
+    return (
+        views.key(run.project_id), views.key(run.run_id), views.key(run.session_id),
+        views.optional_key(run.parent_run_id),
+        views.optional_text(run.agent_name), views.optional_text(run.agent_version),
+        views.optional_text(run.user_id), views.text(run.title), run.status.value,
+        views.instant(run.started_at_us), views.optional_instant(run.ended_at_us),
+        views.instant(run.last_activity_at_us), run.is_agent,
+        views.integer(run.total_steps), views.integer(run.total_calls), views.integer(run.error_count),
+        views.bigint(run.input_tokens), views.bigint(run.output_tokens), views.bigint(run.cache_read_input_tokens),
+        views.usd(run.total_cost_usd), views.integer(run.unpriced_calls),
+        _json(views.names_and_values(run.tags)), _json([_flag_object(flag) for flag in flags]),
+    )  # fmt: skip
+
+
+def run_from(row: Stored) -> Run:
+    return Run(
+        project_id=row["project_id"],
+        run_id=row["run_id"],
+        session_id=row["session_id"],
+        parent_run_id=row["parent_run_id"],
+        agent_name=row["agent_name"],
+        agent_version=row["agent_version"],
+        user_id=row["user_id"],
+        title=row["title"],
+        status=RunStatus(row["status"]),
+        started_at_us=views.at_us(row["started_at"]),
+        ended_at_us=views.optional_at_us(row["ended_at"]),
+        last_activity_at_us=views.at_us(row["last_activity_at"]),
+        is_agent=row["is_agent"],
+        total_steps=row["total_steps"],
+        total_calls=row["total_calls"],
+        error_count=row["error_count"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cache_read_input_tokens=row["cache_read_input_tokens"],
+        total_cost_usd=_usd_from(row["total_cost_usd"]),
+        unpriced_calls=row["unpriced_calls"],
+        tags=tuple((name, value) for name, value in orjson.loads(row["tags"])),
+    )
+
+
+def flags_from(row: Stored) -> tuple[Flag, ...]:
+    return tuple(
+        Flag(FlagKind(flag["kind"]), flag["message"], tuple(flag["step_indexes"]), flag["severity"])
+        for flag in orjson.loads(row["flags"])
+    )
+
+
+def _flag_object(flag: Flag) -> dict[str, object]:
+    return {
+        "kind": flag.kind.value,
+        "message": views.text(flag.message),
+        "step_indexes": flag.step_indexes,
+        "severity": flag.severity,
+    }
+
+
+def step_row(project_id: str, run_id: str, step: Step) -> Row:
+    return (
+        views.key(project_id), views.key(run_id), step.step_index, step.type.value,
+        views.instant(step.started_at_us), views.optional_bigint(step.duration_us), step.is_duration_inferred,
+        views.text(step.summary), step.call_id,
+        views.optional_text(step.decision), views.optional_text(step.tool), views.optional_text(step.tool_call_id),
+        views.optional_text(step.tool_args), views.optional_text(step.tool_output_summary), step.is_tool_error,
+        views.optional_text(step.model),
+        views.tokens(step.input_tokens), views.tokens(step.output_tokens),
+        views.tokens(step.cache_read_input_tokens),
+        views.usd(step.cost_usd), step.is_priced, views.tokens(step.time_to_first_token_us),
+        views.optional_integer(step.http_status),
+        views.optional_text(step.error_type), views.optional_text(step.error_message),
+    )  # fmt: skip
+
+
+def step_from(row: Stored) -> Step:
+    return Step(
+        step_index=row["step_index"],
+        type=StepType(row["type"]),
+        started_at_us=views.at_us(row["started_at"]),
+        duration_us=row["duration_us"],
+        is_duration_inferred=row["is_duration_inferred"],
+        summary=row["summary"],
+        call_id=row["call_id"],
+        decision=row["decision"],
+        tool=row["tool"],
+        tool_call_id=row["tool_call_id"],
+        tool_args=row["tool_args"],
+        tool_output_summary=row["tool_output_summary"],
+        is_tool_error=row["is_tool_error"],
+        model=row["model"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cache_read_input_tokens=row["cache_read_input_tokens"],
+        cost_usd=_usd_from(row["cost_usd"]),
+        is_priced=row["is_priced"],
+        time_to_first_token_us=row["time_to_first_token_us"],
+        http_status=row["http_status"],
+        error_type=row["error_type"],
+        error_message=row["error_message"],
+    )
+
+
+def explanation_rows(project_id: str, run_id: str, explanations: Iterable[Explanation]) -> list[Row]:
+    rows: list[Row] = []
+    ordinals: dict[int, int] = {}
+    for each in explanations:
+        ordinal = ordinals.get(each.step_index, 0)
+        ordinals[each.step_index] = ordinal + 1
+        rules = _json([views.text(rule) for rule in each.rules_matched])
+        rows.append(
+            (
+                views.key(project_id),
+                views.key(run_id),
+                each.step_index,
+                ordinal,
+                views.text(each.text),
+                each.confidence,
+                each.source,
+                rules,
+            )
+        )
+    return rows
+
+
+def explanation_from(row: Stored) -> Explanation:
+    return Explanation(
+        step_index=row["step_index"],
+        text=row["explanation"],
+        confidence=row["confidence"],
+        source=row["source"],
+        rules_matched=tuple(orjson.loads(row["rules_matched"])),
+    )
+
+
+def link_rows(placement: Placement) -> list[Row]:
+    """None for a call without a run: there is nothing to explain."""
+    if placement.run_id is None:
+        return []
+    project_id, run_id = views.key(placement.project_id), views.key(placement.run_id)
+    return [
+        (
+            project_id,
+            placement.call_id,
+            ordinal,
+            run_id,
+            link.kind.value,
+            views.text(link.value),
+            link.confidence.value,
+            link.to_call_id,
+            link.to_step_index,
+        )
+        for ordinal, link in enumerate(placement.links)
+    ]
+
+
+def link_from(row: Stored) -> Link:
+    return Link(
+        kind=LinkKind(row["kind"]),
+        value=row["value"],
+        confidence=Confidence(row["confidence"]),
+        to_call_id=row["to_call_id"],
+        to_step_index=row["to_step_index"],
+    )
+
+
+def anchor_row(anchor: Anchor) -> Row:
+    """The value is kept exactly, not as a view: a later call is compared with it."""
+    return (
+        views.key(anchor.project_id),
+        anchor.kind,
+        anchor.value.encode("utf-8", "surrogatepass"),
+        views.key(anchor.run_id),
+        anchor.call_id,
+        anchor.step_index,
+        views.instant(anchor.at_us),
+        views.key(anchor.session_id),
+    )
+
+
+def anchor_from(row: Stored) -> Anchor:
+    return Anchor(
+        project_id=row["project_id"],
+        kind=row["kind"],
+        value=row["value"].decode("utf-8", "surrogatepass"),
+        run_id=row["run_id"],
+        call_id=row["call_id"],
+        step_index=row["step_index"],
+        at_us=views.at_us(row["at"]),
+        session_id=row["session_id"],
+    )
+
+
+def bounds_json(bounds: BatchBounds) -> str:
+    return _json(
+        {
+            "starts": {name: (at.segment, at.offset_bytes) for name, at in bounds.starts.items()},
+            "ends": {name: (at.segment, at.offset_bytes) for name, at in bounds.ends.items()},
+        }
+    )
+
+
+def bounds_from(row: Stored) -> BatchBounds:
+    told = orjson.loads(row["bounds"])
+    return BatchBounds(
+        starts={name: LogPosition(*at) for name, at in told["starts"].items()},
+        ends={name: LogPosition(*at) for name, at in told["ends"].items()},
+        now_us=row["now_us"],
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _usd_from(value: Decimal | None) -> Decimal | None:
+    """As Python made it: the twelve places of the column without their empty ones."""
+    return None if value is None else value.normalize() + 0

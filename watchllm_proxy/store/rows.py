@@ -1,0 +1,206 @@
+"""(Call, Placement) -> rows of ClickHouse. Pure: the same calls give the same rows under the same tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from watchllm_proxy.records import BatchBounds, Call, Message, Placement
+from watchllm_proxy.store import views
+
+OPAQUE_RAW_DAYS = 90
+"""How long the bytes of a call that could not be understood are kept, whatever WATCHLLM_KEEP_RAW says."""
+
+_DAY_US = 86_400_000_000
+_LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 and its partitions end at 2299
+_LAST_EXPIRY_S = 2**32 - 1  # the end of DateTime: the year 2106
+_NO_HASH = bytes(16)
+_NO_PLACE = (None, None, None)
+
+
+class Insert(NamedTuple):
+    """Rows for one table. Inserted again under its token, they are dropped."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: list[tuple[object, ...]]
+    token: str
+
+
+EVENT_COLUMNS = (
+    "project_id", "call_id", "started_at", "ended_at", "time_to_first_token_us",
+    "run_id", "session_id", "parent_run_id",
+    "api", "method", "target", "end", "http_status", "client_address", "user_agent", "is_stream",
+    "request_model", "response_model", "provider_name",
+    "request_skeleton", "message_hashes", "message_slots", "request_hash", "tool_names",
+    "answer_hash", "response_id", "finish_reasons", "response_metadata",
+    "input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+    "reasoning_tokens", "is_usage_estimated", "upstream_cost_usd",
+    "cost_usd", "cost_source", "price_provider", "price_date",
+    "error_type", "error_code", "error_message",
+    "agent_name", "agent_version", "user_id", "tags", "client_ids", "retry_count_hint",
+    "request_bytes", "response_bytes", "opaque_reason", "is_truncated", "is_content_refused",
+)  # fmt: skip
+MESSAGE_COLUMNS = ("project_id", "content_hash", "role", "content", "seen_at")
+RAW_COLUMNS = ("project_id", "call_id", "started_at", "expires_at", "request", "response")
+
+
+class RecentMessages:
+    """Messages known to be stored, so that a conversation that is sent again is not written again.
+
+    Only saves work: a message that is written twice is stored once. Remember after the insert, never
+    before. Each is forgotten after a day, so that `messages.seen_at` lags at most that much.
+    """
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self._capacity = capacity
+        self._stored: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+
+    def has(self, project_id: str, content_hash: bytes, at_us: int) -> bool:
+        seen_at_us = self._stored.get((project_id, content_hash))
+        return seen_at_us is not None and at_us - seen_at_us < _DAY_US
+
+    def remember(self, inserts: Iterable[Insert]) -> None:
+        """These inserts are stored."""
+        for insert in inserts:
+            if insert.table != "messages":
+                continue
+            for project_id, content_hash, _, _, seen_at_us in insert.rows:
+                assert isinstance(project_id, str) and isinstance(content_hash, bytes)  # noqa: PT018, S101
+                assert isinstance(seen_at_us, int)  # noqa: S101 - MESSAGE_COLUMNS
+                self._stored[project_id, content_hash] = seen_at_us
+        while len(self._stored) > self._capacity:
+            self._stored.popitem(last=False)
+
+
+def event_inserts(
+    calls: Sequence[tuple[Call, Placement]],
+    bounds: BatchBounds,
+    *,
+    keep_raw_days: int,
+    recent: RecentMessages | None = None,
+) -> list[Insert]:
+    """What a batch inserts, in the order to insert it: an event that can be read has its messages."""
+    return [
+        Insert("messages", MESSAGE_COLUMNS, _message_rows(calls, recent), token(bounds, "messages")),
+        Insert("raw_exchanges", RAW_COLUMNS, _raw_rows(calls, keep_raw_days), token(bounds, "raw_exchanges")),
+        Insert("events", EVENT_COLUMNS, [event_row(*pair) for pair in calls], token(bounds, "events")),
+    ]
+
+
+def token(bounds: BatchBounds, table: str) -> str:
+    """Names the rows of one batch for one table: the bounds of every log, and nothing else."""
+    spans = [(name, bounds.starts.get(name), end) for name, end in sorted(bounds.ends.items())]
+    digest = hashlib.blake2b(repr(spans).encode(), digest_size=16).hexdigest()
+    return f"{digest}-{table}"
+
+
+def event_row(call: Call, placement: Placement) -> tuple[object, ...]:
+    """One row of `events`, in the order of `EVENT_COLUMNS`."""
+    call = _kept(call)
+    usage, cost, error = call.usage, call.cost, call.error
+    return (
+        call.project_id, call.call_id, _at(call.started_at_us), _at(call.ended_at_us),
+        views.tokens(call.time_to_first_token_us),
+        views.optional_key(placement.run_id), views.optional_key(placement.session_id),
+        views.optional_key(placement.parent_run_id),
+        call.api.value, _bytes(call.method), _bytes(call.target), call.end.value, _status(call.http_status),
+        call.client_address, _optional_bytes(call.user_agent), call.is_stream,
+        _optional_bytes(call.request_model), _optional_bytes(call.response_model),
+        _optional_bytes(call.provider_name),
+        call.request_skeleton, [message.content_hash for message in call.messages],
+        [message.slot for message in call.messages], call.request_hash or _NO_HASH,
+        [_bytes(name) for name in call.tool_names],
+        call.answer.content_hash if call.answer else None, _optional_bytes(call.response_id),
+        [_bytes(reason) for reason in call.finish_reasons], call.response_metadata,
+        views.tokens(usage.input_tokens), views.tokens(usage.output_tokens), views.tokens(usage.total_tokens),
+        views.tokens(usage.cache_read_input_tokens), views.tokens(usage.cache_creation_input_tokens),
+        views.tokens(usage.reasoning_tokens), usage.is_estimated, views.picodollars(usage.cost_usd),
+        views.picodollars(cost.usd), cost.source.value, cost.price_provider, cost.price_date,
+        _optional_bytes(error.type if error else None), _optional_bytes(error.code if error else None),
+        _optional_bytes(error.message if error else None),
+        _optional_bytes(call.agent_name), _optional_bytes(call.agent_version), _optional_bytes(call.user_id),
+        {_bytes(name): _bytes(value) for name, value in call.tags},
+        {_bytes(client_id.source): _bytes(client_id.value) for client_id in call.client_ids},
+        views.optional_integer(views.tokens(call.retry_count_hint)),
+        call.request_bytes, call.response_bytes, _optional_bytes(call.opaque_reason), call.is_truncated,
+        call.is_content_refused,
+    )  # fmt: skip
+
+
+def _kept(call: Call) -> Call:
+    """What may be kept of a call: of one whose client refused it, no text and no hash of one."""
+    if not call.is_content_refused:
+        return call
+    error = replace(call.error, message="") if call.error else None
+    return replace(
+        call,
+        request_skeleton=b"",
+        messages=(),
+        request_hash=_NO_HASH,
+        answer=None,
+        response_metadata=b"",
+        error=error,
+    )
+
+
+def _message_rows(
+    calls: Sequence[tuple[Call, Placement]], recent: RecentMessages | None
+) -> list[tuple[object, ...]]:
+    """Each message of the batch once, with the latest time it was seen, unless it is known to be stored."""
+    newest: dict[tuple[str, bytes], tuple[Message, int]] = {}
+    for call, _ in calls:
+        if call.is_content_refused:
+            continue
+        messages = call.messages if call.answer is None else (*call.messages, call.answer)
+        for message in messages:
+            place = (call.project_id, message.content_hash)
+            known = newest.get(place)
+            if known is None or known[1] < call.started_at_us:
+                newest[place] = (message, call.started_at_us)
+    return [
+        (project_id, content_hash, message.role, message.content, _at(seen_at_us))
+        for (project_id, content_hash), (message, seen_at_us) in newest.items()
+        if recent is None or not recent.has(project_id, content_hash, seen_at_us)
+    ]
+
+
+def _raw_rows(calls: Sequence[tuple[Call, Placement]], keep_raw_days: int) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for call, _ in calls:
+        if call.is_content_refused or (call.raw_request is None and call.raw_response is None):
+            continue
+        days = keep_raw_days if call.opaque_reason is None else max(keep_raw_days, OPAQUE_RAW_DAYS)
+        expires_at_s = min((call.started_at_us + days * _DAY_US) // 1_000_000, _LAST_EXPIRY_S)
+        rows.append(
+            (
+                call.project_id,
+                call.call_id,
+                _at(call.started_at_us),
+                expires_at_s,
+                call.raw_request,
+                call.raw_response,
+            )
+        )
+    return rows
+
+
+def _at(at_us: int) -> int:
+    """Raw microseconds: what DateTime64(6) is inside, and free of time zones and floats."""
+    return max(0, min(at_us, _LAST_INSTANT_US))
+
+
+def _status(status: int | None) -> int | None:
+    return status if status is not None and 0 <= status <= 65_535 else None
+
+
+def _bytes(value: str) -> bytes:
+    """UTF-8; a lone surrogate becomes "?". ClickHouse strings hold any bytes, NUL included."""
+    return value.encode("utf-8", "replace")
+
+
+def _optional_bytes(value: str | None) -> bytes | None:
+    return None if value is None else value.encode("utf-8", "replace")
