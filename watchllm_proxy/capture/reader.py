@@ -7,6 +7,7 @@ over. `end` moves on to the next segment as soon as there is one, so that `relea
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,7 +71,7 @@ class LogReader:
         try:
             # Listed before any is read: a segment that has a successor here is complete.
             segments = list_segments(self._directory)
-            for file, successor in zip(segments, [*segments[1:], None], strict=True):
+            for file, successor in itertools.zip_longest(segments, segments[1:]):
                 if file.number >= batch.end.segment and not self._read_segment(file, successor, batch):
                     break
         except OSError as exc:
