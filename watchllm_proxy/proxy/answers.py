@@ -1,0 +1,173 @@
+"""Answers of our own: OpenAI-shaped errors that say what to do next, as the bytes that go on the wire."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+Lines = tuple[tuple[bytes, bytes], ...]
+
+REQUEST_ID_HEADER = b"X-WatchLLM-Request-Id"
+RUN_ID_HEADER = b"X-WatchLLM-Run-Id"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response of ours. `is_last` closes the client's connection after it."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: Lines = ()
+    is_last: bool = False
+
+    def encode(self, request_id: str, *, is_head: bool = False, is_last: bool = False) -> bytes:
+        """The response as bytes; `is_head` leaves the body out but keeps its length."""
+        lines = [
+            b"HTTP/1.1 %d %s" % (self.status, HTTPStatus(self.status).phrase.encode()),
+            b"Content-Type: " + self.content_type,
+            b"Content-Length: %d" % len(self.body),
+            b"%s: %s" % (REQUEST_ID_HEADER, request_id.encode()),
+            *(b"%s: %s" % line for line in self.headers),
+        ]
+        if self.is_last or is_last:
+            lines.append(b"Connection: close")
+        return b"\r\n".join(lines) + b"\r\n\r\n" + (b"" if is_head else self.body)
+
+
+class Refusal(Exception):
+    """A request is refused: `answer` is what its client is told."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.status)
+
+
+def error(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    type: str = "invalid_request_error",
+    param: str | None = None,
+    headers: Lines = (),
+    is_last: bool = False,
+) -> Answer:
+    """An OpenAI-shaped error. `message` never quotes what the client sent."""
+    body = {"error": {"message": message, "type": type, "code": code, "param": param}}
+    return Answer(status, json.dumps(body, ensure_ascii=False).encode(), headers=headers, is_last=is_last)
+
+
+def bad_request(message: str) -> Answer:
+    """400 for a request we do not pass on. The connection ends: its framing is not to be trusted."""
+    return error(400, "bad_request", message, is_last=True)
+
+
+def upstream_error(status: int, code: str, message: str) -> Answer:
+    return error(status, code, message, type="upstream_error")
+
+
+BAD_SYNTAX = bad_request("This is not a well-formed HTTP/1.1 request; nothing was sent to the upstream.")
+HEAD_TOO_LARGE = error(
+    431,
+    "request_head_too_large",
+    "The request line or the headers are too large. Send fewer or shorter headers.",
+    is_last=True,
+)
+HEAD_TIMEOUT = error(
+    408, "request_timeout", "The request head did not arrive in time. Send the request again.", is_last=True
+)
+BODY_TIMEOUT = error(
+    408, "request_timeout", "The request body stopped arriving. Send the request again.", is_last=True
+)
+BAD_BODY = bad_request("The framing of the request body is broken. Send the request again.")
+NO_METHOD = error(
+    405,
+    "method_not_allowed",
+    "This method is not served here. Use GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS.",
+    headers=((b"Allow", b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"),),
+    is_last=True,
+)
+NO_UPGRADE = error(
+    501,
+    "upgrade_not_supported",
+    "WebSockets and other protocol upgrades are not supported. Use the HTTP API, with `stream: true` for streams.",
+    is_last=True,
+)
+NO_EXPECTATION = error(
+    417, "expectation_failed", "Only `Expect: 100-continue` is understood. Leave the header out.", is_last=True
+)
+NOT_AVAILABLE = error(
+    501,
+    "not_available",
+    "Reporting runs, events and traces over HTTP is not available in this version. "
+    "Send model calls through this proxy instead: they are captured as they pass.",
+    type="api_error",
+    is_last=True,
+)
+INTERNAL = error(
+    500,
+    "internal_error",
+    "The proxy failed on this request; nothing is wrong with it. Try again, and report the request id.",
+    type="api_error",
+    is_last=True,
+)
+BUSY = error(
+    503,
+    "too_many_requests_in_flight",
+    "The proxy is at its limit of requests under way. Try again shortly, or raise WATCHLLM_MAX_REQUESTS.",
+    type="api_error",
+    headers=((b"Retry-After", b"1"),),
+)
+STOPPING = error(
+    503,
+    "stopping",
+    "The proxy is stopping. Try again shortly.",
+    type="api_error",
+    headers=((b"Retry-After", b"1"),),
+    is_last=True,
+)
+NO_CONSOLE = error(
+    404,
+    "not_found",
+    "There is nothing at this path: this proxy runs without a console. "
+    "Model calls go to /v1/…; start the dashboard with `watchllm up` or `watchllm console`.",
+)
+BAD_KEY = error(
+    401,
+    "invalid_api_key",
+    "This project key is not valid here. Check it for typing errors, or make a new one with `watchllm keys`.",
+    type="authentication_error",
+)
+NO_KEY = error(
+    401,
+    "missing_api_key",
+    "No project key was sent. Send `Authorization: Bearer lgw_proj_…`, or `X-WatchLLM-Key: lgw_proj_…` beside "
+    "your own key. (WATCHLLM_ALLOW_ANONYMOUS=on lets calls pass without one.)",
+    type="authentication_error",
+)
+NO_PROVIDER_KEY = error(
+    401,
+    "no_provider_key",
+    "The project key is valid, but there is no provider key to put in its place. Set one for the project, or set "
+    "WATCHLLM_UPSTREAM_API_KEY, or send your own key with the project key in X-WatchLLM-Key.",
+    type="authentication_error",
+)
+KEYS_DISAGREE = bad_request("Two different project keys were sent. Send one.")
+
+
+def body_too_large(limit_bytes: int) -> Answer:
+    return error(
+        413,
+        "request_too_large",
+        f"The request body is over the limit of {limit_bytes} bytes. Send less, or raise WATCHLLM_MAX_BODY_BYTES.",
+        is_last=True,
+    )
+
+
+def html(status: int, title: str, text: str) -> Answer:
+    """A page for a person. `title` and `text` are ours, never a client's."""
+    page = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{text}</p>\n"
+    return Answer(status, page.encode(), b"text/html; charset=utf-8")

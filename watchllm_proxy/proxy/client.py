@@ -1,0 +1,222 @@
+"""The client's side of the wire: aiohttp's connection (its C parser) with our deadlines and our error answers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import structlog
+from aiohttp import http_exceptions, web
+from aiohttp.web_protocol import RequestHandler
+
+from watchllm_proxy.proxy import answers
+from watchllm_proxy.proxy.answers import Answer
+from watchllm_proxy.proxy.tee import new_exchange_id
+
+log = structlog.get_logger(__name__)
+
+MAX_LINE_BYTES = 64 * 1024
+MAX_HEADERS = 256
+LINGER_S = 5.0
+"""How long a closing connection may take to get our last bytes across, or to send us the rest of its own."""
+
+KEEP_ALIVE_S = 75.0
+
+
+class Exchanging(Protocol):
+    """What a connection tells the relay that is at work on it."""
+
+    def client_gone(self) -> None: ...
+    def client_paused(self) -> None: ...
+    def client_resumed(self) -> None: ...
+    def client_body_broken(self) -> None: ...
+
+
+class Written(web.StreamResponse):
+    """Tells aiohttp that the answer is on the wire already, and whether the connection goes on."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._goes_on = keep_alive
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._goes_on
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes | bytearray | memoryview = b"") -> None:
+        return None
+
+
+GOES_ON = Written(keep_alive=True)
+ENDS = Written(keep_alive=False)
+
+
+class ClientConnection(RequestHandler):
+    """One client connection. `relay` is the exchange under way that wants to hear of it."""
+
+    __slots__ = ("_head_deadline_s", "_head_timeout_s", "address", "has_sent", "relay")
+
+    def __init__(self, manager: ClientServer, *, head_timeout_s: float, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._head_timeout_s = head_timeout_s
+        self._head_deadline_s = math.inf
+        self.relay: Exchanging | None = None
+        self.address = ""
+        self.has_sent = False
+
+    # --- asyncio.Protocol --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
+        self._head_deadline_s = time.monotonic() + self._head_timeout_s
+        super().connection_made(transport)
+        manager = cast(ClientServer, self._manager)
+        if manager.is_full():
+            self._refuse_connection(cast(asyncio.Transport, transport))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.relay is not None:
+            self.relay.client_gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._head_deadline_s = math.inf
+            self.has_sent = False
+            if self.relay is not None and _is_error(self._messages):
+                # aiohttp's parser forgets the body it was in the middle of: a reader of it would wait for ever.
+                self.relay.client_body_broken()
+        elif self._current_request is None and not self._messages:
+            self.has_sent = True  # the beginning of a head
+            if self._head_deadline_s == math.inf:
+                self._head_deadline_s = time.monotonic() + self._head_timeout_s
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.relay is not None:
+            self.relay.client_paused()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.relay is not None:
+            self.relay.client_resumed()
+
+    # --- ours --------------------------------------------------------------------------------------
+
+    def send(self, parts: list[bytes]) -> None:
+        """Write to the client; nothing happens once it is gone (the relay is told by `client_gone`)."""
+        if self.transport is not None:
+            self.transport.writelines(parts)
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End the connection in the middle of an answer, so that the client sees it broken.
+
+        What is written already still goes out; a client that does not take it is reset by `sweep`. `reset` is
+        for answers whose end is the end of the connection: a plain close would look clean.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if reset:
+            transport.abort()
+        self.force_close()
+        self._watch_closing(transport)
+
+    def sweep(self, now_s: float) -> None:
+        """Close a connection whose request head is late. Called about once a second."""
+        if now_s < self._head_deadline_s or self.transport is None:
+            return
+        self._head_deadline_s = math.inf
+        if self.has_sent:
+            self.send([answers.HEAD_TIMEOUT.encode(str(new_exchange_id()))])
+        self.cut()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """aiohttp's parser refused the bytes, or our handler raised (a bug): our own words, never theirs."""
+        if status == 500:
+            log.error("proxy.bug", exc_info=exc)
+            self.send_answer(answers.INTERNAL)
+        elif isinstance(exc, http_exceptions.LineTooLong) or (exc is not None and "Too many headers" in str(exc)):
+            self.send_answer(answers.HEAD_TOO_LARGE)
+        else:
+            self.send_answer(answers.BAD_SYNTAX)
+        return ENDS
+
+    def send_answer(self, answer: Answer) -> None:
+        self.send([answer.encode(str(new_exchange_id()), is_last=True)])
+
+    def _refuse_connection(self, transport: asyncio.Transport) -> None:
+        self._close = True  # no byte of it is parsed
+        self.send_answer(answers.BUSY)
+        self._loop.call_later(LINGER_S / 10, transport.close)
+        self._watch_closing(transport)
+
+    def _watch_closing(self, transport: asyncio.Transport) -> None:
+        """A client that does not read keeps a closing transport alive: give it a while, then reset it."""
+        self._loop.call_later(LINGER_S, transport.abort)
+
+
+class ClientServer(web.Server):
+    """aiohttp's low-level server with our connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Any],
+        *,
+        head_timeout_s: float,
+        max_connections: int,
+    ) -> None:
+        # The connections are cancelled with their clients: a handler waits for nobody who left (faults.md M2).
+        super().__init__(handler, handler_cancellation=True)
+        self._head_timeout_s = head_timeout_s
+        self._max_connections = max_connections
+
+    def __call__(self) -> ClientConnection:
+        return ClientConnection(
+            self,
+            loop=self._loop,
+            head_timeout_s=self._head_timeout_s,
+            keepalive_timeout=KEEP_ALIVE_S,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=256 * 1024,
+        )
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    def is_full(self) -> bool:
+        return len(self._connections) > self._max_connections
+
+    def sweep(self, now_s: float) -> None:
+        for connection in self.connections:
+            cast(ClientConnection, connection).sweep(now_s)
+
+
+def _is_error(messages: Any) -> bool:
+    """The last thing parsed was refused by the parser (it then holds aiohttp's private error record)."""
+    return bool(messages) and not hasattr(messages[-1][0], "raw_headers")

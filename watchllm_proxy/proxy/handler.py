@@ -1,0 +1,230 @@
+"""What happens to a request, in order: checked, routed, admitted, authenticated, carried by a `Relay`."""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from typing import cast
+from uuid import UUID
+
+from aiohttp import web
+
+from watchllm_proxy.proxy import answers
+from watchllm_proxy.proxy.answers import Answer, Refusal
+from watchllm_proxy.proxy.auth import Authenticator, KeyRing
+from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
+from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_request_head
+from watchllm_proxy.proxy.metrics import Counters
+from watchllm_proxy.proxy.pool import Pool
+from watchllm_proxy.proxy.relay import Limits, Relay
+from watchllm_proxy.proxy.targets import Route, route, upstream_target
+from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
+from watchllm_proxy.settings import Settings
+
+REFUSED_METHODS = frozenset(("CONNECT", "TRACE"))
+"""Never passed on: one is for tunnels, the other tells back credentials."""
+
+
+class Handler:
+    """Serves every request of one worker. `relays` holds the exchanges under way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log: CaptureLog,
+        keys: KeyRing,
+        upstream: Pool,
+        console: Pool | None,
+        counters: Counters,
+        max_requests: int,
+        operate: Callable[[Route], Awaitable[Answer]],
+    ) -> None:
+        self._operate = operate
+        self._log = log
+        self._upstream = upstream
+        self._console = console
+        self._counters = counters
+        self._max_requests = max_requests
+        self._authenticator = Authenticator(
+            keys, upstream_key=settings.upstream_api_key, allow_anonymous=bool(settings.allow_anonymous)
+        )
+        self._prefix = urllib.parse.urlsplit(settings.upstream_url).path.rstrip("/")
+        self._upstream_host = upstream.origin.host_header
+        self._body_limit_bytes = settings.capture_body_bytes
+        self._limits = Limits(
+            settings.first_byte_timeout_s,
+            settings.idle_timeout_s,
+            settings.body_progress_timeout_s,
+            settings.max_body_bytes,
+        )
+        self.budget = CaptureBudget(settings.capture_memory_bytes)
+        self.relays: set[Relay] = set()
+        self.is_draining = False
+
+    async def __call__(self, request: web.BaseRequest) -> Written:
+        started_s = time.monotonic()
+        client = cast(ClientConnection, request.protocol)
+        exchange_id = new_exchange_id()
+        try:
+            return await self._serve(request, client, exchange_id, started_s)
+        except Refusal as refusal:
+            return self._answer(request, client, exchange_id, refusal.answer)
+
+    async def _serve(
+        self, request: web.BaseRequest, client: ClientConnection, exchange_id: UUID, started_s: float
+    ) -> Written:
+        self._check_line(request)
+        where = route(request.raw_path)
+        head = read_request_head(
+            request.raw_headers,
+            is_http_10=request.version < (1, 1),
+            for_console=where is Route.CONSOLE,
+        )
+        self._counters.requests[where.name.lower()] += 1
+        if where is Route.FORWARD:
+            relay = self._forward(request, client, head, exchange_id, started_s)
+        elif where is Route.CONSOLE:
+            relay = self._pass_to_console(request, client, head, exchange_id, started_s)
+        else:
+            return self._answer(request, client, exchange_id, await self._ours(where, request.method))
+        return await self._run(relay)
+
+    async def _run(self, relay: Relay) -> Written:
+        self.relays.add(relay)
+        self._counters.in_flight += 1
+        try:
+            return await relay.run()
+        finally:
+            self.relays.discard(relay)
+            self._counters.in_flight -= 1
+
+    def _forward(
+        self,
+        request: web.BaseRequest,
+        client: ClientConnection,
+        head: RequestHead,
+        exchange_id: UUID,
+        started_s: float,
+    ) -> Relay:
+        self._admit(head)
+        identity = self._authenticator.identify(head.credentials)
+        request_bytes = encode_request(
+            request.method,
+            upstream_target(self._prefix, request.raw_path),
+            head.fields,
+            host=self._upstream_host,
+            replaced=identity.replaced,
+        )
+        tee = Tee(
+            self._log,
+            self.budget,
+            exchange_id=exchange_id,
+            project_id=identity.project_id,
+            method=request.method,
+            target=request.raw_path,
+            fields=request.raw_headers,
+            client_address=client.address,
+            body_limit_bytes=self._body_limit_bytes,
+            content_length=head.content_length,
+        )
+        return self._relay(
+            request,
+            client,
+            head,
+            request_bytes,
+            pool=self._upstream,
+            exchange_id=exchange_id,
+            tee=tee,
+            started_s=started_s,
+        )
+
+    def _pass_to_console(
+        self,
+        request: web.BaseRequest,
+        client: ClientConnection,
+        head: RequestHead,
+        exchange_id: UUID,
+        started_s: float,
+    ) -> Relay:
+        if self._console is None:
+            raise Refusal(answers.NO_CONSOLE)
+        self._admit(head)
+        host = next((value for name, value in head.fields if name.lower() == b"host"), b"localhost")
+        request_bytes = encode_request(
+            request.method,
+            request.raw_path.encode("ascii"),
+            head.fields,
+            host=host,
+            replaced={},
+        )
+        return self._relay(
+            request,
+            client,
+            head,
+            request_bytes,
+            pool=self._console,
+            exchange_id=exchange_id,
+            tee=None,
+            started_s=started_s,
+        )
+
+    def _relay(
+        self,
+        request: web.BaseRequest,
+        client: ClientConnection,
+        head: RequestHead,
+        request_bytes: bytes,
+        *,
+        pool: Pool,
+        exchange_id: UUID,
+        tee: Tee | None,
+        started_s: float,
+    ) -> Relay:
+        return Relay(
+            request,
+            client,
+            head,
+            request_bytes,
+            pool=pool,
+            limits=self._limits,
+            counters=self._counters,
+            request_id=str(exchange_id),
+            tee=tee,
+            started_s=started_s,
+            is_last=self.is_draining or not request.keep_alive,
+        )
+
+    def _check_line(self, request: web.BaseRequest) -> None:
+        if request.version not in {(1, 1), (1, 0)}:
+            raise Refusal(answers.BAD_SYNTAX)
+        if request.method in REFUSED_METHODS:
+            raise Refusal(answers.NO_METHOD)
+
+    def _admit(self, head: RequestHead) -> None:
+        """Room for one more? Answered at once: a queue would only hide the overload (faults.md M3)."""
+        if self.is_draining:
+            raise Refusal(answers.STOPPING)
+        if len(self.relays) >= self._max_requests:
+            raise Refusal(answers.BUSY)
+        if (head.content_length or 0) > self._limits.max_body_bytes:
+            raise Refusal(answers.body_too_large(self._limits.max_body_bytes))
+
+    async def _ours(self, where: Route, method: str) -> Answer:
+        if where is Route.INGESTION:
+            return answers.NOT_AVAILABLE
+        if method not in {"GET", "HEAD"}:
+            return answers.NO_METHOD
+        return await self._operate(where)
+
+    def _answer(
+        self, request: web.BaseRequest, client: ClientConnection, exchange_id: UUID, answer: Answer
+    ) -> Written:
+        """Send an answer of ours. A request whose body is not here yet ends its connection."""
+        self._counters.count_response(answer.status)
+        is_last = (
+            answer.is_last or self.is_draining or not request.keep_alive or not request.content.is_eof()
+        ) or request.version < (1, 1)
+        client.send([answer.encode(str(exchange_id), is_head=request.method == "HEAD", is_last=is_last)])
+        return ENDS if is_last else GOES_ON

@@ -1,0 +1,100 @@
+"""/healthz, /readyz and /metrics: what an operator or a load balancer asks this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from watchllm_proxy.errors import UpstreamError
+from watchllm_proxy.proxy import metrics
+from watchllm_proxy.proxy.answers import Answer
+from watchllm_proxy.proxy.headers import Field
+from watchllm_proxy.proxy.pool import Pool
+from watchllm_proxy.proxy.upstream import Framing
+
+CONSOLE_TIMEOUT_S = 1.0
+MAX_CONSOLE_BYTES = 64 * 1024
+
+HEALTHY = Answer(200, b'{"status": "ok"}')
+
+Check = dict[str, Any]
+"""`status` (ok or degraded), and a `detail` for a person where it is not ok."""
+
+OK: Check = {"status": "ok"}
+
+
+def degraded(detail: str) -> Check:
+    return {"status": "degraded", "detail": detail}
+
+
+def ready_answer(checks: dict[str, Check], *, is_draining: bool) -> Answer:
+    """200 while requests can be served, however degraded the rest is; 503 once we are draining."""
+    is_ok = all(check.get("status") == "ok" for check in checks.values())
+    status = "stopping" if is_draining else "ok" if is_ok else "degraded"
+    body = json.dumps({"status": status, "checks": checks}).encode()
+    return Answer(503 if is_draining else 200, body)
+
+
+def metrics_answer(own: metrics.Snapshot, others: list[metrics.Snapshot]) -> Answer:
+    body = metrics.exposition(metrics.add_up([own, *others]))
+    return Answer(200, body, b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def console_checks(pool: Pool) -> dict[str, Check]:
+    """The console's own checks, or what is wrong with it, within `CONSOLE_TIMEOUT_S`."""
+    try:
+        async with asyncio.timeout(CONSOLE_TIMEOUT_S):
+            found = json.loads(await _fetch(pool, b"/readyz"))
+    except TimeoutError:
+        return {"console": degraded("the console does not answer")}
+    except (UpstreamError, ValueError):
+        return {"console": degraded("the console is away; calls pass and captures wait for it in the log")}
+    checks = found.get("checks") if isinstance(found, dict) else None
+    if not isinstance(checks, dict) or not all(isinstance(check, dict) for check in checks.values()):
+        return {"console": OK}
+    return {"console": OK, **checks}
+
+
+async def _fetch(pool: Pool, target: bytes) -> bytes:
+    """The body of a GET, on a connection of its own. Raises `UpstreamError`."""
+    connection = await pool.connect()
+    try:
+        reading = _Reading()
+        connection.begin(reading, is_head_request=False)
+        connection.is_request_sent = True
+        connection.write([b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
+        return await reading.body
+    finally:
+        connection.abort()
+
+
+class _Reading:
+    """An answer gathered whole (upstream.Receiver)."""
+
+    def __init__(self) -> None:
+        self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._chunks: list[bytes] = []
+        self._size_bytes = 0
+
+    def response_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
+        pass
+
+    def response_head(self, status: int, reason: bytes, fields: list[Field], framing: Framing) -> None:
+        pass
+
+    def response_body(self, chunk: bytes) -> None:
+        self._size_bytes += len(chunk)
+        if self._size_bytes <= MAX_CONSOLE_BYTES:
+            self._chunks.append(chunk)
+
+    def response_flush(self) -> None:
+        pass
+
+    def response_end(self, trailers: list[Field]) -> None:
+        if not self.body.done():
+            self.body.set_result(b"".join(self._chunks))
+
+    def response_failed(self, error: UpstreamError) -> None:
+        if not self.body.done():
+            self.body.set_exception(error)

@@ -1,0 +1,61 @@
+"""Request targets: what a client may ask for, and what the upstream is asked for.
+
+The host never comes from here. The upstream's target is the configured prefix with the raw rest of the path
+behind it, and only paths that cannot mean anything else to any parser get that far (faults.md M7).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+from watchllm_proxy.proxy.answers import Refusal, bad_request
+
+API_PREFIX = "/v1/"
+
+# Segments that begin with a letter, digit, "_", "-" or "~" and hold nothing that any parser reads twice.
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~\-][A-Za-z0-9_.~:,;=+!$&'()*\-]*)+/?")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_INGESTION = re.compile(r"/v1/(?:agent-runs|events|traces)(?:/.*)?|/v1/projects/[^/]+/events(?:/.*)?")
+
+
+class Route(Enum):
+    FORWARD = auto()  # to the upstream, captured
+    INGESTION = auto()  # ours, later
+    HEALTH = auto()
+    READY = auto()
+    METRICS = auto()
+    CONSOLE = auto()
+
+
+_OPERATIONS = {"/healthz": Route.HEALTH, "/readyz": Route.READY, "/metrics": Route.METRICS}
+
+
+def route(target: str) -> Route:
+    """Where a request goes. Raises `Refusal` (400) for a target that is not a plain origin-form one."""
+    path = target.partition("?")[0]
+    if not _PLAIN.fullmatch(path) or not _VISIBLE.fullmatch(target) or "#" in target:
+        _refuse_unsafe(path, target)
+    if path.startswith(API_PREFIX):
+        return Route.INGESTION if _INGESTION.fullmatch(path) else Route.FORWARD
+    return _OPERATIONS.get(path, Route.CONSOLE)
+
+
+def upstream_target(prefix: str, target: str) -> bytes:
+    """The target to ask the upstream for: /v1/x becomes `prefix`/x. `target` has passed `route`."""
+    return (prefix + target[len(API_PREFIX) - 1 :]).encode("ascii")
+
+
+def _refuse_unsafe(path: str, target: str) -> None:
+    """The slow, exact look at a target that is out of the ordinary; returns if it is harmless."""
+    if not _VISIBLE.fullmatch(target) or "#" in target:
+        raise Refusal(bad_request("The request target holds characters that must be percent-encoded."))
+    if not path.startswith("/"):
+        raise Refusal(bad_request("The request target must be a path that begins with “/”."))
+    if "//" in path:
+        raise Refusal(bad_request("The path holds “//”. Check the base URL for a slash too many."))
+    decoded = re.sub("%2f|%5c", "/", re.sub("%2e", ".", path, flags=re.IGNORECASE), flags=re.IGNORECASE)
+    if "@" in path or "\\" in path or "%5c" in path.lower():
+        raise Refusal(bad_request("The path holds “@” or a backslash. Percent-encode “@” as %40."))
+    if any(segment in {".", ".."} for segment in decoded.split("/")):
+        raise Refusal(bad_request("The path holds “.” or “..” segments. Send the path they lead to."))
