@@ -62,8 +62,7 @@ def _marks(
     if where.retries is not None:
         yield AnchorKind.FAILED_REQUEST, where.retries.value, None
     if call.is_failed and rules.may_be_retried(call):
-        body = failure_value(call.request_hash.hex(), call.client_address, str(call.call_id))
-        yield AnchorKind.FAILED_REQUEST, body, model_index
+        yield AnchorKind.FAILED_REQUEST, failure_value(call), model_index
     for user_input in inputs:
         yield AnchorKind.USER_INPUT, f"{run.run_id} {user_input.occurrence}", None
 

@@ -8,15 +8,16 @@ not it has been removed yet.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from enum import StrEnum
 
-from watchllm_proxy.records import Anchor
+from watchllm_proxy.records import Anchor, Call, ExchangeEnd
 
 MAX_PENDING_FAILURES = 64
 """Failed attempts with one and the same body that may wait for their retry; older ones are given up."""
 
-RETRY_CLOCK_SLACK_US = 1_000_000
-"""A client that aborts tries again before the proxy has noticed that it left."""
+ABORT_NOTICE_US = 1_000_000
+"""A client that leaves may try again before the proxy has noticed that it left."""
 
 
 class AnchorKind(StrEnum):
@@ -32,6 +33,34 @@ class AnchorKind(StrEnum):
 
 _Key = tuple[str, str, str]
 _BodyKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt that waits for its retry."""
+
+    anchor: Anchor
+    client_address: str
+    was_answered: bool  # with an error; else the connection broke, or the client left
+
+    @property
+    def ended_at_us(self) -> int:
+        """Not later than a retry can have begun."""
+        return self.anchor.at_us - (0 if self.was_answered else ABORT_NOTICE_US)
+
+    @classmethod
+    def read(cls, anchor: Anchor) -> Failure:
+        _, outcome, client_address, _ = anchor.value.split(" ")
+        return cls(anchor, client_address, outcome == _ANSWERED)
+
+
+_ANSWERED, _CUT = "answered", "cut"
+
+
+def failure_value(call: Call) -> str:
+    """Unique per attempt, and starts with the body's hash."""
+    outcome = _ANSWERED if call.end is ExchangeEnd.COMPLETE else _CUT
+    return f"{call.request_hash.hex()} {outcome} {call.client_address.replace(' ', '')} {call.call_id}"
 
 
 class AnchorIndex:
@@ -66,12 +95,11 @@ class AnchorIndex:
         while self._anchors and next(iter(self._anchors.values())).at_us < at_us:
             self._drop_oldest()
 
-    def failures(self, project_id: str, body: str, started_at_us: int, window_us: int) -> list[Anchor]:
+    def failures(self, project_id: str, body: str, started_at_us: int, window_us: int) -> list[Failure]:
         """Failed attempts with this body, not yet claimed, that a call started now may retry; oldest first."""
-        latest = started_at_us + RETRY_CLOCK_SLACK_US
         pending = self._failures.get((project_id, body), {}).values()
-        waiting = [a for a in pending if started_at_us - window_us <= a.at_us <= latest]
-        return sorted(waiting, key=_age_order)
+        found = (Failure.read(anchor) for anchor in sorted(pending, key=_age_order))
+        return [f for f in found if f.ended_at_us <= started_at_us <= f.ended_at_us + window_us]
 
     def _put_failure(self, anchor: Anchor) -> None:
         body_key = _body_key(anchor)
@@ -105,15 +133,6 @@ class AnchorIndex:
 def agent_key(session_id: str, agent_id: str) -> str:
     """One agent's context inside one session. The main agent's id is ""."""
     return f"{session_id}\n{agent_id}"
-
-
-def failure_value(body: str, client_address: str, call_id: str) -> str:
-    """Unique per attempt; starts with the body's hash and tells the connection that it came over."""
-    return f"{body} {client_address} {call_id}"
-
-
-def failure_address(anchor: Anchor) -> str:
-    return anchor.value.split(" ")[1]
 
 
 def _body_key(anchor: Anchor) -> _BodyKey:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind
-from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind, agent_key, failure_address
+from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind, agent_key
 
 SHARED_KEY_SOURCES = frozenset({"prompt_cache_key"})
 """Body fields that name a session in some harnesses, and in other programs one cache for all sessions: no
@@ -117,26 +117,34 @@ def conversation(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def retry(call: Call, evidence: Evidence) -> Iterator[Clue]:
-    """The same body after a failed attempt that no retry has claimed. The same connection tells between
-    several; without it the oldest is taken, and that is only probable."""
+    """The same body after a failed attempt that no retry has claimed yet.
+
+    Certain on the same connection. Over another one it is probable: equal runs that start together send equal
+    bodies too. An SDK that says "my first attempt" (`x-stainless-retry-count: 0`) after an answered error is
+    believed then, for a client keeps the connection of an answer that it has read.
+    """
     if not may_be_retried(call):
         return
     body = call.request_hash.hex()
     waiting = evidence.anchors.failures(call.project_id, body, call.started_at_us, evidence.silence_us)
-    if not waiting:
-        return
-    same_connection = [a for a in waiting if failure_address(a) == call.client_address]
-    chosen = (same_connection or waiting)[0]
-    is_only = len(waiting) == 1 or len(same_connection) == 1
-    yield _lead(LinkKind.RETRY, body, Confidence.CERTAIN if is_only else Confidence.PROBABLE, chosen)
+    for failure in waiting:
+        if failure.client_address == call.client_address:
+            yield _lead(LinkKind.RETRY, body, Confidence.CERTAIN, failure.anchor)
+            return
+    for failure in waiting:
+        if not (failure.was_answered and call.retry_count_hint == 0):
+            yield _lead(LinkKind.RETRY, body, Confidence.PROBABLE, failure.anchor)
+            return
 
 
 def trace(call: Call, evidence: Evidence) -> Iterator[Clue]:
-    """One trace is one run at most; but a batch job may have put many runs into one trace."""
+    """One trace is one run at most; but a batch job may have put many runs into one `traceparent`."""
     for client_id in _ids(call, ClientIdKind.TRACE):
         anchor = _find(call, evidence, AnchorKind.TRACE, client_id.value)
         if anchor is not None:
-            yield _lead(LinkKind.TRACE, client_id.value, Confidence.PROBABLE, anchor)
+            is_tools_own = client_id.strength <= 3
+            confidence = Confidence.CERTAIN if is_tools_own else Confidence.PROBABLE
+            yield _lead(LinkKind.TRACE, client_id.value, confidence, anchor)
 
 
 RULES: tuple[Rule, ...] = (

@@ -1,0 +1,38 @@
+"""Placements as the lines that the accuracy of grouping is measured by (detection.md, "The measure")."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from watchllm_proxy.records import Placement
+
+
+class LinkLine(TypedDict):
+    kind: str
+    value: str
+    confidence: str
+
+
+class Assignment(TypedDict):
+    """Which run one recorded exchange was put into."""
+
+    session_id: str
+    run_id: str
+    parent_run_id: str | None
+    certain: bool
+    links: list[LinkLine]
+
+
+def assignment(placement: Placement) -> Assignment:
+    """A call that belongs to no run (a list of models, an image) stands alone, under its own id."""
+    alone = str(placement.call_id)
+    return Assignment(
+        session_id=placement.session_id or alone,
+        run_id=placement.run_id or alone,
+        parent_run_id=placement.parent_run_id,
+        certain=placement.is_certain,
+        links=[
+            LinkLine(kind=link.kind.value, value=link.value, confidence=link.confidence.value)
+            for link in placement.links
+        ],
+    )
