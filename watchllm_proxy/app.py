@@ -1,8 +1,8 @@
 """CONDUCTOR: the composition root. Opens the parts of each process in flow order, closes them in reverse.
 
-    run_proxy   one worker on the port: capture log -> keys -> server
-    run_core    what is behind the log: stores -> recorder -> console (either can be left out)
-    run_up      one machine: Postgres if embedded, then the two above as supervised children
+run_proxy   one worker on the port: capture log -> keys -> server
+run_core    what is behind the log: stores -> recorder -> console (either can be left out)
+run_up      one machine: Postgres if embedded, then the two above as supervised children
 """
 
 from __future__ import annotations
@@ -12,33 +12,26 @@ import contextlib
 import fcntl
 import gc
 import os
-import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import structlog
-from aiohttp import web
 
 from watchllm_proxy import keyfile, ports
-from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
-from watchllm_proxy.console.app import build_app
 from watchllm_proxy.errors import AlreadyRunning, SettingsError, StoreUnavailable
+from watchllm_proxy.lifecycle import on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
-from watchllm_proxy.recorder import Recorder
-from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings, child_environment
-from watchllm_proxy.store import keys as project_keys
 from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.supervisor import Child, Supervisor, watch_parent
 
 log = structlog.get_logger(__name__)
 
-KEY_REFRESH_S = 2.0
 KEY_POLL_S = 1.0
-STORE_RETRY_S = 1.0
 POSTGRES_POLL_S = 2.0
 CORE_STOP_TIMEOUT_S = 60.0
 AFTER_DRAIN_S = 10.0
@@ -51,13 +44,11 @@ AFTER_DRAIN_S = 10.0
 async def run_proxy(settings: Settings, *, worker: str, is_child: bool) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal cuts open answers at once."""
     stop, cut = asyncio.Event(), asyncio.Event()
-    _on_signals(stop, cut)
+    on_signals(stop, cut)
     keys = KeyRing()
     capture = LogWriter(settings.capture_dir / worker, max_bytes=settings.log_max_bytes)
-    await capture.open()
-    server = ProxyServer(
-        settings, log=capture, keys=keys, console_socket=settings.console_socket, worker=worker
-    )
+    capture.open()
+    server = ProxyServer(settings, log=capture, keys=keys, console_socket=settings.console_socket, worker=worker)
     try:
         await _run_server(settings, server, keys, stop, cut, is_child=is_child)
     finally:
@@ -73,7 +64,7 @@ async def _run_server(
     *,
     is_child: bool,
 ) -> None:
-    path = key_file(settings)
+    path = settings.key_file
     keys.replace(keyfile.read(path))
     await server.start(settings.host, settings.port, reuse_port=True)
     _settle_memory()
@@ -82,8 +73,6 @@ async def _run_server(
         tasks.create_task(_poll_keys(path, keys, stop))
         if is_child:
             tasks.create_task(watch_parent(stop))
-        elif settings.database_url:
-            tasks.create_task(_refresh_keys(settings, stop))
         await stop.wait()
         draining = tasks.create_task(server.drain())
         cutting = tasks.create_task(_stop_when(cut, server))
@@ -101,13 +90,13 @@ async def _poll_keys(path: Path, keys: KeyRing, stop: asyncio.Event) -> None:
     seen: int | None = None
     while not stop.is_set():
         try:
-            changed = path.stat().st_mtime_ns if path.exists() else None
+            changed = keyfile.changed_at(path)
             if changed != seen:
                 keys.replace(keyfile.read(path))
                 seen = changed
         except (OSError, ValueError) as exc:
             log.error("proxy.key_file_unreadable", error=type(exc).__name__)
-        await _rest(stop, KEY_POLL_S)
+        await rest(stop, KEY_POLL_S)
 
 
 def _settle_memory() -> None:
@@ -117,5 +106,105 @@ def _settle_memory() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def key_file(settings: Settings) -> Path:
-    return settings.data_dir / "keys.json"
+# --- everything on one machine ----------------------------------------------------------------------
+
+
+async def run_up(
+    settings: Settings, announce: Callable[[Settings], None], *, until: asyncio.Event | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT (or `until`): embedded stores where no server is named, then all processes.
+
+    `announce` is called with the settings in force (the port as chosen) once requests are served.
+    Raises `AlreadyRunning` for a data directory or a port that is taken.
+    """
+    stop, cut = until or asyncio.Event(), asyncio.Event()
+    on_signals(stop, cut)
+    with (
+        _sole_user(settings) as note_port,
+        contextlib.closing(ports.reserve(settings.host, settings.port)) as held,
+    ):
+        settings = replace(settings, port=held.getsockname()[1])
+        note_port(settings.port)
+        async with _own_postgres(settings) as settings:
+            supervisor = Supervisor(_children(settings), child_environment(settings))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(supervisor.run(stop))
+                if await _until_served(settings, stop):
+                    announce(settings)
+
+
+def _children(settings: Settings) -> list[list[Child]]:
+    proxies = [
+        Child(f"w{index}", ("proxy", "--worker", f"w{index}", "--child"), settings.drain_timeout_s + AFTER_DRAIN_S)
+        for index in range(settings.workers)
+    ]
+    return [proxies, [Child("core", ("core", "--child"), CORE_STOP_TIMEOUT_S)]]
+
+
+@contextlib.contextmanager
+def _sole_user(settings: Settings) -> Iterator[Callable[[int], None]]:
+    """Hold the data directory; gives a function that notes our port for whoever comes second."""
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(settings.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as exc:
+        raise SettingsError([f"WATCHLLM_DATA_DIR: {settings.data_dir} cannot be used: {exc.strerror}"]) from exc
+    with os.fdopen(descriptor, "r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = lock.read().strip() or "another process"
+            raise AlreadyRunning(
+                f"{settings.data_dir} is in use by {holder}. "
+                "Stop it, or give this one a directory of its own with WATCHLLM_DATA_DIR."
+            ) from exc
+
+        def note_port(port: int) -> None:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"watchllm up (pid {os.getpid()}, http://{settings.host}:{port})\n")
+            lock.flush()
+
+        yield note_port
+
+
+@contextlib.asynccontextmanager
+async def _own_postgres(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings that name a Postgres: the one given, or ours on the data directory, watched and kept up."""
+    if settings.database_url is not None:
+        yield settings
+        return
+    server = EmbeddedPostgres(settings.data_dir / "postgres")
+    await asyncio.to_thread(server.start)
+    watching = asyncio.ensure_future(_keep_up(server))
+    try:
+        yield replace(settings, database_url=server.dsn, owner_database_url=server.owner_dsn)
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await asyncio.to_thread(server.stop)
+
+
+async def _keep_up(server: EmbeddedPostgres) -> None:
+    """Start our Postgres again should it end: the recorder waits for it meanwhile, and nothing is lost."""
+    while True:
+        await asyncio.sleep(POSTGRES_POLL_S)
+        if server.pid is None:
+            log.error("postgres.ended")
+            with contextlib.suppress(StoreUnavailable):
+                await asyncio.to_thread(server.start)
+
+
+async def _until_served(settings: Settings, stop: asyncio.Event) -> bool:
+    """True once the console answers through the proxy; False when told to stop before that."""
+    url = f"{settings.base_url}/api/agent-runs?limit=1"
+    timeout = aiohttp.ClientTimeout(total=2)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        while not stop.is_set():
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return True
+            await rest(stop, 0.1)
+    return False

@@ -40,3 +40,11 @@ def read(path: Path) -> dict[bytes, ProjectKey]:
         return {}
     entries: dict[str, str] = orjson.loads(content)
     return {bytes.fromhex(digest): ProjectKey(project_id, None) for digest, project_id in entries.items()}
+
+
+def changed_at(path: Path) -> int | None:
+    """A stamp that differs when the file does; None when there is no file."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -47,8 +47,8 @@ def holder_in_words(port: int) -> str:
     except psutil.Error:
         return ""
     for connection in connections:
-        is_listener = connection.status == psutil.CONN_LISTEN and connection.laddr
-        if is_listener and connection.laddr.port == port and connection.pid:
+        listens_here = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+        if listens_here and connection.pid:
             return f" by {_process_name(connection.pid)} (pid {connection.pid})"
     return ""
 

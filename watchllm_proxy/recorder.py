@@ -46,7 +46,7 @@ from watchllm_proxy.records import (
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.postgres import DeadLetter, RunStore
-from watchllm_proxy.store.rows import event_inserts
+from watchllm_proxy.store.rows import Insert, RecentMessages, event_inserts
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +113,7 @@ class Recorder:
         self._keep_raw_days = keep_raw_days
         self._sessionizer = new_sessionizer()
         self._offsets: dict[str, LogPosition] = {}
+        self._recent_messages = RecentMessages()
         self._next_tick = 0.0
         self._stop = asyncio.Event()
         self.stats = RecorderStats()
@@ -205,12 +206,18 @@ class Recorder:
         return _with_insights(tuple(calls), tuple(dead), self._sessionizer.drain())
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
-        for insert in event_inserts(thought.calls, bounds, keep_raw_days=self._keep_raw_days):
-            await self._patiently("ClickHouse", lambda insert=insert: self._events.insert(*insert))
-        crash_points.reach("recorder.after_events")
+        for insert in event_inserts(
+            thought.calls, bounds, keep_raw_days=self._keep_raw_days, recent=self._recent_messages
+        ):
+            await self._insert(insert)
+            crash_points.reach(f"recorder.after_{insert.table}")
         await self._patiently("Postgres", lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}
+
+    async def _insert(self, insert: Insert) -> None:
+        await self._patiently("ClickHouse", lambda: self._events.insert(*insert))
+        self._recent_messages.remember([insert])
 
     async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
         await self._runs.commit_batch(

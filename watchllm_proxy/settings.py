@@ -12,7 +12,7 @@ import os
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,13 @@ class Settings:
         "Postgres server, postgresql://user:password@host:5432/database. Unset: embedded.",
         secret=True,
     )
+    owner_database_url: str | None = _setting(
+        "WATCHLLM_OWNER_DATABASE_URL",
+        None,
+        _postgres_url,
+        "The same database as the role that owns the tables, for migrations. Unset: WATCHLLM_DATABASE_URL.",
+        secret=True,
+    )
     allow_anonymous: bool | None = _setting(
         "WATCHLLM_ALLOW_ANONYMOUS",
         None,
@@ -200,9 +207,20 @@ class Settings:
     log_level: str = _setting("WATCHLLM_LOG_LEVEL", "info", _text, "debug, info, warning or error.")
 
     @property
+    def base_url(self) -> str:
+        """Address of the one port as a client of this machine writes it, without a path."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def capture_dir(self) -> Path:
         """One directory per proxy worker lies below it, each a capture log."""
         return self.data_dir / "capture"
+
+    @property
+    def key_file(self) -> Path:
+        """Hashes of the project keys in force, for the proxies."""
+        return self.data_dir / "keys.json"
 
     @property
     def run_dir(self) -> Path:
@@ -262,6 +280,13 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def with_local_access(settings: Settings) -> Settings:
+    """Settings for `watchllm up`: on a loopback address nobody needs a project key, unless told otherwise."""
+    if settings.allow_anonymous is not None:
+        return settings
+    return replace(settings, allow_anonymous=settings.is_loopback)
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -1,0 +1,205 @@
+"""The way in: `watchllm up | demo | proxy | recorder | console | migrate | replay | runs | show | tail | doctor`.
+
+Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+import uvloop
+
+from watchllm_proxy import __version__, logs, settings
+from watchllm_proxy.announcement import announce
+from watchllm_proxy.commands import doctor, reading
+from watchllm_proxy.commands.terminal import Terminal
+from watchllm_proxy.errors import SettingsError, WatchLLMError
+from watchllm_proxy.settings import Settings, with_local_access
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="watchllm",
+    help="See every agent run: point OPENAI_BASE_URL at this proxy and open the dashboard.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+reading.add_to(app)
+doctor.add_to(app)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (WATCHLLM_HOST).")]
+Port = Annotated[
+    int | None, typer.Option(help="The one port; 0 lets the system choose (WATCHLLM_PORT).", min=0, max=65535)
+]
+DataDir = Annotated[Path | None, typer.Option(help="Capture log and embedded stores (WATCHLLM_DATA_DIR).")]
+IsChild = Annotated[bool, typer.Option("--child", hidden=True)]
+
+
+@app.command()
+def up(  # noqa: PLR0917 - typer calls it by name
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Annotated[int | None, typer.Option(help="Proxy processes (WATCHLLM_WORKERS).", min=1)] = None,
+    upstream: Annotated[str | None, typer.Option(help="Upstream URL (WATCHLLM_UPSTREAM_URL).")] = None,
+    print_env: Annotated[bool, typer.Option("--print-env", help="Only the export line on stdout.")] = False,
+) -> None:
+    """Start everything on this machine: proxy, recorder, console and stores. Ctrl-C stops; nothing is lost."""
+    with told_errors():
+        chosen = settings.load(host=host, port=port, data_dir=data_dir, workers=workers, upstream_url=upstream)
+        _log_to_file(chosen, "up")
+        from watchllm_proxy.app import run_up
+
+        run(run_up(with_local_access(chosen), lambda running: announce(running, only_env=print_env)))
+
+
+@app.command()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End with status 0 once the runs are stored and shown.")
+    ] = False,
+) -> None:
+    """Run sample agents against a scripted model through the real proxy and show their runs. No key needed."""
+    with told_errors():
+        from watchllm_proxy.demonstration import run_demo
+
+        run(run_demo(host=host, port=port, leave=leave))
+
+
+@app.command()
+def proxy(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    worker: Annotated[str, typer.Option(help="Name of this worker: its capture log's directory.")] = "w0",
+    is_child: IsChild = False,
+) -> None:
+    """Run one proxy worker alone: forwards and captures; needs no database."""
+    with told_errors():
+        chosen = settings.load(host=host, port=port, data_dir=data_dir)
+        _configure_logs(chosen, worker, is_child=is_child)
+        from watchllm_proxy.app import run_proxy
+
+        run(run_proxy(chosen, worker=worker, is_child=is_child))
+
+
+@app.command(hidden=True)
+def core(is_child: IsChild = False) -> None:
+    """Recorder and console in one process, as `up` runs them: embedded ClickHouse lives in one process only."""
+    _run_core("core", is_child=is_child, recorder=True, console=True)
+
+
+@app.command()
+def recorder(is_child: IsChild = False) -> None:
+    """Run the recorder alone: reads the capture logs below the data directory and stores what they hold."""
+    _run_core("recorder", is_child=is_child, recorder=True, console=False)
+
+
+@app.command()
+def console(is_child: IsChild = False) -> None:
+    """Run the console alone: the JSON API and the dashboard, on the socket that the proxy passes requests to."""
+    _run_core("console", is_child=is_child, recorder=False, console=True)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring both stores to today's schema. Safe to repeat, and while another version runs."""
+    with told_errors():
+        chosen = settings.load()
+        from watchllm_proxy.core import run_migrations
+
+        terminal = Terminal()
+        for line in run(run_migrations(chosen)):
+            terminal.say(line)
+
+
+@app.command()
+def replay(
+    corpus: Annotated[
+        Path, typer.Argument(help="Recorded exchanges, one JSON object a line (.jsonl or .jsonl.gz).")
+    ],
+    assignments: Annotated[
+        Path | None, typer.Option("--assignments", help="Write to this file instead of stdout.")
+    ] = None,
+) -> None:
+    """Group a recorded corpus into runs, without server or database: one line of JSON per exchange."""
+    with told_errors():
+        from watchllm_proxy.replay import write_assignments
+
+        if assignments is None:
+            write_assignments(corpus, sys.stdout)
+            return
+        with assignments.open("w", encoding="utf-8") as out:
+            count = write_assignments(corpus, out)
+        Terminal().say(f"{count} exchanges of {corpus} assigned in {assignments}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    Terminal().line(__version__)
+
+
+def _run_core(name: str, *, is_child: bool, recorder: bool, console: bool) -> None:
+    with told_errors():
+        chosen = settings.load()
+        _configure_logs(chosen, name, is_child=is_child)
+        from watchllm_proxy.core import run_core
+
+        run(run_core(chosen, recorder=recorder, console=console, is_child=is_child))
+
+
+def _configure_logs(chosen: Settings, process: str, *, is_child: bool) -> None:
+    """Under `up` each process has its file, so that the terminal stays readable; alone it logs to stderr."""
+    if is_child:
+        _log_to_file(chosen, process)
+    else:
+        logs.configure(chosen.log_level, process)
+
+
+def _log_to_file(chosen: Settings, process: str) -> None:
+    logs.configure(chosen.log_level, process, chosen.data_dir / "logs" / f"{process}.log")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    return uvloop.run(main)
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Our errors become one message on stderr and an exit status; anything else is a bug, traceback and all."""
+    try:
+        yield
+    except WatchLLMError as exc:
+        _leave(exc, 2 if isinstance(exc, SettingsError) else 1)
+    except ExceptionGroup as group:
+        known, other = group.split(WatchLLMError)
+        if known is None or other is not None:
+            raise
+        _leave(_first(known), 1)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+def _leave(exc: BaseException, status: int) -> NoReturn:
+    Terminal().say(f"watchllm: {exc}")
+    raise typer.Exit(status) from exc
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        app()

@@ -1,0 +1,110 @@
+"""CONDUCTOR of `watchllm demo`: the whole product on a scripted model, sample agents through it, their runs shown.
+
+Everything is real but the model: the proxy, the capture log, the recorder, both stores and the dashboard.
+Data lies in a temporary directory that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from watchllm_proxy import logs, settings
+from watchllm_proxy.announcement import announce
+from watchllm_proxy.app import run_up
+from watchllm_proxy.commands.api_client import ApiClient
+from watchllm_proxy.commands.terminal import Terminal
+from watchllm_proxy.demo.agents import run_all
+from watchllm_proxy.demo.json_access import as_list, as_object
+from watchllm_proxy.demo.model import ScriptedModel
+from watchllm_proxy.demo.tree import render_tree
+from watchllm_proxy.errors import WatchLLMError
+from watchllm_proxy.settings import Settings, with_local_access
+
+STORED_WITHIN_S = 30.0
+POLL_S = 0.2
+FINISHED = {"completed", "failed", "cancelled", "abandoned"}
+
+
+class DemoFailed(WatchLLMError):
+    """The sample runs did not show up in time."""
+
+
+async def run_demo(*, host: str | None, port: int | None, leave: bool) -> None:
+    """Run the demo; with `leave` end once the runs are stored and printed, else keep the dashboard open."""
+    with tempfile.TemporaryDirectory(prefix="watchllm-demo-") as directory:
+        model = ScriptedModel()
+        await model.start()
+        try:
+            chosen = _settings(Path(directory), model.base_url, host, port)
+            logs.configure(chosen.log_level, "demo", chosen.data_dir / "logs" / "demo.log")
+            await _run(chosen, leave=leave)
+        finally:
+            await model.stop()
+
+
+async def _run(chosen: Settings, *, leave: bool) -> None:
+    stop = asyncio.Event()
+    served = asyncio.Event()
+    running = chosen
+
+    def note(settings_in_force: Settings) -> None:
+        nonlocal running
+        running = settings_in_force
+        announce(running)
+        served.set()
+
+    Terminal().say("Starting the proxy, the recorder, the stores and a scripted model …", style="dim")
+    async with asyncio.TaskGroup() as tasks:
+        up = tasks.create_task(run_up(chosen, note, until=stop))
+        up.add_done_callback(lambda _: served.set())  # told to stop, or failed: the group raises why
+        await served.wait()
+        if up.done():
+            return
+        try:
+            await _show_runs(running)
+            if not leave:
+                Terminal().say(
+                    "\nThe dashboard stays open. Ctrl-C ends the demo and removes its data.", style="dim"
+                )
+                await stop.wait()
+        finally:
+            stop.set()
+
+
+async def _show_runs(running: Settings) -> None:
+    """Run the agents, wait until each run is stored with its end, print each as a tree."""
+    terminal = Terminal()
+    url = running.base_url
+    terminal.say("\nSample agents are at work …", style="dim")
+    runs = await run_all(f"{url}/v1")
+    client = ApiClient(url)
+    for run_id in await _stored(client, len(runs)):
+        debug = await asyncio.to_thread(client.get, f"/api/agent-runs/{run_id}/debug")
+        terminal.show(render_tree(as_object(debug)))
+        terminal.link(f"{url}/runs/{run_id}")
+        terminal.line("")
+
+
+async def _stored(client: ApiClient, count: int) -> list[str]:
+    """The ids of the runs, oldest first, once `count` of them are finished."""
+    query = {"limit": "100", "sort": "started_at"}
+    deadline = time.monotonic() + STORED_WITHIN_S
+    while time.monotonic() < deadline:
+        page = as_object(await asyncio.to_thread(client.get, "/api/agent-runs", query))
+        runs = [as_object(run) for run in as_list(page.get("runs"))]
+        finished = [str(run["run_id"]) for run in runs if run.get("status") in FINISHED]
+        if len(finished) >= count:
+            return finished
+        await asyncio.sleep(POLL_S)
+    raise DemoFailed(
+        f"after {STORED_WITHIN_S:.0f} s not all of the {count} runs are stored: see `watchllm doctor`"
+    )
+
+
+def _settings(directory: Path, upstream_url: str, host: str | None, port: int | None) -> Settings:
+    """The demo's own settings: nothing of the user's but the address, so that it cannot touch their data."""
+    chosen = settings.load({}, host=host, port=port, data_dir=directory, upstream_url=upstream_url)
+    return with_local_access(chosen)

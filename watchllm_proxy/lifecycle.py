@@ -1,0 +1,56 @@
+"""What every process of ours does alike: stop on a signal, rest until told to stop, wait for a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from watchllm_proxy.errors import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+STORE_RETRY_S = 1.0
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A wait was given up because the process is to stop."""
+
+
+def on_signals(stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:
+    """The first SIGTERM or SIGINT sets `stop`, a second one `cut`: stop faster."""
+
+    def received() -> None:
+        if stop.is_set() and cut is not None:
+            cut.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+
+
+async def rest(stop: asyncio.Event, seconds: float) -> None:
+    """Wait that long, or until `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def patiently(operation: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+    """Do it as soon as the store lets us. Raises `Stopped` when told to stop before that."""
+    told = False
+    while not stop.is_set():
+        try:
+            return await operation()
+        except StoreUnavailable as exc:
+            if not told:
+                log.warning("store.away", error=str(exc))
+            told = True
+        await rest(stop, STORE_RETRY_S)
+    raise Stopped
