@@ -66,7 +66,7 @@ PRICES: Mapping[str, Price] = {
 
 RATE_LIMITED = Failure(
     429,
-    "requests",
+    "rate_limit_error",
     "rate_limit_exceeded",
     "Rate limit reached for gpt-4.1-mini on requests per minute. Please try again in 1s.",
     retry_after_s=1,
