@@ -27,7 +27,10 @@ class Answer:
 
 
 def answer_metadata(body: dict[str, Json], known: frozenset[str]) -> dict[str, Json]:
-    """What an answer object holds beside the fields that a Call has its own place for."""
+    """What an answer object holds beside the fields that a Call has its own place for.
+
+    `usage` is kept as it was sent, too: it may tell more (searches, tiers of cache) than Usage has words for.
+    """
     kept: dict[str, Json] = {}
     left_out = []
     for key, value in body.items():

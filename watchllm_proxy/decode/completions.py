@@ -9,7 +9,7 @@ from watchllm_proxy.decode.pieces import Pieces, build_message, read_parts
 from watchllm_proxy.decode.usage import chat_usage
 from watchllm_proxy.decode.values import Json, as_dict, as_int, as_str, dicts
 
-_KNOWN_KEYS = frozenset({"choices", "usage", "id", "model", "provider", "object", "error", "data"})
+_KNOWN_KEYS = frozenset({"choices", "id", "model", "provider", "object", "error", "data"})
 
 
 def read_prompt(value: Json) -> Pieces:

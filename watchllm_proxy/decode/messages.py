@@ -12,7 +12,7 @@ from watchllm_proxy.decode.usage import messages_usage
 from watchllm_proxy.decode.values import Json, as_dict, as_int, as_list, as_str, dicts
 from watchllm_proxy.records import Message, ToolCall, ToolResult
 
-_KNOWN_KEYS = frozenset({"content", "usage", "id", "model", "provider", "type", "role", "stop_reason", "error"})
+_KNOWN_KEYS = frozenset({"content", "id", "model", "provider", "type", "role", "stop_reason", "error"})
 
 
 # --- request ----------------------------------------------------------------------------------------

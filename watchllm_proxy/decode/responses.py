@@ -20,7 +20,7 @@ from watchllm_proxy.records import Message, ToolCall, ToolResult
 
 # What a response repeats of its request is no news and may be long.
 _ECHOED = frozenset({"instructions", "tools", "text", "tool_choice", "input", "prompt", "include"})
-_KNOWN_KEYS = _ECHOED | {"output", "usage", "id", "model", "provider", "object", "error", "output_text"}
+_KNOWN_KEYS = _ECHOED | {"output", "id", "model", "provider", "object", "error", "output_text"}
 _FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _ID_KEYS = ("id", "call_id", "approval_request_id")
 

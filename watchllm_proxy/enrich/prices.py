@@ -1,0 +1,161 @@
+"""What a call cost: the upstream's own figure, else a price table, else not known.
+
+The table is genai-prices, as installed: no network. Rules and what they give up: docs/decisions/0033-prices.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import orjson
+
+from watchllm_proxy.records import UNKNOWN_COST, Api, Call, Cost, CostSource, ExchangeEnd, Usage
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
+
+_FREE = Decimal(0)
+_NOBODY_BILLED = Cost(_FREE, CostSource.PRICE_TABLE)
+
+
+def price(call: Call, *, upstream_url: str | None = None) -> Call:
+    """The call with its cost. `upstream_url` is where it was sent: it tells whose prices hold."""
+    return replace(call, cost=cost_of(call, upstream_url))
+
+
+def cost_of(call: Call, upstream_url: str | None = None) -> Cost:
+    """Never raises: a model or a usage that the table cannot price is UNKNOWN_COST."""
+    usage = call.usage
+    if usage.cost_usd is not None:
+        return Cost(usage.cost_usd, CostSource.UPSTREAM)
+    if _was_turned_away(call):
+        return _NOBODY_BILLED
+    if not _is_complete(call):
+        return UNKNOWN_COST
+    for model in _models(call):
+        if model.endswith(":free"):
+            return Cost(_FREE, CostSource.PRICE_TABLE, "openrouter", _table_version())
+        for provider in _providers(call, model, upstream_url):
+            found = _look_up(call, model, provider)
+            if found is not None:
+                return Cost(found.total_price, CostSource.PRICE_TABLE, found.provider.id, _table_version())
+    return UNKNOWN_COST
+
+
+def _was_turned_away(call: Call) -> bool:
+    """No model ran: the request was refused, or never arrived. No provider bills that."""
+    is_refused = call.http_status is not None and call.http_status >= 400
+    has_usage = call.usage.input_tokens is not None or call.usage.output_tokens is not None
+    return (is_refused or call.end is ExchangeEnd.UPSTREAM_UNREACHABLE) and not has_usage
+
+
+def _is_complete(call: Call) -> bool:
+    """Half a usage would make half a price. Embeddings have no output."""
+    usage = call.usage
+    return usage.input_tokens is not None and (usage.output_tokens is not None or call.api is Api.EMBEDDINGS)
+
+
+def _models(call: Call) -> Iterator[str]:
+    """The model that answered, then the one that was asked: `openrouter/auto` answers with another."""
+    for model in dict.fromkeys((call.response_model, call.request_model)):
+        if model:
+            yield model.lower()
+
+
+def _providers(call: Call, model: str, upstream_url: str | None) -> list[str | None]:
+    """Whose prices to try, the surest first; None lets the table guess by the model's name."""
+    if call.provider_name or (call.response_id or "").startswith("gen-"):  # only OpenRouter says who served
+        return ["openrouter"]
+    host = _provider_of_url(upstream_url) if upstream_url else None
+    if host:
+        return [host]
+    if "/" in model:
+        return ["openrouter"]
+    return [None, "openai"]
+
+
+@functools.lru_cache(maxsize=64)
+def _provider_of_url(url: str) -> str | None:
+    try:
+        provider = _table().data_snapshot.get_snapshot().find_provider(None, None, url)
+    except LookupError:
+        return None
+    return str(provider.id)
+
+
+def _look_up(call: Call, model: str, provider: str | None) -> PriceCalculation | None:
+    table = _table()
+    metadata = _metadata(call)
+    try:
+        found: PriceCalculation = table.calc_price(
+            table.Usage(**_billed(call.usage, metadata)),
+            model,
+            provider_id=provider,
+            genai_request_timestamp=datetime.fromtimestamp(call.started_at_us / 1e6, tz=UTC),
+            price_context=_price_context(metadata),
+        )
+    except (LookupError, ValueError):  # not in the table; or counts that contradict each other
+        return None
+    return found
+
+
+def _billed(usage: Usage, metadata: dict[str, object]) -> dict[str, int]:
+    """Usage in the table's words. Cached tokens are part of the input there, as they are here.
+
+    Anthropic's writes for an hour and its web searches have prices of their own; only the usage as sent, which
+    decode keeps in the metadata, tells them.
+    """
+    read, written = usage.input_tokens or 0, usage.output_tokens or 0
+    reasoning = usage.reasoning_tokens or 0
+    if reasoning and usage.total_tokens == read + written + reasoning:
+        written += reasoning  # xAI counts them beside the output, and bills them
+    cache_read = min(usage.cache_read_input_tokens or 0, read)
+    cache_written = min(usage.cache_creation_input_tokens or 0, read - cache_read)
+    billed = {
+        "input_tokens": read,
+        "output_tokens": written,
+        "cache_read_tokens": cache_read,
+        "cache_write_tokens": cache_written,
+        "cache_write_1h_tokens": min(
+            _number_at(metadata, "usage", "cache_creation", "ephemeral_1h_input_tokens"), cache_written
+        ),
+        "output_reasoning_tokens": min(reasoning, written),
+        "web_searches": _number_at(metadata, "usage", "server_tool_use", "web_search_requests"),
+    }
+    return {name: count for name, count in billed.items() if count or name in ("input_tokens", "output_tokens")}
+
+
+def _number_at(value: object, *path: str) -> int:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _metadata(call: Call) -> dict[str, object]:
+    metadata: object = orjson.loads(call.response_metadata)
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _price_context(metadata: dict[str, object]) -> dict[str, str]:
+    """Some models cost less or more in another service tier; the answer says which one it was."""
+    tier = metadata.get("service_tier")
+    return {"service_tier": tier} if isinstance(tier, str) else {}
+
+
+@functools.cache
+def _table() -> ModuleType:
+    import genai_prices  # noqa: PLC0415 - 0.25 s, and OpenRouter tells its own figure
+
+    return genai_prices
+
+
+@functools.cache
+def _table_version() -> str:
+    """The prices of a release are those of its day; the package has no date of its own."""
+    return f"genai-prices {_table().__version__}"
