@@ -134,8 +134,8 @@ def _start(starts: dict[str, LogPosition], name: str) -> LogPosition:
 def _unpack(name: str, batch: LogBatch) -> list[MergedRecord]:
     records: list[MergedRecord] = []
     floor_us = 0
-    ends = [record.position for record in batch.records[1:]] + [batch.end]
-    for record, end in zip(batch.records, ends, strict=True):
+    ends = [*(record.position for record in batch.records[1:]), batch.end]  # of no records: one end too many
+    for record, end in zip(batch.records, ends, strict=False):
         try:
             exchange, problem = payload.unpack(record.payload), None
             floor_us = max(floor_us, exchange.ended_at_us)
