@@ -176,8 +176,8 @@ class Recorder:
 
     async def _store_rejected(self, batch: Batch, exc: StoreRejected) -> None:
         if len(batch.records) > 1:
-            for half in batch.halves():
-                await self._store(half)
+            for bounds in batch.halves():
+                await self._store(await asyncio.to_thread(self._logs.read_again, bounds))
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over

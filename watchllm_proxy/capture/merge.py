@@ -41,15 +41,16 @@ class Batch:
     records: tuple[MergedRecord, ...]
     corrupt_frames: int = 0
 
-    def halves(self) -> tuple[Batch, Batch]:
-        """Split for bisection. Any prefix of the merged order is a prefix of every log, so bounds exist."""
-        middle = len(self.records) // 2
-        first, second = self.records[:middle], self.records[middle:]
+    def halves(self) -> tuple[BatchBounds, BatchBounds]:
+        """Bounds for bisection: any prefix of the merged order is a prefix of every log, so they exist.
+
+        Read them again: clocks that stepped back may order the second half otherwise when it stands alone.
+        """
         ends = dict(self.bounds.starts)
-        ends.update({record.log_name: record.end for record in first})
+        ends.update({record.log_name: record.end for record in self.records[: len(self.records) // 2]})
         return (
-            Batch(BatchBounds(self.bounds.starts, ends, self.bounds.now_us), first),
-            Batch(BatchBounds(ends, self.bounds.ends, self.bounds.now_us), second),
+            BatchBounds(self.bounds.starts, ends, self.bounds.now_us),
+            BatchBounds(ends, self.bounds.ends, self.bounds.now_us),
         )
 
 
