@@ -13,6 +13,7 @@ CREATE TABLE events
     call_id UUID COMMENT 'id of the call and of its exchange; deterministic',
     started_at DateTime64(6, 'UTC') COMMENT 'when the request head was read' CODEC(Delta, ZSTD(1)),
     ended_at DateTime64(6, 'UTC') COMMENT 'when the exchange ended' CODEC(Delta, ZSTD(1)),
+    stored_at DateTime64(6, 'UTC') COMMENT 'when its batch was thought at: of two rows of a call the later counts' CODEC(Delta, ZSTD(1)),
     time_to_first_token_us Nullable(UInt64) COMMENT 'microseconds from start to the first token; NULL: no token came, or not a stream',
 
     run_id Nullable(String) COMMENT 'the run it belongs to; NULL: none, as for /v1/models',
@@ -75,7 +76,7 @@ CREATE TABLE events
     INDEX call_id_index call_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX run_id_index run_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(stored_at)
 PARTITION BY toYYYYMM(started_at)
 ORDER BY (project_id, started_at, call_id)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;

@@ -186,3 +186,83 @@ ORDER BY at, project_id, kind, value;
 -- name: count_dead_letters
 -- Records set aside, by reason.
 SELECT reason, count(*) AS records FROM dead_letters GROUP BY reason;
+
+-- name: run_filter
+-- Fragment: which runs of the project $1. NULL is "any"; $6 is looked for in title, agent and run id.
+project_id = $1
+    AND ($2::text IS NULL OR status = $2)
+    AND ($3::text IS NULL OR agent_name = $3)
+    AND ($4::jsonb IS NULL OR flags @> $4)
+    AND ($5::text IS NULL OR session_id = $5)
+    AND ($6::text IS NULL OR strpos(lower(concat_ws(E'\n', title, agent_name, run_id)), lower($6)) > 0)
+    AND ($7::timestamptz IS NULL OR started_at >= $7)
+    AND ($8::timestamptz IS NULL OR started_at < $8)
+    AND ($9::boolean OR is_agent);
+
+-- name: list_runs
+-- One page of runs. The order is one of an allow-list in store/reading.py.
+SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $10 OFFSET $11;
+
+-- name: count_runs
+-- How many runs match in all.
+SELECT count(*) FROM agent_debug_logs WHERE /*run_filter*/;
+
+-- name: get_run
+-- One run.
+SELECT * FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;
+
+-- name: run_ids_with_prefix
+-- Up to $3 runs whose id begins so; the one that is spelt out whole comes first.
+SELECT run_id FROM agent_debug_logs
+WHERE project_id = $1 AND starts_with(run_id, $2)
+ORDER BY run_id = $2 DESC, started_at DESC
+LIMIT $3;
+
+-- name: get_steps
+-- The steps of a run.
+SELECT * FROM agent_debug_steps WHERE project_id = $1 AND run_id = $2 ORDER BY step_index;
+
+-- name: get_explanations
+-- Why the steps of a run are as they are.
+SELECT * FROM agent_debug_explanations WHERE project_id = $1 AND run_id = $2 ORDER BY step_index, ordinal;
+
+-- name: get_links
+-- Why the calls of a run belong to it; of each call the link that decided first.
+SELECT * FROM run_links WHERE project_id = $1 AND run_id = $2 ORDER BY call_id, ordinal;
+
+-- name: links_of_call
+-- Why a call belongs to its run; the link that decided first.
+SELECT * FROM run_links WHERE project_id = $1 AND call_id = $2 ORDER BY ordinal;
+
+-- name: get_children
+-- Runs that name this one as their parent.
+SELECT * FROM agent_debug_logs WHERE project_id = $1 AND parent_run_id = $2 ORDER BY started_at, run_id;
+
+-- name: count_by_status
+-- Runs by status, and how many of them carry a flag.
+SELECT status, count(*) AS runs, count(*) FILTER (WHERE flags <> '[]') AS flagged
+FROM agent_debug_logs WHERE project_id = $1 GROUP BY status;
+
+-- name: count_by_agent
+-- The agents with the most runs.
+SELECT agent_name, count(*) AS runs
+FROM agent_debug_logs WHERE project_id = $1 AND agent_name IS NOT NULL
+GROUP BY agent_name ORDER BY runs DESC, agent_name LIMIT 200;
+
+-- name: create_key
+-- A new project key, by its hash.
+INSERT INTO api_keys (key_id, project_id, name, key_hash, key_prefix, scopes, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: list_keys
+-- The keys of a project, revoked ones too.
+SELECT key_id, project_id, name, key_prefix, scopes, created_at, revoked_at
+FROM api_keys WHERE project_id = $1 ORDER BY created_at, key_id;
+
+-- name: revoke_key
+-- Ends a key. One that was revoked before keeps its time.
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 AND key_id = $2 RETURNING key_id;
+
+-- name: active_keys
+-- Keys in force, of all projects.
+SELECT key_hash, project_id FROM api_keys WHERE revoked_at IS NULL;

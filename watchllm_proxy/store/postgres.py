@@ -70,6 +70,11 @@ class RunStore:
     async def open(cls, dsn: str) -> RunStore:
         return cls(await open_pool(dsn))
 
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """For the other readers of this Postgres in the same process."""
+        return self._pool
+
     async def close(self) -> None:
         """Waits for what is under way."""
         await self._pool.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import orjson
 
@@ -113,7 +114,7 @@ def step_from(row: Stored) -> Step:
         duration_us=row["duration_us"],
         is_duration_inferred=row["is_duration_inferred"],
         summary=row["summary"],
-        call_id=row["call_id"],
+        call_id=_optional_uuid(row["call_id"]),
         decision=row["decision"],
         tool=row["tool"],
         tool_call_id=row["tool_call_id"],
@@ -191,7 +192,7 @@ def link_from(row: Stored) -> Link:
         kind=LinkKind(row["kind"]),
         value=row["value"],
         confidence=Confidence(row["confidence"]),
-        to_call_id=row["to_call_id"],
+        to_call_id=_optional_uuid(row["to_call_id"]),
         to_step_index=row["to_step_index"],
     )
 
@@ -216,7 +217,7 @@ def anchor_from(row: Stored) -> Anchor:
         kind=row["kind"],
         value=row["value"].decode("utf-8", "surrogatepass"),
         run_id=row["run_id"],
-        call_id=row["call_id"],
+        call_id=uuid_from(row["call_id"]),
         step_index=row["step_index"],
         at_us=views.at_us(row["at"]),
         session_id=row["session_id"],
@@ -239,6 +240,15 @@ def bounds_from(row: Stored) -> BatchBounds:
         ends={name: LogPosition(*at) for name, at in told["ends"].items()},
         now_us=row["now_us"],
     )
+
+
+def uuid_from(value: UUID) -> UUID:
+    """The driver gives a subclass, which equals a UUID but is none to orjson and to an eye in a log."""
+    return UUID(bytes=value.bytes)
+
+
+def _optional_uuid(value: UUID | None) -> UUID | None:
+    return None if value is None else uuid_from(value)
 
 
 def _json(value: object) -> str:

@@ -31,7 +31,7 @@ class Insert(NamedTuple):
 
 
 EVENT_COLUMNS = (
-    "project_id", "call_id", "started_at", "ended_at", "time_to_first_token_us",
+    "project_id", "call_id", "started_at", "ended_at", "stored_at", "time_to_first_token_us",
     "run_id", "session_id", "parent_run_id",
     "api", "method", "target", "end", "http_status", "client_address", "user_agent", "is_stream",
     "request_model", "response_model", "provider_name",
@@ -84,10 +84,11 @@ def event_inserts(
     recent: RecentMessages | None = None,
 ) -> list[Insert]:
     """What a batch inserts, in the order to insert it: an event that can be read has its messages."""
+    events = [event_row(call, placement, bounds.now_us) for call, placement in calls]
     return [
         Insert("messages", MESSAGE_COLUMNS, _message_rows(calls, recent), token(bounds, "messages")),
         Insert("raw_exchanges", RAW_COLUMNS, _raw_rows(calls, keep_raw_days), token(bounds, "raw_exchanges")),
-        Insert("events", EVENT_COLUMNS, [event_row(*pair) for pair in calls], token(bounds, "events")),
+        Insert("events", EVENT_COLUMNS, events, token(bounds, "events")),
     ]
 
 
@@ -98,12 +99,12 @@ def token(bounds: BatchBounds, table: str) -> str:
     return f"{digest}-{table}"
 
 
-def event_row(call: Call, placement: Placement) -> tuple[object, ...]:
+def event_row(call: Call, placement: Placement, stored_at_us: int) -> tuple[object, ...]:
     """One row of `events`, in the order of `EVENT_COLUMNS`."""
     call = _kept(call)
     usage, cost, error = call.usage, call.cost, call.error
     return (
-        call.project_id, call.call_id, _at(call.started_at_us), _at(call.ended_at_us),
+        call.project_id, call.call_id, _at(call.started_at_us), _at(call.ended_at_us), _at(stored_at_us),
         views.tokens(call.time_to_first_token_us),
         views.optional_key(placement.run_id), views.optional_key(placement.session_id),
         views.optional_key(placement.parent_run_id),

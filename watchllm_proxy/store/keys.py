@@ -1,0 +1,110 @@
+"""Project keys: made here, shown once, kept as a hash.
+
+A key is 256 random bits, so a plain SHA-256 of it can be looked up and cannot be guessed from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from watchllm_proxy.store import views
+from watchllm_proxy.store.postgres_errors import translated
+from watchllm_proxy.store.records_in_rows import uuid_from
+from watchllm_proxy.store.sql import queries
+
+KEY_PREFIX = "lgw_proj_"
+SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
+"""Of a key that stay visible: enough to recognise it, 36 of 256 bits."""
+
+ALL_SCOPES = ("proxy", "ingest", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A project key as it can be listed. `revoked_at_us` None: in force."""
+
+    key_id: UUID
+    project_id: str
+    name: str
+    key_prefix: str
+    scopes: tuple[str, ...]
+    created_at_us: int
+    revoked_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key at its birth, the only time that `key` is known."""
+
+    info: KeyInfo
+    key: str = field(repr=False)
+
+
+async def create_key(
+    pool: asyncpg.Pool, project_id: str, name: str, *, scopes: Sequence[str] = ALL_SCOPES
+) -> NewKey:
+    """Raises `StoreRejected` when there is no such project."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    info = KeyInfo(
+        key_id=uuid4(),
+        project_id=project_id,
+        name=views.text(name),
+        key_prefix=key[:SHOWN_CHARACTERS],
+        scopes=tuple(scopes),
+        created_at_us=views.at_us(datetime.now(UTC)),
+        revoked_at_us=None,
+    )
+    async with translated():
+        await pool.execute(
+            queries("postgres")["create_key"],
+            info.key_id,
+            info.project_id,
+            info.name,
+            hashlib.sha256(key.encode()).digest(),
+            info.key_prefix,
+            list(info.scopes),
+            views.instant(info.created_at_us),
+        )
+    return NewKey(info, key)
+
+
+async def list_keys(pool: asyncpg.Pool, project_id: str) -> tuple[KeyInfo, ...]:
+    """All keys of a project, oldest first, revoked ones too."""
+    async with translated():
+        found = await pool.fetch(queries("postgres")["list_keys"], project_id)
+    return tuple(
+        KeyInfo(
+            key_id=uuid_from(row["key_id"]),
+            project_id=row["project_id"],
+            name=row["name"],
+            key_prefix=row["key_prefix"],
+            scopes=tuple(row["scopes"]),
+            created_at_us=views.at_us(row["created_at"]),
+            revoked_at_us=views.optional_at_us(row["revoked_at"]),
+        )
+        for row in found
+    )
+
+
+async def revoke_key(pool: asyncpg.Pool, project_id: str, key_id: UUID) -> bool:
+    """Ends a key for good. False: the project has no such key."""
+    async with translated():
+        row = await pool.fetchrow(queries("postgres")["revoke_key"], project_id, key_id, datetime.now(UTC))
+    return row is not None
+
+
+async def load_active(pool: asyncpg.Pool) -> dict[bytes, tuple[str, str | None]]:
+    """SHA-256 of each key in force -> its project and the provider key to put in its place.
+
+    The provider key is None, which means the one of the settings: a project cannot have its own yet.
+    """
+    async with translated():
+        found = await pool.fetch(queries("postgres")["active_keys"])
+    return {bytes(row["key_hash"]): (row["project_id"], None) for row in found}

@@ -1,0 +1,184 @@
+"""What the console and the command line ask of the stores.
+
+Every method takes the project first and sees nothing outside it: a foreign id is an unknown id. All of them
+may raise `StoreUnavailable`. Runs come from Postgres, calls from ClickHouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from watchllm_proxy.records import Explanation, Link, RunStatus, Step
+from watchllm_proxy.store import records_in_rows as rows
+from watchllm_proxy.store import views
+from watchllm_proxy.store.calls_in_rows import Stored, as_bytes, call_detail, call_row
+from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.postgres_errors import translated
+from watchllm_proxy.store.shapes import (
+    CallDetail,
+    CallRow,
+    RunCounts,
+    RunList,
+    RunQuery,
+    RunRow,
+    RunSort,
+    StoredMessage,
+)
+from watchllm_proxy.store.sql import queries
+
+Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
+"""`decode.rebuild`: the JSON of a request from its skeleton and messages; ValueError where they do not fit."""
+
+_ORDERS = {
+    RunSort.NEWEST: "started_at DESC, run_id",
+    RunSort.OLDEST: "started_at, run_id",
+    RunSort.DEAREST: "total_cost_usd DESC NULLS LAST, started_at DESC, run_id",
+    RunSort.CHEAPEST: "total_cost_usd NULLS LAST, started_at DESC, run_id",
+    RunSort.LONGEST: "ended_at - started_at DESC NULLS LAST, started_at DESC, run_id",
+    RunSort.SHORTEST: "ended_at - started_at NULLS LAST, started_at DESC, run_id",
+    RunSort.MOST_STEPS: "total_steps DESC, started_at DESC, run_id",
+    RunSort.FEWEST_STEPS: "total_steps, started_at DESC, run_id",
+}
+
+
+class StoreReading:
+    """Answers about the runs and calls of one project at a time."""
+
+    def __init__(self, pool: asyncpg.Pool, events: AsyncEventStore, *, rebuild: Rebuild) -> None:
+        self._pool = pool
+        self._events = events
+        self._rebuild = rebuild
+        self._runs_sql = queries("postgres")
+        self._calls_sql = queries("clickhouse")
+
+    # --- runs
+
+    async def list_runs(self, project_id: str, query: RunQuery) -> RunList:
+        arguments = _filter_arguments(project_id, query)
+        page_sql = self._filtered("list_runs").replace("/*order*/", _ORDERS[RunSort(query.sort.value)])
+        async with translated(), self._pool.acquire() as connection:
+            found = await connection.fetch(page_sql, *arguments, query.limit, query.offset)
+            total = await connection.fetchval(self._filtered("count_runs"), *arguments)
+        return RunList(tuple(_run_row(row) for row in found), total)
+
+    async def get_run(self, project_id: str, run_id: str) -> RunRow | None:
+        found = await self._fetch("get_run", views.key(project_id), views.key(run_id))
+        return _run_row(found[0]) if found else None
+
+    async def run_ids(self, project_id: str, prefix: str, limit: int = 5) -> Sequence[str]:
+        """Ids that begin with `prefix`. The one that is it comes first; one alone may be taken as meant."""
+        found = await self._fetch("run_ids_with_prefix", views.key(project_id), views.key(prefix), limit)
+        return [row["run_id"] for row in found]
+
+    async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
+        """All steps by index."""
+        found = await self._fetch("get_steps", views.key(project_id), views.key(run_id))
+        return [rows.step_from(row) for row in found]
+
+    async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]:
+        found = await self._fetch("get_explanations", views.key(project_id), views.key(run_id))
+        return [rows.explanation_from(row) for row in found]
+
+    async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:
+        """Why each call of the run is there; the link that decided comes first."""
+        links: dict[UUID, list[Link]] = {}
+        for row in await self._fetch("get_links", views.key(project_id), views.key(run_id)):
+            links.setdefault(rows.uuid_from(row["call_id"]), []).append(rows.link_from(row))
+        return links
+
+    async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
+        """Runs that name this one as their parent, oldest first."""
+        found = await self._fetch("get_children", views.key(project_id), views.key(run_id))
+        return [_run_row(row) for row in found]
+
+    async def counts(self, project_id: str) -> RunCounts:
+        by_status = await self._fetch("count_by_status", views.key(project_id))
+        by_agent = await self._fetch("count_by_agent", views.key(project_id))
+        return RunCounts(
+            runs=sum(row["runs"] for row in by_status),
+            by_status={RunStatus(row["status"]): row["runs"] for row in by_status},
+            flagged=sum(row["flagged"] for row in by_status),
+            agents=tuple((row["agent_name"], row["runs"]) for row in by_agent),
+        )
+
+    # --- calls
+
+    async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
+        params = {"project_id": project_id, "call_id": str(call_id)}
+        found = await self._events.query(self._calls_sql["get_call"], params)
+        if not found:
+            return None
+        row: Stored = found[0]
+        contents = await self._contents(project_id, row)
+        links = await self._fetch("links_of_call", views.key(project_id), call_id)
+        return call_detail(
+            row,
+            request=self._request(row, contents),
+            answer=contents.get(row["answer_hash"]) if row["has_answer"] else None,
+            links=[rows.link_from(link) for link in links],
+        )
+
+    async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
+        """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""
+        params: dict[str, str | int] = {"project_id": project_id, "limit": limit}
+        if after is not None:
+            params["after"] = str(after)
+        name = "newest_calls" if after is None else "calls_after"
+        return [call_row(row) for row in await self._events.query(self._calls_sql[name], params)]
+
+    async def count_calls(self, project_id: str) -> int:
+        (row,) = await self._events.query(self._calls_sql["count_calls"], {"project_id": project_id})
+        return int(str(row["calls"]))
+
+    async def _contents(self, project_id: str, row: Stored) -> dict[str, bytes]:
+        hashes = {*row["message_hashes"], *([row["answer_hash"]] if row["has_answer"] else [])}
+        if not hashes:
+            return {}
+        params = {"project_id": project_id, "hashes": sorted(hashes)}
+        found: Sequence[Stored] = await self._events.query(self._calls_sql["message_contents"], params)
+        return {each["content_hash"]: as_bytes(each["content"]) for each in found}
+
+    def _request(self, row: Stored, contents: Mapping[str, bytes]) -> bytes | None:
+        """None for a call without a skeleton, and for one whose messages are gone (retention, erasure)."""
+        skeleton = as_bytes(row["request_skeleton"])
+        if not skeleton or not all(each in contents for each in row["message_hashes"]):
+            return None
+        slots = zip(row["message_slots"], row["message_hashes"], strict=True)
+        try:
+            return self._rebuild(skeleton, [StoredMessage(slot, contents[each]) for slot, each in slots])
+        except ValueError:
+            return None
+
+    # ---
+
+    def _filtered(self, name: str) -> str:
+        return self._runs_sql[name].replace("/*run_filter*/", self._runs_sql["run_filter"])
+
+    async def _fetch(self, name: str, *arguments: object) -> Sequence[Stored]:
+        async with translated():
+            found: Sequence[Stored] = await self._pool.fetch(self._runs_sql[name], *arguments)
+        return found
+
+
+def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
+    """$1 to $9 of `run_filter`."""
+    flag = orjson.dumps([{"kind": query.flag.value}]).decode() if query.flag else None
+    return [
+        views.key(project_id),
+        query.status.value if query.status else None,
+        views.optional_text(query.agent),
+        flag,
+        views.optional_key(query.session),
+        views.optional_text(query.q),
+        views.optional_instant(query.since_us),
+        views.optional_instant(query.until_us),
+        query.with_chats,
+    ]
+
+
+def _run_row(row: Stored) -> RunRow:
+    return RunRow(rows.run_from(row), rows.flags_from(row))
