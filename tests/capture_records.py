@@ -32,14 +32,16 @@ def make_exchange(
     )
 
 
-def read_all(directory: Path, start: LogPosition | None = None, **limits: int) -> tuple[list[UUID], LogBatch]:
+def read_all(
+    directory: Path, start: LogPosition | None = None, *, max_records: int = 1000, max_bytes: int = 1 << 20
+) -> tuple[list[UUID], LogBatch]:
     """The ids of all records from `start` on, in order, and the last batch (empty: nothing more came)."""
     reader = LogReader(directory)
     ids: list[UUID] = []
-    batch = reader.read(start, **limits)
+    batch = reader.read(start, max_records=max_records, max_bytes=max_bytes)
     while batch.records:
         ids += [record.record_id for record in batch.records]
-        batch = reader.read(batch.end, **limits)
+        batch = reader.read(batch.end, max_records=max_records, max_bytes=max_bytes)
     return ids, batch
 
 

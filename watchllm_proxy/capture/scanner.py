@@ -1,7 +1,7 @@
 """The frames of one segment, in order, with damage stepped over.
 
-Works on a file that may be growing at its end, or be cut there, meanwhile: reads with `pread` (a mapping
-would die of SIGBUS) and hands out independent bytes.
+Works on a file that may grow at its end, or be cut there, meanwhile: takes it as it is at one moment, reads
+with `pread` (a mapping would die of SIGBUS) and hands out independent bytes.
 """
 
 from __future__ import annotations
@@ -53,38 +53,46 @@ def scan(fd: int, salt: bytes, offset: int) -> Iterator[Frame | Damage | Tail]:
     header_salt = frames.decode_segment_header(os.pread(fd, frames.SEGMENT_HEADER_BYTES, 0))
     marker = frames.marker_of(salt if header_salt is None else header_salt)
     offset = max(offset, frames.SEGMENT_HEADER_BYTES)
-    while True:
+    # What comes after this moment is not looked at: else a header that was half there when read and the frame
+    # behind it, there a moment later, would look like damage between two frames.
+    size_bytes = os.fstat(fd).st_size
+    while offset + frames.FRAME_HEADER_BYTES <= size_bytes:
         header = _header_at(fd, offset, marker)
         if header is None:
-            found = _find_frame(fd, offset + 1, marker)
+            found = _find_frame(fd, offset + 1, size_bytes, marker)
             if found is None:
                 break
             yield Damage(offset, found)
             offset = found
             continue
+        end_offset = offset + frames.FRAME_HEADER_BYTES + header.payload_bytes
+        if end_offset > size_bytes:
+            break
         payload = os.pread(fd, header.payload_bytes, offset + frames.FRAME_HEADER_BYTES)
         if len(payload) < header.payload_bytes:
-            break
-        end_offset = offset + frames.FRAME_HEADER_BYTES + header.payload_bytes
+            break  # cut meanwhile
         if frames.is_intact(header, payload):
             yield Frame(header.record_id, payload, offset, end_offset)
         else:
             yield Damage(offset, end_offset)
         offset = end_offset
-    yield Tail(offset, is_torn=os.fstat(fd).st_size > offset)
+    yield Tail(offset, is_torn=size_bytes > offset)
 
 
 def _header_at(fd: int, offset: int, marker: bytes) -> frames.FrameHeader | None:
     return frames.decode_frame_header(os.pread(fd, frames.FRAME_HEADER_BYTES, offset), offset, marker)
 
 
-def _find_frame(fd: int, offset: int, marker: bytes) -> int | None:
-    """The first offset from `offset` on where a frame header stands."""
-    while len(window := os.pread(fd, _SEARCH_BYTES, offset)) >= frames.FRAME_HEADER_BYTES:
+def _find_frame(fd: int, offset: int, size_bytes: int, marker: bytes) -> int | None:
+    """The first offset in `[offset, size_bytes)` where a frame header stands."""
+    while offset + frames.FRAME_HEADER_BYTES <= size_bytes:
+        window = os.pread(fd, min(_SEARCH_BYTES, size_bytes - offset), offset)
         at = window.find(marker)
         while at >= 0:
             if _header_at(fd, offset + at, marker) is not None:
                 return offset + at
             at = window.find(marker, at + 1)
+        if len(window) < frames.MARKER_BYTES:
+            return None  # cut meanwhile
         offset += len(window) - frames.MARKER_BYTES + 1
     return None

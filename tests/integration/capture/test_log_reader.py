@@ -114,6 +114,33 @@ def test_a_frame_on_its_way_is_not_there_yet(committer: Committer, directory: Pa
         assert [record.record_id for record in reader.read(batch.end).records] == second
 
 
+def test_frames_that_come_while_a_segment_is_read_are_left_for_the_next_time(
+    committer: Committer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a header read, and the frame behind it found a moment later: that once counted as damage between."""
+    _, second, third = commit(committer, b"first", b"second", b"third")
+    whole = newest(directory).read_bytes()
+    reader = LogReader(directory)
+    second_position = reader.read(None).records[1].position
+    real_pread = os.pread
+
+    def pread_before_the_writer_goes_on(fd: int, count: int, offset: int) -> bytes:
+        content = real_pread(fd, count, offset)
+        if offset > 0:  # the frame's own header, not the segment's
+            newest(directory).write_bytes(whole)
+        return content
+
+    for length in range(second_position.offset_bytes, len(whole)):
+        os.truncate(newest(directory), length)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", pread_before_the_writer_goes_on)
+            batch = reader.read(second_position)
+        newest(directory).write_bytes(whole)
+        rest = reader.read(batch.end)
+        ids = [record.record_id for record in (*batch.records, *rest.records)]
+        assert (ids, batch.corrupt_frames, rest.corrupt_frames) == ([second, third], 0, 0), f"at {length}"
+
+
 def test_a_torn_tail_of_an_earlier_segment_is_stepped_over_and_counted(directory: Path) -> None:
     committer = Committer.open(directory, segment_bytes=MIB)
     kept = commit(committer, b"kept")
@@ -270,8 +297,8 @@ def test_a_batch_read_again_by_its_bounds_is_the_same_batch(damaged_log: Path, d
     reader = LogReader(damaged_log)
     start: LogPosition | None = None
     while True:
-        sizes = {"max_records": data.draw(st.integers(1, 12)), "max_bytes": data.draw(st.integers(1, 5000))}
-        batch = reader.read(start, **sizes)
+        max_records, max_bytes = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 5000))
+        batch = reader.read(start, max_records=max_records, max_bytes=max_bytes)
         assert reader.read(start, until=batch.end) == batch
         assert reader.read(start, until=batch.end, max_records=1, max_bytes=1) == batch
         if not batch.records:

@@ -63,9 +63,14 @@ async def test_append_durable_returns_once_the_record_is_on_disk(writer: LogWrit
 
 
 async def test_appends_that_wait_together_share_a_sync(writer: LogWriter, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs = []
+    syncs: list[int] = []
     real_fdatasync = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (syncs.append(fd), real_fdatasync(fd))[1])
+
+    def counted(fd: int) -> None:
+        syncs.append(fd)
+        real_fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
     results = await asyncio.gather(*(writer.append_durable(make_exchange()) for _ in range(200)))
     assert results == [None] * 200
     assert len(syncs) <= 2

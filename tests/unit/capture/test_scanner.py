@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -62,7 +61,7 @@ def write_log(directory: Path, bodies: list[bytes], *, has_successor: bool) -> L
 
 
 @pytest.fixture(params=["complete", "live"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
     """A segment of about 2 kB, with and without a later one."""
     return write_log(tmp_path / "w0", [b"one", b"", b"three" * 20], has_successor=request.param == "complete")
 
