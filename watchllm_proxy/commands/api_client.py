@@ -1,0 +1,110 @@
+"""A client of the running server's JSON API: what it cannot do becomes a sentence and an exit status."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import IntEnum
+
+from watchllm_proxy.errors import WatchLLMError
+
+TIMEOUT_S = 30.0
+
+Query = Mapping[str, str | int | None]
+
+
+class ExitStatus(IntEnum):
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+
+
+class CommandFailed(WatchLLMError):
+    """A command cannot go on: `str()` says what happened and what to do next."""
+
+    def __init__(self, message: str, status: ExitStatus = ExitStatus.ERROR) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class ServerUnreachable(CommandFailed):
+    """Nothing answers there: not started, another port, or just restarting."""
+
+
+class NotFound(CommandFailed):
+    """The server answers, and does not know the thing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitStatus.NOT_FOUND)
+
+
+class ApiClient:
+    """Reads JSON from the server at `url`, one connection a request; never follows a redirect."""
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise CommandFailed(f"{url!r} is no address: give one like http://127.0.0.1:8787", ExitStatus.USAGE)
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._parts = urllib.parse.urlsplit(self.url)
+        self._timeout_s = timeout_s
+
+    def get(self, path: str, query: Query | None = None) -> object:
+        """The JSON at `path`, numbers exact (`Decimal`). Raises CommandFailed or a child of it."""
+        try:
+            value: object = json.loads(self.get_bytes(path, query), parse_float=Decimal)
+        except ValueError as exc:
+            raise CommandFailed(f"{self.url} is no WatchLLM server: its answer is not JSON") from exc
+        return value
+
+    def get_bytes(self, path: str, query: Query | None = None) -> bytes:
+        """The body of a 200. Any other status raises NotFound or CommandFailed with the server's message."""
+        status, body = self.get_any(path, query)
+        if status == http.client.NOT_FOUND:
+            raise NotFound(_error_message(body) or f"{self.url}{path}: not found")
+        if status != http.client.OK:
+            raise CommandFailed(f"{self.url}{path}: {_error_message(body) or f'HTTP {status}'}")
+        return body
+
+    def get_any(self, path: str, query: Query | None = None) -> tuple[int, bytes]:
+        """Status and body, whatever they are; parameters that are None are left out.
+
+        Raises ServerUnreachable when no HTTP answer comes.
+        """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{self._parts.path}{path}" + (f"?{urllib.parse.urlencode(given)}" if given else "")
+        connection = self._connect()
+        try:
+            connection.request("GET", target, headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as exc:
+            raise ServerUnreachable(
+                f"no WatchLLM answers at {self.url} ({_reason(exc)}).\n"
+                "Start it with `watchllm up`, or say where it is with --url."
+            ) from exc
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        return kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_s)
+
+
+def _reason(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def _error_message(body: bytes) -> str | None:
+    """The message of an OpenAI-shaped error answer."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) else None

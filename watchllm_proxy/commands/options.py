@@ -1,0 +1,52 @@
+"""Options that the commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from watchllm_proxy import settings
+from watchllm_proxy.commands.api_client import ApiClient, CommandFailed, ExitStatus
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", help="Address of the server; default: http://WATCHLLM_HOST:WATCHLLM_PORT.", metavar="URL"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, as the API gives it.")]
+Ndjson = Annotated[bool, typer.Option("--ndjson", help="One JSON object a line.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", help="Only newer ones: 30s, 15m, 1h, 2d, or a date like 2026-01-31.", metavar="WHEN"),
+]
+
+_AGE = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def client(url: str | None) -> ApiClient:
+    return ApiClient(url or settings.load().base_url)
+
+
+def instant_of(when: str | None, now: datetime) -> str | None:
+    """`1h` or a date as RFC 3339 in UTC; a date without a zone is local. Raises CommandFailed (usage)."""
+    if when is None:
+        return None
+    try:
+        moment = _moment(when.strip(), now).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise CommandFailed(
+            f"--since {when!r}: give an age like 30s, 15m, 1h, 2d, or a date like 2026-01-31", ExitStatus.USAGE
+        ) from exc
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(when: str, now: datetime) -> datetime:
+    age = _AGE.fullmatch(when.lower())
+    if age is None:
+        return datetime.fromisoformat(when)
+    return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
