@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -15,12 +15,19 @@ from watchllm_proxy.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the parts behind this console are. `problems` are sentences for a person; none means all is well."""
+    """How the parts behind this console are.
 
-    problems: tuple[str, ...] = ()
+    `checks` names each part and says, in a sentence for a person, what is wrong with it; None means it is well.
+    """
+
+    checks: Mapping[str, str | None] = field(default_factory=dict)
     is_upstream_reachable: bool | None = None  # None: nobody has asked yet
     upstream_ms: float | None = None  # how long it took to connect
     started_at_us: int | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(detail for detail in self.checks.values() if detail is not None)
 
 
 ProjectOf = Callable[[web.Request], str | None]
@@ -28,10 +35,10 @@ ProjectOf = Callable[[web.Request], str | None]
 
 HealthOf = Callable[[], Awaitable[Health]]
 
-READING = web.AppKey("READING", RunReading)  # type: ignore[type-abstract]
-SETTINGS = web.AppKey("SETTINGS", Settings)
-HEALTH = web.AppKey("HEALTH", HealthOf)  # type: ignore[arg-type]
-PROJECT_OF = web.AppKey("PROJECT_OF", ProjectOf)  # type: ignore[arg-type]
+READING: web.AppKey[RunReading] = web.AppKey("READING")
+SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")
+HEALTH: web.AppKey[HealthOf] = web.AppKey("HEALTH")
+PROJECT_OF: web.AppKey[ProjectOf] = web.AppKey("PROJECT_OF")
 
 
 def now_us() -> int:
@@ -47,7 +54,7 @@ def project_of(request: web.Request) -> str:
     """The project this request reads. Raises 401 when it shows a key that is no good."""
     project_id = request.app[PROJECT_OF](request)
     if project_id is None:
-        raise web.HTTPUnauthorized(text="This key is unknown, revoked, or may not read. Send a key with the read scope.")
+        raise web.HTTPUnauthorized
     return project_id
 
 

@@ -67,7 +67,7 @@ def tokens(input_tokens: int | None, output_tokens: int | None) -> str:
     return f"{compact(input_tokens)}→{compact(output_tokens)}"
 
 
-def percent(part: Decimal | float, whole: Decimal | float) -> str:
+def percent(part: int, whole: int) -> str:
     """Of nothing there is no share: a dash."""
     return f"{round(100 * part / whole)} %" if whole else UNKNOWN
 

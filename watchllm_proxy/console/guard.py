@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 
+import structlog
 from aiohttp import hdrs, web
 
 from watchllm_proxy.console.answers import BadParameter, error_answer
@@ -13,6 +15,8 @@ from watchllm_proxy.console.context import SETTINGS
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,47 +68,72 @@ def is_host_allowed(host: str, settings: Settings) -> bool:
 
 
 def _wants_json(request: web.Request) -> bool:
-    path = request.path
-    return path.startswith("/api/") or path.endswith(".json") or "/steps" in path or "text/html" not in (
-        request.headers.get(hdrs.ACCEPT, "text/html")
-    )
+    """Whether the asker is a program: by the address, else by what it says it accepts."""
+    is_data = request.path.startswith("/api/") or request.path.endswith(".json")
+    return is_data or "text/html" not in request.headers.get(hdrs.ACCEPT, "text/html")
 
 
-_ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 405: "invalid_request_error"}
-_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 421: "wrong_host"}
+_ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 500: "server_error", 503: "server_error"}
+_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed"}
+_MESSAGES = {
+    401: "This key is unknown, revoked, or may not read. Send a key with the read scope.",
+    404: "There is no such thing here, or it belongs to another project. GET /api/agent-runs lists your runs.",
+    405: "This address is for reading: use GET.",
+    500: "This is an error of WatchLLM's own; its log says more. Requests to your model still pass.",
+}
 
 
-def _refuse(request: web.Request, status: int, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
-    if _wants_json(request):
-        type = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-        return error_answer(status, message, type=type, code=_CODES.get(status), headers=headers)
-    return render_message(request, status, message, headers=headers)
+def _refuse(
+    request: web.Request,
+    status: int,
+    message: str | None = None,
+    *,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An OpenAI-shaped body for programs, a page for people. A foreign id and an unknown one look the same."""
+    text = message or _MESSAGES[status]
+    if not _wants_json(request):
+        return render_message(request, status, text, headers=headers)
+    kind = _ERROR_TYPES.get(status, "invalid_request_error")
+    code = "invalid_parameter" if param else _CODES.get(status)
+    return error_answer(status, text, type=kind, code=code, param=param, headers=headers)
 
 
-NOT_FOUND = "There is no such thing here, or it belongs to another project. GET /api/agent-runs lists your runs."
+def _refuse_http(request: web.Request, exc: web.HTTPException) -> web.Response:
+    """What aiohttp and our handlers raise; redirects go on as they are."""
+    if exc.status not in _MESSAGES:
+        raise exc
+    own = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": "GET, HEAD"}}
+    return _refuse(request, exc.status, headers=own.get(exc.status))
 
 
 @web.middleware
 async def readable_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error becomes an OpenAI-shaped body for programs and a page for people."""
+    """Every error says what happened and what to do, in the form that the client reads."""
     try:
         return await handler(request)
+    except web.HTTPException as exc:
+        return _refuse_http(request, exc)
     except BadParameter as exc:
-        if _wants_json(request):
-            return error_answer(
-                422, str(exc), type="invalid_request_error", code="invalid_parameter", param=exc.name
-            )
-        return render_message(request, 422, str(exc))
+        return _refuse(request, 422, str(exc), param=exc.name)
     except StoreUnavailable as exc:
-        message = f"The store cannot be read now ({exc}). Requests to your model still pass. Try again in {RETRY_AFTER_S} s."
-        return _refuse(request, 503, message, headers={"Retry-After": str(RETRY_AFTER_S)})
-    except web.HTTPNotFound:
-        return _refuse(request, 404, NOT_FOUND)
-    except web.HTTPMethodNotAllowed as exc:
-        allowed = ", ".join(sorted(exc.allowed_methods))
-        return _refuse(request, 405, f"This address answers {allowed}.", headers={"Allow": allowed})
-    except web.HTTPUnauthorized as exc:
-        return _refuse(request, 401, exc.text or "", headers={"WWW-Authenticate": "Bearer"})
+        text = f"The store cannot be read now ({exc}). Requests to your model still pass; try again shortly."
+        return _refuse(request, 503, text, headers={"Retry-After": str(RETRY_AFTER_S)})
+    except Exception as exc:
+        # Where, and of what type: a message, a local variable or a path may hold captured text.
+        log.error("console.failed", route=_route(request), error=type(exc).__name__, at=_place(exc))
+        return _refuse(request, 500)
+
+
+def _place(exc: Exception) -> list[str]:
+    """The innermost lines of code that the error came through."""
+    return [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(exc.__traceback__)[-3:]]
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "-"
 
 
 @web.middleware

@@ -57,7 +57,11 @@ def render(
     theme = request.cookies.get("theme", "auto")
     page = _ENVIRONMENT.get_template(template).render(theme=theme if theme in THEMES else "auto", **values)
     response = web.Response(
-        body=page.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8", headers=headers
+        body=page.encode("utf-8", "replace"),
+        status=status,
+        content_type="text/html",
+        charset="utf-8",
+        headers=headers,
     )
     response.enable_compression()
     return response
@@ -68,6 +72,7 @@ _TITLES = {
     404: "Not found",
     405: "Not that way",
     422: "That filter cannot be used",
+    500: "That went wrong",
     503: "Not available now",
 }
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from watchllm_proxy.console.reading import RunReading, RunRow
+from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.records import Explanation, Flag, Link, Run, Step
+from watchllm_proxy.store.shapes import RunRow
 
 
 @dataclass(frozen=True, slots=True)

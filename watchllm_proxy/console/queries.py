@@ -10,8 +10,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from watchllm_proxy.console.answers import BadParameter
-from watchllm_proxy.console.reading import RunQuery, RunSort
 from watchllm_proxy.records import FlagKind, RunStatus
+from watchllm_proxy.store.shapes import RunQuery, RunSort
 
 MAX_LIMIT = 200
 MAX_OFFSET = 1_000_000
@@ -57,7 +57,9 @@ def parse_instant(raw: str, now_us: int) -> int:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return int(at.timestamp()) * 1_000_000 + at.microsecond
     except (ValueError, OverflowError):
-        raise ValueError("must be an instant such as 2026-01-15T10:00:00Z, or a time ago such as 15m, 24h, 7d") from None
+        raise ValueError(
+            "must be an instant such as 2026-01-15T10:00:00Z, or a time ago such as 15m, 24h, 7d"
+        ) from None
 
 
 def _kind(raw: str, now_us: int) -> bool:

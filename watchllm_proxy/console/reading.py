@@ -1,6 +1,6 @@
-"""The seam to the stores: what the console asks, and the shapes it is answered in.
+"""The seam to the stores: what the console asks of them.
 
-Two implementations: the stores' (`store/reading.py`) and the one in memory that the tests render.
+Two implementations: the stores' (`store.reading.StoreReading`) and the one in memory that the tests render.
 Every method takes the project first and sees nothing outside it: a foreign id is an unknown id.
 All of them may raise `StoreUnavailable`.
 """
@@ -8,123 +8,11 @@ All of them may raise `StoreUnavailable`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from watchllm_proxy.records import (
-    Api,
-    CallError,
-    Cost,
-    ExchangeEnd,
-    Explanation,
-    Flag,
-    FlagKind,
-    Link,
-    Run,
-    RunStatus,
-    Step,
-    Usage,
-)
-
-
-class RunSort(StrEnum):
-    """Order of a list of runs; a leading minus is descending. Unknown figures come last."""
-
-    NEWEST = "-started_at"
-    OLDEST = "started_at"
-    DEAREST = "-cost"
-    CHEAPEST = "cost"
-    LONGEST = "-duration"
-    SHORTEST = "duration"
-    MOST_STEPS = "-steps"
-    FEWEST_STEPS = "steps"
-
-
-@dataclass(frozen=True, slots=True)
-class RunQuery:
-    """Which runs, in which order. None means "any". `q` is looked for in title, agent and run id."""
-
-    limit: int = 20
-    offset: int = 0
-    status: RunStatus | None = None
-    agent: str | None = None
-    flag: FlagKind | None = None
-    session: str | None = None
-    q: str | None = None
-    since_us: int | None = None
-    until_us: int | None = None
-    sort: RunSort = RunSort.NEWEST
-    with_chats: bool = False  # also runs that are a lone chat, not an agent's
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as a list shows it."""
-
-    run: Run
-    flags: tuple[Flag, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RunList:
-    """One page of runs and how many match in all."""
-
-    rows: tuple[RunRow, ...]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounts:
-    """What the filters of the list offer."""
-
-    runs: int
-    by_status: Mapping[RunStatus, int] = field(default_factory=dict)
-    flagged: int = 0
-    agents: tuple[tuple[str, int], ...] = ()  # name and number of runs, most first, at most 200
-
-
-@dataclass(frozen=True, slots=True)
-class CallRow:
-    """A call as `watchllm tail` shows it: figures, no text."""
-
-    call_id: UUID
-    run_id: str | None
-    api: Api
-    method: str
-    target: str
-    started_at_us: int
-    duration_us: int
-    http_status: int | None
-    end: ExchangeEnd
-    agent_name: str | None
-    request_model: str | None
-    response_model: str | None
-    usage: Usage
-    cost: Cost
-    error: CallError | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallDetail:
-    """A stored call, whole. `request` and `answer` are JSON texts; None where nothing could be rebuilt."""
-
-    row: CallRow
-    provider_name: str | None
-    is_stream: bool
-    time_to_first_token_us: int | None
-    finish_reasons: tuple[str, ...]
-    response_id: str | None
-    user_agent: str | None
-    request_bytes: int
-    response_bytes: int
-    request: bytes | None
-    answer: bytes | None
-    response_metadata: bytes | None
-    opaque_reason: str | None
-    is_truncated: bool
-    links: tuple[Link, ...]
+from watchllm_proxy.records import Explanation, Link, Step
+from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
 
 class RunReading(Protocol):

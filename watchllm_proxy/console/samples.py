@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.insights import fixtures
 
 NAMES = ("normal", "loop", "high-cost")
 
@@ -11,7 +12,5 @@ def sample_run(name: str) -> LoadedRun | None:
     """None for a name that is not one of `NAMES`."""
     if name not in NAMES:
         return None
-    from watchllm_proxy.insights import fixtures
-
     run, steps, flags, explanations = fixtures.fixture(name)
     return LoadedRun(run, flags, steps, explanations)

@@ -10,8 +10,9 @@ from uuid import UUID
 from watchllm_proxy.console.answers import raw_json
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.loading import LoadedRun
-from watchllm_proxy.console.reading import CallDetail, CallRow, RunList, RunQuery, RunRow
+from watchllm_proxy.insights import costs
 from watchllm_proxy.records import Explanation, Flag, FlagKind, Link, Run, Step, Usage
+from watchllm_proxy.store.shapes import CallDetail, CallRow, RunList, RunQuery, RunRow
 
 Json = dict[str, object]
 
@@ -63,7 +64,7 @@ def debug_document(loaded: LoadedRun) -> Json:
         "status": run.status,
         "duration_ms": duration_ms(run),
         "total_steps": run.total_steps,
-        "cost": cost_block(loaded),
+        "cost": _cost(loaded),
         "flags": [_flag(flag) for flag in loaded.flags],
         "meta": {"user_id": run.user_id, "tags": dict(run.tags), "total_calls": run.total_calls},
         "links": _call_links(loaded.links),
@@ -74,7 +75,27 @@ def debug_document(loaded: LoadedRun) -> Json:
         _step(step, run, flags.get(step.step_index, ()), explanations.get(step.step_index))
         for step in loaded.steps
     ]
-    return {"debug": {"summary": summary, "steps": steps, "children": [run_summary(row) for row in loaded.children]}}
+    return {
+        "debug": {"summary": summary, "steps": steps, "children": [run_summary(row) for row in loaded.children]}
+    }
+
+
+def _cost(loaded: LoadedRun) -> Json:
+    """The run's own total, and where it went by the steps."""
+    report = costs.report(loaded.steps)
+    return {
+        "total_cost_usd": loaded.run.total_cost_usd,
+        "wasted_spend_usd": report.wasted_spend_usd,
+        "amount_saved_usd": report.amount_saved_usd,
+        "potential_savings_usd": report.potential_savings_usd,
+        "cache_hit_rate": report.cache_hit_rate,
+        "unpriced_calls": loaded.run.unpriced_calls,
+        "breakdown": {
+            "tool_calls_cost": report.breakdown.tool_calls_cost,
+            "model_responses_cost": report.breakdown.model_responses_cost,
+            "retries_cost": report.breakdown.retries_cost,
+        },
+    }
 
 
 def _flag(flag: Flag) -> Json:
@@ -110,7 +131,7 @@ def _flags_by_step(flags: Sequence[Flag]) -> dict[int, tuple[FlagKind, ...]]:
 
 def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanation | None) -> Json:
     """A step that carries no call's figures costs nothing of its own: 0, not unknown."""
-    cost_usd = step.cost_usd if step.is_priced else Decimal(0)
+    total_usd = run.total_cost_usd
     return {
         "step_index": step.step_index,
         "timestamp": instant(step.started_at_us),
@@ -121,11 +142,11 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "tool_args": raw_json(step.tool_args),
         "tool_output_summary": step.tool_output_summary,
         "token_cost": _token_cost(step),
-        "api_cost_usd": cost_usd,
+        "api_cost_usd": step.cost_usd if step.is_priced else Decimal(0),
         "cache_hit": _cache_hit(step),
         "duration_ms": None if step.duration_us is None else step.duration_us // 1000,
-        "cost_percentage": _share(cost_usd, run.total_cost_usd),
-        "is_expensive": FlagKind.HIGH_COST_STEP in flags,
+        "cost_percentage": costs.cost_percentage(step, total_usd) if step.is_priced else 0,
+        "is_expensive": costs.is_expensive(step, total_usd),
         "why_explanation": explanation.text if explanation else None,
         "explain_confidence": explanation.confidence if explanation else None,
         "explain_source": explanation.source if explanation else None,
@@ -149,12 +170,6 @@ def _cache_hit(step: Step) -> bool | None:
     return None if step.cache_read_input_tokens is None else step.cache_read_input_tokens > 0
 
 
-def _share(cost_usd: Decimal | None, total_usd: Decimal | None) -> Decimal | None:
-    if cost_usd is None or total_usd is None:
-        return None
-    return round(100 * cost_usd / total_usd, 2) if total_usd else Decimal(0)
-
-
 def call_row(row: CallRow) -> Json:
     return {
         "call_id": row.call_id,
@@ -172,7 +187,9 @@ def call_row(row: CallRow) -> Json:
         "usage": usage_of(row.usage),
         "cost_usd": row.cost.usd,
         "cost_source": row.cost.source,
-        "error": {"type": row.error.type, "message": row.error.message, "code": row.error.code} if row.error else None,
+        "error": {"type": row.error.type, "message": row.error.message, "code": row.error.code}
+        if row.error
+        else None,
     }
 
 
@@ -217,7 +234,3 @@ def call_document(call: CallDetail) -> Json:
             "links": [link_of(link) for link in call.links],
         }
     }
-
-
-def cost_block(loaded: LoadedRun) -> Json:
-    return {}

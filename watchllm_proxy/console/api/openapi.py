@@ -1,2 +1,146 @@
-"""placeholder until written"""
-DOCUMENT: dict[str, object] = {}
+"""What `GET /openapi.json` says: every route of ours, in OpenAPI 3.1. A test holds real answers against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from watchllm_proxy import __version__
+from watchllm_proxy.console.api import schemas
+from watchllm_proxy.console.api.schemas import Schema, ref
+from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
+from watchllm_proxy.console.samples import NAMES
+from watchllm_proxy.records import FlagKind, RunStatus
+from watchllm_proxy.store.shapes import RunSort
+
+
+def _json_answer(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_PAGE: Final = {"description": "A page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+_ERRORS: Final = {
+    "401": _json_answer("The key shown is unknown, revoked, or may not read.", ref("Error")),
+    "404": _json_answer("There is no such thing, or it is another project's: the same body.", ref("Error")),
+    "422": _json_answer("A parameter cannot be used; `param` names it.", ref("Error")),
+    "503": _json_answer("The store cannot be read now; try again after Retry-After.", ref("Error")),
+}
+
+
+def _get(summary: str, ok: Schema, *, parameters: Sequence[Schema] = (), errors: str = "") -> Schema:
+    """A GET. `errors` lists the statuses of the errors it may answer with."""
+    responses = {"200": ok, **{status: _ERRORS[status] for status in errors.split()}}
+    return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
+
+
+def _query(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _path(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+_TEXT: Final[Schema] = {"type": "string", "maxLength": MAX_TEXT}
+_INSTANT: Final[Schema] = {"type": "string", "examples": ["2026-01-15T10:00:00Z", "15m", "24h", "7d"]}
+_LIMIT: Final = _query(
+    "limit", "How many.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 20}
+)
+_FILTERS: Final = [
+    _LIMIT,
+    _query(
+        "offset", "How many to pass over.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
+    ),
+    _query("status", "Only runs in this state.", {"enum": list(RunStatus)}),
+    _query("agent", "Only runs of the agent with this name.", _TEXT),
+    _query("flag", "Only runs with this flag.", {"enum": list(FlagKind)}),
+    _query("session", "Only runs of this session.", _TEXT),
+    _query("q", "Only runs with this text in title, agent or run id.", _TEXT),
+    _query("since", "Only runs that started then or later: an instant, or a time ago.", _INSTANT),
+    _query("until", "Only runs that started before then.", _INSTANT),
+    _query("sort", "The order; a minus is descending.", {"enum": list(RunSort), "default": RunSort.NEWEST}),
+    _query("kind", "`all` includes lone chats.", {"enum": ["agent", "all"], "default": "agent"}),
+]
+_RUN_ID: Final = _path("run_id", "Any printable characters, percent-encoded.", {"type": "string"})
+_INDEX: Final = _path("index", "The step's index.", {"type": "integer", "minimum": 0})
+_SAMPLE: Final = _path("name", "Which sample run.", {"enum": list(NAMES)})
+_FILE: Final = {"description": "The file.", "content": {"*/*": {"schema": {"type": "string"}}}}
+_ELSEWHERE: Final = {"description": "To the runs, or to the welcome page while there is none."}
+
+_RUN_LIST: Final = _json_answer("A page of runs.", ref("RunList"))
+_RUN: Final = _json_answer("The run.", ref("Debug"))
+_COLUMNS: Final = _json_answer("One list for each column.", ref("Columns"))
+_STEP: Final = _json_answer("The step.", ref("StepDetail"))
+_CALL_ID: Final = _path("call_id", "The id in X-WatchLLM-Request-Id.", {"type": "string", "format": "uuid"})
+_AFTER: Final = _query("after", "Only calls stored after this one.", {"type": "string", "format": "uuid"})
+_STATIC: Final = [
+    _path("version", "A hash of all files.", {"type": "string"}),
+    _path("name", "Which file.", {"type": "string"}),
+]
+
+_API: Final = {
+    "/api/agent-runs": _get("List agent runs", _RUN_LIST, parameters=_FILTERS, errors="401 422 503"),
+    "/api/agent-runs/{run_id}/debug": _get(
+        "One run with its steps, and why each call is in it", _RUN, parameters=[_RUN_ID], errors="401 404 503"
+    ),
+    "/api/agent-runs/fixture/{name}": _get(
+        "A sample run, computed by the code that computes real ones", _RUN, parameters=[_SAMPLE], errors="404"
+    ),
+    "/api/calls": _get(
+        "Calls in the order they were stored; ask again with `after` = `next_after`, and each comes once",
+        _json_answer("Calls, oldest first.", ref("CallList")),
+        parameters=[_AFTER, _LIMIT],
+        errors="401 422 503",
+    ),
+    "/api/calls/{call_id}": _get(
+        "One call: request, answer, usage, timing",
+        _json_answer("The call.", ref("Call")),
+        parameters=[_CALL_ID],
+        errors="401 404 503",
+    ),
+}
+
+_PAGES: Final = {
+    "/": {"get": {"summary": "Where to begin", "responses": {"302": _ELSEWHERE}}},
+    "/welcome": _get("How to point an agent here; waits for the first request", _PAGE, errors="401 503"),
+    "/runs": _get("The list of runs", _PAGE, parameters=_FILTERS, errors="401 422 503"),
+    "/runs/{run_id}": _get("One run", _PAGE, parameters=[_RUN_ID], errors="401 404 503"),
+    "/runs/{run_id}.json": _get(
+        "The run as /api/agent-runs/{run_id}/debug gives it", _RUN, parameters=[_RUN_ID], errors="401 404 503"
+    ),
+    "/runs/{run_id}/steps": _get("The rows of its timeline", _COLUMNS, parameters=[_RUN_ID], errors="401 404 503"),
+    "/runs/{run_id}/steps/{index}": _get(
+        "What the page shows of one step", _STEP, parameters=[_RUN_ID, _INDEX], errors="401 404 503"
+    ),
+    "/samples/{name}": _get("A sample run", _PAGE, parameters=[_SAMPLE], errors="404"),
+    "/samples/{name}/steps": _get("The rows of its timeline", _COLUMNS, parameters=[_SAMPLE], errors="404"),
+    "/samples/{name}/steps/{index}": _get("One step", _STEP, parameters=[_SAMPLE, _INDEX], errors="404"),
+    "/static/{version}/{name}": _get("A file of the pages", _FILE, parameters=_STATIC, errors="404"),
+}
+
+_READY: Final = _json_answer("Requests can be served, however degraded the rest is.", ref("Readiness"))
+_STOPPING: Final = _json_answer("This process is stopping.", ref("Readiness"))
+_METRICS: Final = {"description": "Metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+_OPERATIONS: Final = {
+    "/healthz": _get("Alive", _json_answer("Yes.", ref("Health"))),
+    "/readyz": {
+        "get": {
+            "summary": "Whether requests can be served, and what is degraded",
+            "responses": {"200": _READY, "503": _STOPPING},
+        }
+    },
+    "/metrics": _get("Figures for Prometheus", _METRICS),
+    "/openapi.json": _get("This document", _json_answer("OpenAPI 3.1.", {"type": "object"})),
+}
+
+_ABOUT: Final = (
+    "Reading what the proxy captured. Paths under /v1 are forwarded to the upstream as they are. "
+    "Money is US dollars with at most 12 decimals; null is not known."
+)
+DOCUMENT: Final[Schema] = {
+    "openapi": "3.1.0",
+    "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
+    "paths": {**_API, **_PAGES, **_OPERATIONS},
+    "components": {"schemas": schemas.ALL},
+}

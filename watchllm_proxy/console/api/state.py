@@ -14,9 +14,14 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """503 while something behind the console is degraded; `problems` says what, in sentences."""
-    problems = (await request.app[HEALTH]()).problems
-    return json_answer({"status": "degraded" if problems else "ok", "problems": problems}, status=503 if problems else 200)
+    """200 as long as the console can answer at all; `checks` say what is degraded. The proxy adds its own."""
+    health = await request.app[HEALTH]()
+    checks = {name: _check(detail) for name, detail in health.checks.items()}
+    return json_answer({"status": "degraded" if health.problems else "ok", "checks": checks})
+
+
+def _check(detail: str | None) -> dict[str, object]:
+    return {"status": "ok"} if detail is None else {"status": "degraded", "detail": detail}
 
 
 async def openapi(request: web.Request) -> web.Response:

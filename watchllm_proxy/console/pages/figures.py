@@ -13,7 +13,8 @@ from watchllm_proxy.console.labels import flag_label
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.records import Run, RunStatus, Step, StepType
 
-_MODEL_TYPES = {StepType.DECISION, StepType.MODEL_RESPONSE}
+MODEL_TYPES = frozenset({StepType.DECISION, StepType.MODEL_RESPONSE, StepType.ERROR})
+"""One step of each call is of these: it carries the call's figures."""
 _IN_LINE = (Decimal("0.8"), Decimal("1.25"))
 
 
@@ -51,7 +52,7 @@ def six_figures(loaded: LoadedRun, peers: Sequence[Run], now_us: int) -> list[Fi
 
 def _duration(loaded: LoadedRun, now_us: int) -> Figure:
     total_us = run_duration_us(loaded.run, now_us)
-    model_us = sum(s.duration_us or 0 for s in loaded.steps if s.type in _MODEL_TYPES)
+    model_us = sum(s.duration_us or 0 for s in loaded.steps if s.type in MODEL_TYPES)
     tool_us = sum(s.duration_us or 0 for s in loaded.steps if s.type is StepType.TOOL_CALL)
     note = f"model {formats.percent(model_us, total_us)} · tools ≈{formats.percent(tool_us, total_us)}"
     return Figure("Duration", formats.duration(total_us), note)
@@ -82,7 +83,7 @@ def _tokens(run: Run) -> Figure:
 
 
 def _steps(loaded: LoadedRun) -> Figure:
-    model = sum(s.type in _MODEL_TYPES for s in loaded.steps)
+    model = sum(s.type in MODEL_TYPES for s in loaded.steps)
     tool = sum(s.type is StepType.TOOL_CALL for s in loaded.steps)
     note = f"{model} model · {tool} tool"
     if loaded.children:

@@ -23,7 +23,14 @@ TOP = 18
 _SLOTS = 500
 _BAR_HEIGHT = 13
 _KINDS = ("failed", "tool", "model", "user")  # the first one found in a slot wins
-_KIND_OF_SHAPE = {"model": "model", "answer": "model", "retry": "model", "tool": "tool", "user": "user", "error": "failed"}
+_KIND_OF_SHAPE = {
+    "model": "model",
+    "answer": "model",
+    "retry": "model",
+    "tool": "tool",
+    "user": "user",
+    "error": "failed",
+}
 _AXIS_MARKS = 4
 
 

@@ -18,9 +18,9 @@ from watchllm_proxy.console.pages.figures import is_failed_step, six_figures
 from watchllm_proxy.console.pages.overview import overview_of
 from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
-from watchllm_proxy.console.reading import RunQuery
 from watchllm_proxy.console.samples import sample_run
 from watchllm_proxy.records import Flag, Run, RunStatus
+from watchllm_proxy.store.shapes import RunQuery
 
 FIRST_ROWS = 36
 """Rows in the page itself: enough to read without the script, little enough to be fast with it."""

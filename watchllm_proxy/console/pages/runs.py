@@ -13,11 +13,17 @@ from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import flag_label, status_label
 from watchllm_proxy.console.pages.figures import run_duration_us
 from watchllm_proxy.console.queries import run_query
-from watchllm_proxy.console.reading import RunCounts, RunQuery
 from watchllm_proxy.records import FlagKind, RunStatus
+from watchllm_proxy.store.shapes import RunCounts, RunQuery
 
 PAGE_SIZE = 50
-TIMES = (("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days"), ("30d", "Last 30 days"))
+TIMES = (
+    ("", "Any time"),
+    ("1h", "Last hour"),
+    ("24h", "Last 24 hours"),
+    ("7d", "Last 7 days"),
+    ("30d", "Last 30 days"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,9 @@ def filter_in_words(query: RunQuery, given: Mapping[str, str]) -> str:
     if query.q:
         words.append(f"that match “{query.q}”")
     if query.since_us is not None:
-        words.append(dict(TIMES).get(given["since"], f"since {given['since']}").lower().replace("last", "in the last", 1))
+        words.append(
+            dict(TIMES).get(given["since"], f"since {given['since']}").lower().replace("last", "in the last", 1)
+        )
     if query.until_us is not None:
         words.append(f"until {given['until']}")
     return " ".join(words)

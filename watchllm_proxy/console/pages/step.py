@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from watchllm_proxy.console import formats
 from watchllm_proxy.console.labels import link_sentence, step_shape
 from watchllm_proxy.console.loading import LoadedRun
-from watchllm_proxy.console.pages.figures import is_failed_step
+from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
 from watchllm_proxy.console.pages.timeline import step_name, tags_by_step, took
 from watchllm_proxy.records import Link, Step, StepType
 
@@ -28,9 +28,7 @@ def step_detail(loaded: LoadedRun, index: int) -> dict[str, object] | None:
         "is_failed": is_failed_step(step),
         "http_status": step.http_status,
         "facts": _facts(step, loaded.run.started_at_us),
-        "notes": [
-            {"severity": f.severity, "message": f.message} for f in loaded.flags if index in f.step_indexes
-        ],
+        "notes": [{"severity": f.severity, "message": f.message} for f in loaded.flags if index in f.step_indexes],
         "explanations": [
             {"text": e.text, "confidence": f"{round(100 * e.confidence)} %", "rules": e.rules_matched}
             for e in loaded.explanations
@@ -43,7 +41,7 @@ def step_detail(loaded: LoadedRun, index: int) -> dict[str, object] | None:
         "tool_output": step.tool_output_summary,
         "related": _related(loaded.steps, step),
         "why": [_why(link) for link in _links_of(loaded, step)],
-        "call_id": step.call_id,
+        "call_id": step.call_id if step.type in MODEL_TYPES else None,
     }
 
 
@@ -60,7 +58,8 @@ def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
 
 
 def _links_of(loaded: LoadedRun, step: Step) -> Sequence[Link]:
-    return loaded.links.get(step.call_id, ()) if step.call_id else ()
+    """A call's evidence is told once, at its model step."""
+    return loaded.links.get(step.call_id, ()) if step.call_id and step.type in MODEL_TYPES else ()
 
 
 def _why(link: Link) -> dict[str, object]:
@@ -74,20 +73,26 @@ def _why(link: Link) -> dict[str, object]:
 
 
 def _related(steps: Sequence[Step], step: Step) -> list[dict[str, object]]:
-    """Steps to jump to: the other half of a tool call, and equal calls elsewhere."""
+    """Steps to jump to: who asked for a tool and who read what it gave, what a model asked for, equal calls."""
     groups: list[tuple[str, list[int]]] = []
-    if step.tool_call_id:
-        halves = [s for s in steps if s.tool_call_id == step.tool_call_id and s is not step]
-        groups.append(("asked at", [s.step_index for s in halves if s.type is StepType.TOOL_CALL]))
-        groups.append(("answered at", [s.step_index for s in halves if s.type is StepType.TOOL_RESULT]))
+    if step.type in MODEL_TYPES:
+        groups.append(("asked for", _indexes(s for s in steps if _is_asked_by(s, step))))
     if step.type is StepType.TOOL_CALL:
-        twins = [s for s in steps if s is not step and _call_of(s) == _call_of(step)]
-        groups.append(("same call at", [s.step_index for s in twins[:_MAX_RELATED]]))
-    if step.call_id:
-        same = [s for s in steps if s.call_id == step.call_id and s is not step]
-        groups.append(("same request at", [s.step_index for s in same[:_MAX_RELATED]]))
-    return [{"label": label, "steps": indexes} for label, indexes in groups if indexes]
+        groups.append(("asked by", _indexes(s for s in steps if _is_asked_by(step, s))))
+        later = (s for s in steps if s.type in MODEL_TYPES and s.step_index > step.step_index)
+        groups.append(("first read by", _indexes(later)[:1]))
+        groups.append(("same call at", _indexes(s for s in steps if s is not step and _is_same_call(s, step))))
+    return [{"label": label, "steps": indexes[:_MAX_RELATED]} for label, indexes in groups if indexes]
 
 
-def _call_of(step: Step) -> tuple[StepType, str | None, str | None]:
-    return step.type, step.tool, step.tool_args
+def _indexes(steps: Iterable[Step]) -> list[int]:
+    return [step.step_index for step in steps]
+
+
+def _is_asked_by(tool: Step, model: Step) -> bool:
+    same_call = tool.call_id is not None and tool.call_id == model.call_id
+    return same_call and tool.type is StepType.TOOL_CALL and model.type in MODEL_TYPES
+
+
+def _is_same_call(one: Step, other: Step) -> bool:
+    return (one.type, one.tool, one.tool_args) == (other.type, other.tool, other.tool_args)

@@ -73,8 +73,16 @@ def _row(step: Step, run_start_us: int, tags: tuple[str, ...]) -> Row:
         first_token_us=step.time_to_first_token_us or 0,
         took=took(step),
         tokens=formats.tokens(step.input_tokens, step.output_tokens) if step.is_priced else "",
-        cost=formats.usd_short(step.cost_usd) if step.is_priced else "",
+        cost=_cost(step),
     )
+
+
+def _cost(step: Step) -> str:
+    """A call without tokens (a refused one, say) has no price to know."""
+    has_tokens = step.input_tokens is not None or step.output_tokens is not None
+    if not step.is_priced or (step.cost_usd is None and not has_tokens):
+        return ""
+    return formats.usd_short(step.cost_usd)
 
 
 def step_name(step: Step) -> str:
@@ -105,7 +113,8 @@ def _text(step: Step) -> str:
     if step.error_message and step.type in {StepType.ERROR, StepType.RETRY}:
         return step.error_message
     if step.type is StepType.DECISION and step.decision:
-        return f"→ {step.decision}"
+        said = "" if step.summary == step.decision else f" · {step.summary}"
+        return f"→ {step.decision}{said}"
     return step.summary
 
 

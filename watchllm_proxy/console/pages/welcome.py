@@ -9,7 +9,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.context import HEALTH, SETTINGS, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
-from watchllm_proxy.console.reading import RunQuery
+from watchllm_proxy.store.shapes import RunQuery
 
 
 @dataclass(frozen=True, slots=True)

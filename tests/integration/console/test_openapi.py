@@ -1,0 +1,105 @@
+"""The document at /openapi.json against the routes there are and the answers they really give."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from aiohttp.test_utils import TestClient
+from jsonschema import Draft202012Validator
+
+from tests.console_runs import call_id
+from watchllm_proxy.console.app import ROUTES
+
+NOBODY = "00000000-0000-0000-0000-00000000ffff"
+SERVED_BY_THE_PROXY = {"/metrics"}
+
+ASKED = {
+    "/": "/",
+    "/welcome": "/welcome",
+    "/runs": "/runs?status=failed",
+    "/runs/{run_id}": "/runs/run_7q2k9fh4",
+    "/runs/{run_id}.json": "/runs/run_7q2k9fh4.json",
+    "/runs/{run_id}/steps": "/runs/run_7q2k9fh4/steps",
+    "/runs/{run_id}/steps/{index}": "/runs/run_7q2k9fh4/steps/6",
+    "/samples/{name}": "/samples/loop",
+    "/samples/{name}/steps": "/samples/loop/steps",
+    "/samples/{name}/steps/{index}": "/samples/loop/steps/1",
+    "/api/agent-runs": "/api/agent-runs?limit=2",
+    "/api/agent-runs/fixture/{name}": "/api/agent-runs/fixture/high-cost",
+    "/api/agent-runs/{run_id}/debug": "/api/agent-runs/run_7q2k9fh4/debug",
+    "/api/calls": "/api/calls?limit=3",
+    "/api/calls/{call_id}": f"/api/calls/{call_id(5)}",
+    "/healthz": "/healthz",
+    "/readyz": "/readyz",
+    "/openapi.json": "/openapi.json",
+    "/static/{version}/{name}": None,
+}
+REFUSED = (
+    ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
+    ("/api/agent-runs/{run_id}/debug", "/api/agent-runs/nobody/debug", 404),
+    ("/api/agent-runs/fixture/{name}", "/api/agent-runs/fixture/odd", 404),
+    ("/api/calls", "/api/calls?after=x", 422),
+    ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),
+    ("/runs/{run_id}.json", "/runs/nobody.json", 404),
+    ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
+    ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
+)
+
+
+def _documented(path: str) -> str:
+    """A route's path as OpenAPI writes it: no patterns."""
+    return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path.replace(r"\d{1,9}", "").replace(r"\d+", ""))
+
+
+async def _document(client: TestClient) -> dict:
+    return await (await client.get("/openapi.json")).json()
+
+
+def _check(document: dict, path: str, status: int, answer: object) -> None:
+    schema = document["paths"][path]["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+    whole = {**schema, "components": document["components"]}
+    Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer)
+
+
+async def test_every_route_is_described_and_every_description_is_a_route(client: TestClient) -> None:
+    document = await _document(client)
+    routes = {_documented(route.path) for route in ROUTES}
+    assert set(document["paths"]) == routes | SERVED_BY_THE_PROXY
+
+
+async def test_every_schema_is_a_schema(client: TestClient) -> None:
+    document = await _document(client)
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_an_answer_of_every_route_is_asked_for_below() -> None:
+    assert set(ASKED) == {_documented(route.path) for route in ROUTES}
+
+
+@pytest.mark.parametrize("path", [path for path, asked in ASKED.items() if asked])
+async def test_a_real_answer_is_as_described(client: TestClient, path: str) -> None:
+    answer = await client.get(ASKED[path], allow_redirects=False)
+    described = (await _document(client))["paths"][path]["get"]["responses"][str(answer.status)]
+    assert answer.status == (302 if path == "/" else 200)
+    if answer.content_type == "application/json":
+        _check(await _document(client), path, 200, json.loads(await answer.read()))
+    elif "content" in described:
+        assert answer.content_type in described["content"]
+
+
+@pytest.mark.parametrize(("path", "asked", "status"), REFUSED)
+async def test_a_refusal_is_as_described(client: TestClient, path: str, asked: str, status: int) -> None:
+    answer = await client.get(asked, headers={"Accept": "application/json"})
+    assert answer.status == status
+    _check(await _document(client), path, status, await answer.json())
+
+
+async def test_a_wrong_answer_would_be_found(client: TestClient) -> None:
+    """The schemas are closed: the check above can fail."""
+    document = await _document(client)
+    good = await (await client.get("/api/agent-runs")).json()
+    with pytest.raises(Exception, match="surprise"):
+        _check(document, "/api/agent-runs", 200, {**good, "surprise": 1})

@@ -1,0 +1,290 @@
+"""JSON schemas of our answers. Closed: a field that is not named here is a mistake, and a test finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from watchllm_proxy.records import (
+    Api,
+    Confidence,
+    CostSource,
+    ExchangeEnd,
+    FlagKind,
+    LinkKind,
+    RunStatus,
+    StepType,
+)
+
+Schema = Mapping[str, object]
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(fields: Mapping[str, object]) -> Schema:
+    """All fields are always there."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _enum(members: type[StrEnum]) -> Schema:
+    return {"type": "string", "enum": list(members)}
+
+
+STRING: Final[Schema] = {"type": "string"}
+TEXT: Final[Schema] = {"type": ["string", "null"]}
+BOOLEAN: Final[Schema] = {"type": "boolean"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+MAYBE_COUNT: Final[Schema] = {"type": ["integer", "null"], "minimum": 0}
+USD: Final[Schema] = {"type": ["number", "null"], "description": "US dollars; null is not known, 0 is free."}
+INSTANT: Final[Schema] = {"type": "string", "format": "date-time"}
+MAYBE_INSTANT: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
+UUID: Final[Schema] = {"type": "string", "format": "uuid"}
+MAYBE_UUID: Final[Schema] = {"type": ["string", "null"], "format": "uuid"}
+ANYTHING: Final[Schema] = {"description": "Any JSON, as it was captured."}
+
+_LINK: Final = {
+    "kind": _enum(LinkKind),
+    "value": STRING,
+    "confidence": _enum(Confidence),
+    "to_call_id": MAYBE_UUID,
+    "to_step_index": MAYBE_COUNT,
+}
+_CALL_ROW: Final = {
+    "call_id": UUID,
+    "run_id": TEXT,
+    "api": _enum(Api),
+    "method": STRING,
+    "target": STRING,
+    "started_at": INSTANT,
+    "duration_ms": COUNT,
+    "http_status": MAYBE_COUNT,
+    "end": _enum(ExchangeEnd),
+    "agent_name": TEXT,
+    "request_model": TEXT,
+    "response_model": TEXT,
+    "usage": ref("Usage"),
+    "cost_usd": USD,
+    "cost_source": _enum(CostSource),
+    "error": _or_null(_object({"type": STRING, "message": STRING, "code": TEXT})),
+}
+
+ALL: Final[Mapping[str, Schema]] = {
+    "Error": _object({"error": _object({"message": STRING, "type": STRING, "code": TEXT, "param": TEXT})}),
+    "Health": _object({"status": {"const": "ok"}}),
+    "Readiness": _object(
+        {
+            "status": {"enum": ["ok", "degraded", "stopping"]},
+            "checks": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {"status": {"enum": ["ok", "degraded"]}, "detail": STRING},
+                    "required": ["status"],
+                },
+            },
+        }
+    ),
+    "RunSummary": _object(
+        {
+            "run_id": STRING,
+            "agent_name": TEXT,
+            "agent_version": TEXT,
+            "started_at": INSTANT,
+            "ended_at": MAYBE_INSTANT,
+            "status": _enum(RunStatus),
+            "duration_ms": COUNT,
+            "total_cost_usd": USD,
+            "total_steps": COUNT,
+            "flags_count": COUNT,
+            "has_warnings": BOOLEAN,
+            "title": STRING,
+        }
+    ),
+    "RunList": _object(
+        {
+            "runs": _list(ref("RunSummary")),
+            "total": COUNT,
+            "has_more": BOOLEAN,
+            "limit": COUNT,
+            "offset": COUNT,
+        }
+    ),
+    "Flag": _object(
+        {
+            "kind": _enum(FlagKind),
+            "message": STRING,
+            "step_indexes": _list(COUNT),
+            "severity": {"enum": ["info", "warning", "error"]},
+        }
+    ),
+    "Cost": _object(
+        {
+            "total_cost_usd": USD,
+            "wasted_spend_usd": USD,
+            "amount_saved_usd": USD,
+            "potential_savings_usd": USD,
+            "cache_hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+            "unpriced_calls": COUNT,
+            "breakdown": _object({"tool_calls_cost": USD, "model_responses_cost": USD, "retries_cost": USD}),
+        }
+    ),
+    "Step": _object(
+        {
+            "step_index": COUNT,
+            "timestamp": INSTANT,
+            "type": _enum(StepType),
+            "summary": STRING,
+            "decision": TEXT,
+            "tool": TEXT,
+            "tool_args": ANYTHING,
+            "tool_output_summary": TEXT,
+            "token_cost": MAYBE_COUNT,
+            "api_cost_usd": USD,
+            "cache_hit": {"type": ["boolean", "null"]},
+            "duration_ms": MAYBE_COUNT,
+            "cost_percentage": {"type": ["number", "null"], "minimum": 0},
+            "is_expensive": BOOLEAN,
+            "why_explanation": TEXT,
+            "explain_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+            "explain_source": TEXT,
+            "explain_rules_matched": _list(STRING),
+            "flags": _list(_enum(FlagKind)),
+            "call_id": MAYBE_UUID,
+        }
+    ),
+    "Debug": _object(
+        {
+            "debug": _object(
+                {
+                    "summary": _object(
+                        {
+                            "run_id": STRING,
+                            "agent_name": TEXT,
+                            "agent_version": TEXT,
+                            "session_id": STRING,
+                            "parent_run_id": TEXT,
+                            "title": STRING,
+                            "started_at": INSTANT,
+                            "ended_at": MAYBE_INSTANT,
+                            "status": _enum(RunStatus),
+                            "duration_ms": COUNT,
+                            "total_steps": COUNT,
+                            "cost": ref("Cost"),
+                            "flags": _list(ref("Flag")),
+                            "meta": {"type": "object"},
+                            "links": _list(_object({"call_id": UUID, **_LINK})),
+                        }
+                    ),
+                    "steps": _list(ref("Step")),
+                    "children": _list(ref("RunSummary")),
+                }
+            )
+        }
+    ),
+    "Usage": _object(
+        {
+            "input_tokens": MAYBE_COUNT,
+            "output_tokens": MAYBE_COUNT,
+            "total_tokens": MAYBE_COUNT,
+            "cache_read_input_tokens": MAYBE_COUNT,
+            "cache_creation_input_tokens": MAYBE_COUNT,
+            "reasoning_tokens": MAYBE_COUNT,
+            "is_estimated": BOOLEAN,
+        }
+    ),
+    "CallRow": _object(_CALL_ROW),
+    "CallList": _object({"calls": _list(ref("CallRow")), "next_after": MAYBE_UUID}),
+    "Call": _object(
+        {
+            "call": _object(
+                {
+                    **_CALL_ROW,
+                    "provider_name": TEXT,
+                    "is_stream": BOOLEAN,
+                    "finish_reasons": _list(STRING),
+                    "response_id": TEXT,
+                    "user_agent": TEXT,
+                    "price_provider": TEXT,
+                    "price_date": TEXT,
+                    "timing": _object(
+                        {
+                            "started_at": INSTANT,
+                            "ended_at": INSTANT,
+                            "duration_ms": COUNT,
+                            "time_to_first_token_ms": MAYBE_COUNT,
+                        }
+                    ),
+                    "request_bytes": COUNT,
+                    "response_bytes": COUNT,
+                    "request": ANYTHING,
+                    "answer": ANYTHING,
+                    "response_metadata": ANYTHING,
+                    "opaque_reason": TEXT,
+                    "is_truncated": BOOLEAN,
+                    "links": _list(_object(_LINK)),
+                }
+            )
+        }
+    ),
+    "Columns": _object(
+        {
+            "span_us": {"type": "integer", "minimum": 1},
+            "names": _list(STRING),
+            "index": _list(COUNT),
+            "shape": _list(STRING),
+            "name": _list(COUNT),
+            "preview": _list(STRING),
+            "tags": {"type": "object", "additionalProperties": _list(STRING)},
+            "failed": _list(COUNT),
+            "start_us": _list(COUNT),
+            "duration_us": _list(COUNT),
+            "first_token_us": _list(COUNT),
+            "took": _list(STRING),
+            "tokens": _list(STRING),
+            "cost": _list(STRING),
+        }
+    ),
+    "StepDetail": _object(
+        {
+            "index": COUNT,
+            "type": _enum(StepType),
+            "shape": STRING,
+            "name": STRING,
+            "tags": _list(STRING),
+            "is_failed": BOOLEAN,
+            "http_status": MAYBE_COUNT,
+            "facts": _list({"type": "array", "items": STRING, "minItems": 2, "maxItems": 2}),
+            "notes": _list(_object({"severity": STRING, "message": STRING})),
+            "explanations": _list(_object({"text": STRING, "confidence": STRING, "rules": _list(STRING)})),
+            "error": _or_null(_object({"type": STRING, "message": TEXT})),
+            "summary": STRING,
+            "decision": TEXT,
+            "tool_args": TEXT,
+            "tool_output": TEXT,
+            "related": _list(_object({"label": STRING, "steps": _list(COUNT)})),
+            "why": _list(
+                _object(
+                    {
+                        "kind": _enum(LinkKind),
+                        "sentence": STRING,
+                        "value": STRING,
+                        "confidence": _enum(Confidence),
+                        "to_step": MAYBE_COUNT,
+                    }
+                )
+            ),
+            "call_id": MAYBE_UUID,
+        }
+    ),
+}
