@@ -27,10 +27,15 @@ from watchllm_proxy.records import (
     CostSource,
     ExchangeEnd,
     Message,
+    Placement,
+    Run,
+    RunChanges,
+    Step,
     ToolCall,
     ToolResult,
     Usage,
 )
+from watchllm_proxy.sessionize import Sessionizer
 
 T0_US = 1_760_000_000_000_000
 SECOND_US = 1_000_000
@@ -236,3 +241,81 @@ def asked_ids(call: Call) -> list[str]:
 
 def results_for(call: Call, *texts: str) -> dict[str, str]:
     return dict(zip(asked_ids(call), texts, strict=True))
+
+
+# --- the playbook: calls in, rows expected
+
+
+SILENCE_US = 600 * SECOND_US
+
+
+class Rows:
+    """What a store would hold after every drain: upserts by natural key."""
+
+    def __init__(self) -> None:
+        self.runs: dict[tuple[str, str], Run] = {}
+        self.steps: dict[tuple[str, str], dict[int, Step]] = {}
+        self.anchors: dict[tuple[str, str, str], object] = {}
+        self.placements: dict[UUID, Placement] = {}
+
+    def store(self, changes: RunChanges) -> None:
+        for run in changes.runs:
+            self.runs[run.project_id, run.run_id] = run
+        for project_id, run_id, step in changes.steps:
+            self.steps.setdefault((project_id, run_id), {})[step.step_index] = step
+        for anchor in changes.anchors:
+            self.anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
+        for placement in changes.placements:
+            self.placements[placement.call_id] = placement
+
+    def steps_of(self, run: Run) -> tuple[Step, ...]:
+        by_index = self.steps[run.project_id, run.run_id]
+        return tuple(by_index[index] for index in range(len(by_index)))  # dense, or a KeyError
+
+    def restore_into(self, sessionizer: Sessionizer) -> None:
+        steps = {key: tuple(by_index.values()) for key, by_index in self.steps.items()}
+        sessionizer.load(self.runs.values(), steps, self.anchors.values())  # type: ignore[arg-type]
+
+
+class Play:
+    """Calls played to a sessionizer, one drain each, and the rows that came of it."""
+
+    def __init__(
+        self, *calls: Call, tick_after_s: float | None = None, sessionizer: Sessionizer | None = None
+    ) -> None:
+        self.sessionizer = sessionizer or Sessionizer(silence_us=SILENCE_US)
+        self.rows = Rows()
+        self._now_us = T0_US
+        for call in calls:
+            self.observe(call)
+        if tick_after_s is not None:
+            self.tick(tick_after_s)
+
+    def observe(self, call: Call) -> Placement:
+        self._now_us = max(self._now_us, call.ended_at_us)
+        placement = self.sessionizer.observe(call, self._now_us)
+        self.rows.store(self.sessionizer.drain())
+        return placement
+
+    def tick(self, after_s: float) -> None:
+        """Time passes after the last call."""
+        self.sessionizer.tick(self._now_us + int(after_s * SECOND_US))
+        self.rows.store(self.sessionizer.drain())
+
+    def placement(self, call: Call) -> Placement:
+        return self.rows.placements[call.call_id]
+
+    def run_of(self, call: Call) -> Run:
+        placement = self.placement(call)
+        assert placement.run_id is not None
+        return self.rows.runs[placement.project_id, placement.run_id]
+
+    def steps_of(self, call: Call) -> tuple[Step, ...]:
+        return self.rows.steps_of(self.run_of(call))
+
+    def outline(self, call: Call) -> list[str]:
+        """The run as `type` or `type tool`, one a step."""
+        return [" ".join(filter(None, (step.type.value, step.tool))) for step in self.steps_of(call)]
+
+    def runs(self) -> list[Run]:
+        return sorted(self.rows.runs.values(), key=lambda run: (run.started_at_us, run.run_id))
