@@ -1,0 +1,177 @@
+"""Wherever batches are cut and restarts fall: the same placements, runs and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.builders import (
+    CLIENT_LEFT,
+    RATE_LIMITED,
+    SECOND_US,
+    SILENCE_US,
+    CallBuilder,
+    Rows,
+    asked_ids,
+    ids,
+    tool,
+)
+from watchllm_proxy.records import Call, CallError, ClientId, ClientIdKind, ExchangeEnd
+from watchllm_proxy.sessionize import Sessionizer
+
+BAD_REQUEST = CallError("invalid_request_error", "No such model.")
+
+CLIENT_IDS: dict[str, tuple[ClientId, ...]] = {
+    "none": (),
+    "run": ids(run="named"),
+    "session": ids(session="s1"),
+    "agent": ids(session="s1", agent="a1"),
+    "child": ids(run="kid", parent_run="named"),
+    "trace": ids(trace="ab" * 16),
+    "conversation": ids(conversation="c1"),
+}
+
+
+@dataclass(frozen=True)
+class Move:
+    """One call of a random history: what it follows (by position, modulo), what it says, how it ends."""
+
+    follows: int | None
+    user: str | None
+    asks: int
+    outcome: str
+    client_ids: str
+    gap_s: float
+    brings_results: bool
+    connection: int
+    shared_id: bool
+    project: str
+
+
+MOVES = st.builds(
+    Move,
+    follows=st.none() | st.integers(0, 8),
+    user=st.none() | st.sampled_from(["Hi", "Go on", "<context/>"]),
+    asks=st.integers(0, 2),
+    outcome=st.sampled_from(["ok", "ok", "ok", "429", "400", "left", "again"]),
+    client_ids=st.sampled_from([*["none"] * 4, *CLIENT_IDS]),
+    gap_s=st.sampled_from([0.0, 0.5, 30.0, 599.0, 601.0, 1300.0, 40_000.0]),
+    brings_results=st.booleans(),
+    connection=st.integers(1, 2),
+    shared_id=st.booleans(),
+    project=st.sampled_from(["default", "default", "other"]),
+)
+
+
+def history(moves: Sequence[Move], *, name: str = "call") -> list[Call]:
+    build = CallBuilder(name=name)
+    calls: list[Call] = []
+    for move in moves:
+        previous = calls[move.follows % len(calls)] if move.follows is not None and calls else None
+        if move.outcome == "again" and previous is not None:
+            calls.append(build.again(previous, client=f"127.0.0.1:{move.connection}", project=move.project))
+            continue
+        failure = {"429": RATE_LIMITED, "400": BAD_REQUEST, "left": CLIENT_LEFT}.get(move.outcome)
+        answered = previous.answer if previous and previous.error is None else None
+        results = {id: '{"error": "none left"}' for id in asked_ids(previous)} if previous and answered else {}
+        calls.append(
+            build(
+                after=previous,
+                user=move.user,
+                results=results if move.brings_results else {},
+                answers=[tool(f"t{n}", {"n": n}, id="call_0" if move.shared_id else None) for n in range(move.asks)]
+                or "Done.",
+                error=failure,
+                status={"429": 429, "400": 400, "left": 200}.get(move.outcome),
+                end=ExchangeEnd.CLIENT_ABORTED if move.outcome == "left" else ExchangeEnd.COMPLETE,
+                client_ids=CLIENT_IDS[move.client_ids],
+                gap_s=move.gap_s,
+                client=f"127.0.0.1:{move.connection}",
+                project=move.project,
+                cost=None if move.asks == 2 else "0.001",
+                tags=(("n", str(move.asks)),),
+            )
+        )
+    return calls
+
+
+def new_sessionizer() -> Sessionizer:
+    return Sessionizer(silence_us=SILENCE_US)
+
+
+def recorded(calls: Sequence[Call], cuts: frozenset[int], restarts: frozenset[int]) -> Rows:
+    """A drain and a tick after each cut; after each restart, a fresh machine from the stored rows."""
+    rows, machine = Rows(), new_sessionizer()
+    for position, call in enumerate(calls):
+        machine.observe(call, call.ended_at_us)
+        if position in cuts | restarts:
+            machine.tick(call.ended_at_us)
+            rows.store(machine.drain())
+        if position in restarts:
+            machine = new_sessionizer()
+            rows.restore_into(machine)
+    if calls:
+        machine.tick(calls[-1].ended_at_us + 100 * SILENCE_US)
+    rows.store(machine.drain())
+    return rows
+
+
+def assert_same(one: Rows, other: Rows) -> None:
+    assert one.placements == other.placements
+    assert one.steps == other.steps
+    assert one.runs == other.runs
+    assert one.anchors == other.anchors
+
+
+POSITIONS = st.frozensets(st.integers(0, 11))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(MOVES, max_size=12), POSITIONS, POSITIONS)
+def test_batches_and_restarts_leave_no_trace(
+    moves: list[Move], cuts: frozenset[int], restarts: frozenset[int]
+) -> None:
+    calls = history(moves)
+    assert_same(recorded(calls, cuts, restarts), recorded(calls, frozenset(), frozenset()))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(MOVES, max_size=12))
+def test_every_call_has_one_priced_step_and_indexes_are_dense(moves: list[Move]) -> None:
+    calls = history(moves)
+    rows = recorded(calls, frozenset(), frozenset())
+    priced = []
+    for run in rows.runs.values():
+        steps = rows.steps_of(run)
+        assert [step.step_index for step in steps] == list(range(run.total_steps))
+        assert sum(step.cost_usd or 0 for step in steps if step.is_priced) == (run.total_cost_usd or 0)
+        priced += [step.call_id for step in steps if step.is_priced]
+    assert sorted(map(str, priced)) == sorted(str(call.call_id) for call in calls)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(MOVES, min_size=1, max_size=6), st.lists(MOVES, min_size=1, max_size=6), st.data())
+def test_independent_runs_do_not_feel_each_others_order(one: list[Move], two: list[Move], data: st.DataObject) -> None:
+    """Two projects' histories share nothing: however they are interleaved, each has the rows it has alone."""
+    first = [call for call in history(one, name="one") if call.project_id == "default"]
+    second = [call for call in history(two, name="two") if call.project_id == "other"]
+    order = data.draw(st.permutations([0] * len(first) + [1] * len(second)))
+    queues = [list(first), list(second)]
+    mixed = recorded([queues[turn].pop(0) for turn in order], frozenset(), frozenset())
+    for calls in (first, second):
+        alone = recorded(calls, frozenset(), frozenset())
+        for key, run in alone.runs.items():
+            assert mixed.steps[key] == alone.steps[key]
+            assert mixed.runs[key] == run
+        for call in calls:
+            assert mixed.placements.get(call.call_id) == alone.placements.get(call.call_id)
+
+
+def test_the_same_calls_make_the_same_ids() -> None:
+    moves = [Move(None, "Hi", 1, "ok", "none", 1.0, False, 1, False, "default")] * 3
+    calls = history(moves)
+    assert_same(recorded(calls, frozenset(), frozenset()), recorded(calls, frozenset(), frozenset()))
+    assert SECOND_US == 1_000_000
