@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+import asyncpg
 import structlog
 from aiohttp import web
 
@@ -20,9 +21,11 @@ from watchllm_proxy import keyfile
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import Health
+from watchllm_proxy.decode import rebuild
 from watchllm_proxy.errors import SettingsError, StoreError
 from watchllm_proxy.lifecycle import Stopped, on_signals, patiently, rest
-from watchllm_proxy.recorder import Recorder, RecorderStats
+from watchllm_proxy.proxy.auth import ProjectKey
+from watchllm_proxy.recorder import CLICKHOUSE, POSTGRES, Recorder, RecorderStats
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys as project_keys
@@ -39,6 +42,7 @@ KEY_REFRESH_S = 2.0
 UPSTREAM_CHECK_S = 30.0
 UPSTREAM_CHECK_TIMEOUT_S = 5.0
 CONSOLE_DRAIN_S = 2.0
+RECORDER = "recorder"
 BEHIND_S = 60.0
 """A recorder whose newest stored record is older than this is told as behind."""
 
@@ -75,6 +79,7 @@ async def run_migrations(settings: Settings) -> list[str]:
 class Stores:
     """Open stores. The recorder and the console have a ClickHouse thread each: neither waits for the other."""
 
+    pool: asyncpg.Pool
     runs: RunStore
     recorder_events: AsyncEventStore
     reading: StoreReading
@@ -93,7 +98,7 @@ async def _open_stores(settings: Settings, stop: asyncio.Event) -> AsyncIterator
             pool = await patiently(lambda: open_pool(dsn), stop)
             runs = RunStore(pool)
             closing.push_async_callback(runs.close)
-            yield Stores(runs, recorder_events, StoreReading(pool, reading_events))
+            yield Stores(pool, runs, recorder_events, StoreReading(pool, reading_events, rebuild=rebuild))
 
 
 @contextlib.contextmanager
@@ -132,7 +137,7 @@ async def _run_parts(
     watch = UpstreamWatch(settings.upstream_url)
     recording = _new_recorder(settings, stores) if recorder else None
     async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as closing:
-        tasks.create_task(refresh_keys(settings, stores.runs, stop))
+        tasks.create_task(refresh_keys(settings, stores.pool, stop))
         if console:
             tasks.create_task(watch.run(stop))
             health = _health_of(recording.stats if recording else None, watch)
@@ -170,11 +175,12 @@ async def _serve_console(
         settings.console_socket.unlink(missing_ok=True)
 
 
-async def refresh_keys(settings: Settings, runs: RunStore, stop: asyncio.Event) -> None:
+async def refresh_keys(settings: Settings, pool: asyncpg.Pool, stop: asyncio.Event) -> None:
     """Bring keys from Postgres to the proxies' file. While Postgres is away the file stays as it is."""
     while not stop.is_set():
         try:
-            keyfile.write(settings.key_file, await project_keys.load_active(runs.pool))
+            active = await project_keys.load_active(pool)
+            keyfile.write(settings.key_file, {digest: ProjectKey(*found) for digest, found in active.items()})
         except StoreError as exc:
             log.warning("core.keys_not_refreshed", error=str(exc))
         await rest(stop, KEY_REFRESH_S)
@@ -216,7 +222,7 @@ def _health_of(stats: RecorderStats | None, watch: UpstreamWatch) -> Callable[[]
 
     async def health() -> Health:
         return Health(
-            problems=_problems(stats),
+            checks=_checks(stats),
             is_upstream_reachable=watch.is_reachable,
             upstream_ms=watch.connect_ms,
             started_at_us=started_at_us,
@@ -225,17 +231,18 @@ def _health_of(stats: RecorderStats | None, watch: UpstreamWatch) -> Callable[[]
     return health
 
 
-def _problems(stats: RecorderStats | None) -> tuple[str, ...]:
+def _checks(stats: RecorderStats | None) -> dict[str, str | None]:
+    """What is wrong with each part, in a sentence; None where it is well."""
     if stats is None:
-        return ()
-    problems = []
+        return {}
+    checks: dict[str, str | None] = dict.fromkeys((RECORDER, POSTGRES, CLICKHOUSE))
     if stats.waiting_for is not None:
-        problems.append(
-            f"{stats.waiting_for} is away: requests still pass, their captures wait in the log until it is back"
-        )
+        checks[stats.waiting_for] = "away: requests still pass, their captures wait in the log until it is back"
     if stats.lag_s > BEHIND_S:
-        problems.append(f"the recorder is {stats.lag_s:.0f} s behind; the log holds what is not stored yet")
-    if stats.dead_letters:
+        checks[RECORDER] = f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
+    elif stats.dead_letters:
         count = sum(stats.dead_letters.values())
-        problems.append(f"{count} records could not be stored and were set aside with their bytes (dead_letters)")
-    return tuple(problems)
+        checks[RECORDER] = (
+            f"{count} records could not be stored and were set aside with their bytes (dead_letters)"
+        )
+    return checks

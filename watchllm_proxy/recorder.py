@@ -50,6 +50,8 @@ from watchllm_proxy.store.rows import Insert, RecentMessages, event_inserts
 
 log = structlog.get_logger(__name__)
 
+POSTGRES, CLICKHOUSE = "postgres", "clickhouse"
+
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 32 * 1024 * 1024
 IDLE_POLL_S = 0.1
@@ -121,7 +123,7 @@ class Recorder:
     async def run(self, stop: asyncio.Event) -> None:
         self._stop = stop
         with contextlib.suppress(_Stopping):
-            await self._patiently("Postgres", self._restore)
+            await self._patiently(POSTGRES, self._restore)
             await self._finish_pending()
             while not stop.is_set():
                 if not await self.run_once():
@@ -151,7 +153,7 @@ class Recorder:
         self._offsets = await self._runs.offsets()
 
     async def _finish_pending(self) -> None:
-        bounds = await self._patiently("Postgres", self._runs.pending)
+        bounds = await self._patiently(POSTGRES, self._runs.pending)
         if bounds is None:
             return
         batch = await asyncio.to_thread(self._logs.read_again, bounds)
@@ -161,14 +163,14 @@ class Recorder:
     async def _store(self, batch: Batch) -> None:
         """Think about a batch and flush it; one that a store rejects is bisected down to its poison record."""
         started = time.monotonic()
-        await self._patiently("Postgres", lambda: self._runs.begin_batch(batch.bounds))
+        await self._patiently(POSTGRES, lambda: self._runs.begin_batch(batch.bounds))
         crash_points.reach("recorder.after_begin")
         thought = await asyncio.to_thread(self._think, batch)
         try:
             await self._flush(batch.bounds, thought)
         except StoreRejected as exc:
             log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))
-            await self._patiently("Postgres", self._restore)
+            await self._patiently(POSTGRES, self._restore)
             await self._store_rejected(batch, exc)
             return
         self._note_stored(batch, thought, time.monotonic() - started)
@@ -211,12 +213,12 @@ class Recorder:
         ):
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
-        await self._patiently("Postgres", lambda: self._commit(bounds, thought))
+        await self._patiently(POSTGRES, lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}
 
     async def _insert(self, insert: Insert) -> None:
-        await self._patiently("ClickHouse", lambda: self._events.insert(*insert))
+        await self._patiently(CLICKHOUSE, lambda: self._events.insert(*insert))
         self._recent_messages.remember([insert])
 
     async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
@@ -232,7 +234,7 @@ class Recorder:
         changes = self._sessionizer.drain()
         if changes.runs:
             thought = _with_insights((), (), changes)
-            await self._patiently("Postgres", lambda: self._commit(None, thought))
+            await self._patiently(POSTGRES, lambda: self._commit(None, thought))
 
     async def _patiently(self, store: str, operation: Callable[[], Awaitable[T]]) -> T:
         """Do it, waiting as long as it takes for a store that is away; raises `_Stopping` when told to stop."""
