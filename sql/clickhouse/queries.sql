@@ -1,10 +1,11 @@
 -- Named statements for ClickHouse: `-- name: x`, what it does, the statement. Loaded by store/sql.py.
 -- Values are bound as {name:Type}. Hashes travel as hexadecimal: drivers take binary strings for text.
+-- An alias hides the column of its name, in WHERE too: `events.x` is the column.
 
 -- name: get_call
 -- The row of one call, all of it but its messages.
 SELECT
-    toString(call_id) AS call_id,
+    toString(events.call_id) AS call_id,
     run_id,
     api, method, target, `end`, http_status, user_agent, is_stream,
     toUnixTimestamp64Micro(started_at) AS started_at_us,
@@ -12,10 +13,10 @@ SELECT
     time_to_first_token_us,
     request_model, response_model, provider_name,
     request_skeleton,
-    arrayMap(hash -> hex(hash), message_hashes) AS message_hashes,
+    arrayMap(hash -> hex(hash), events.message_hashes) AS message_hashes,
     message_slots,
-    hex(assumeNotNull(answer_hash)) AS answer_hash,
-    isNotNull(answer_hash) AS has_answer,
+    hex(assumeNotNull(events.answer_hash)) AS answer_hash,
+    isNotNull(events.answer_hash) AS has_answer,
     response_id, finish_reasons, response_metadata,
     input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
     reasoning_tokens, is_usage_estimated, upstream_cost_usd,
@@ -23,22 +24,22 @@ SELECT
     error_type, error_code, error_message,
     agent_name, request_bytes, response_bytes, opaque_reason, is_truncated
 FROM events
-WHERE project_id = {project_id:String} AND call_id = {call_id:UUID}
+WHERE project_id = {project_id:String} AND events.call_id = {call_id:UUID}
 ORDER BY stored_at DESC
 LIMIT 1;
 
 -- name: message_contents
 -- Contents of messages by their hashes, each once.
-SELECT hex(content_hash) AS content_hash, content
+SELECT hex(messages.content_hash) AS content_hash, content
 FROM messages
 WHERE project_id = {project_id:String}
-  AND content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
+  AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
 LIMIT 1 BY content_hash;
 
 -- name: raw_exchange
 -- Exact bodies of a call, hexadecimal, where they are kept.
-SELECT hex(assumeNotNull(request)) AS request, isNotNull(request) AS has_request,
-    hex(assumeNotNull(response)) AS response, isNotNull(response) AS has_response
+SELECT hex(assumeNotNull(raw_exchanges.request)) AS request, isNotNull(raw_exchanges.request) AS has_request,
+    hex(assumeNotNull(raw_exchanges.response)) AS response, isNotNull(raw_exchanges.response) AS has_response
 FROM raw_exchanges FINAL
 WHERE project_id = {project_id:String} AND call_id = {call_id:UUID};
 
@@ -46,7 +47,7 @@ WHERE project_id = {project_id:String} AND call_id = {call_id:UUID};
 -- The last calls to begin, in the order they were stored in. Figures only.
 SELECT * FROM (
     SELECT
-        toString(call_id) AS call_id, run_id, api, method, target, `end`, http_status,
+        toString(events.call_id) AS call_id, run_id, api, method, target, `end`, http_status,
         toUnixTimestamp64Micro(started_at) AS started_at_us,
         toUnixTimestamp64Micro(ended_at) AS ended_at_us,
         stored_at,
@@ -68,7 +69,7 @@ ORDER BY stored_at, ended_at_us, call_id;
 WITH (
     SELECT (max(stored_at), max(ended_at), toString(any(call_id)), max(started_at))
     FROM events
-    WHERE project_id = {project_id:String} AND call_id = {after:UUID}
+    WHERE project_id = {project_id:String} AND events.call_id = {after:UUID}
 ) AS last
 SELECT
     toString(events.call_id) AS call_id, run_id, api, method, target, `end`, http_status,

@@ -53,15 +53,15 @@ class EmbeddedClickHouse:
         self._lock = DirectoryLock(directory, "the embedded ClickHouse")
         try:
             self._keeper = EmbeddedStore(self._path)
-            self._keeper.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
         except BaseException:
             self._lock.release()
             raise
 
-    def connect(self) -> EmbeddedStore:
-        """A store on this engine, to be closed before the engine is."""
+    def connect(self, database: str = DATABASE) -> EmbeddedStore:
+        """A store on this engine and a database of it, to be closed before the engine is."""
         store = EmbeddedStore(self._path)
-        store.execute(f"USE {DATABASE}")
+        store.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+        store.execute(f"USE {database}")
         return store
 
     def close(self) -> None:
