@@ -69,13 +69,13 @@ async def _run_server(
     await server.start(settings.host, settings.port, reuse_port=True)
     _settle_memory()
     log.info("proxy.ready", host=settings.host, port=server.port)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_poll_keys(path, keys, stop))
+    async with asyncio.TaskGroup() as task_group:
+        task_group.create_task(_poll_keys(path, keys, stop))
         if is_child:
-            tasks.create_task(watch_parent(stop))
+            task_group.create_task(watch_parent(stop))
         await stop.wait()
-        draining = tasks.create_task(server.drain())
-        cutting = tasks.create_task(_stop_when(cut, server))
+        draining = task_group.create_task(server.drain())
+        cutting = task_group.create_task(_stop_when(cut, server))
         await draining
         cutting.cancel()
 
@@ -127,8 +127,8 @@ async def run_up(
         note_port(settings.port)
         async with _own_postgres(settings) as settings:
             supervisor = Supervisor(_children(settings), child_environment(settings))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(supervisor.run(stop))
+            async with asyncio.TaskGroup() as task_group:
+                task_group.create_task(supervisor.run(stop))
                 if await _until_served(settings, stop):
                     announce(settings)
 

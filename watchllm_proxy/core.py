@@ -55,9 +55,9 @@ async def run_core(settings: Settings, *, recorder: bool, console: bool, is_chil
     stop = asyncio.Event()
     on_signals(stop)
     with contextlib.suppress(Stopped):
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as task_group:
             if is_child:
-                tasks.create_task(watch_parent(stop))
+                task_group.create_task(watch_parent(stop))
             async with _open_stores(settings, stop) as stores:
                 await _run_parts(settings, stores, stop, recorder=recorder, console=console)
 
@@ -136,10 +136,10 @@ async def _run_parts(
     """Console first and last: it answers while the recorder catches up, and while it stores the rest."""
     watch = UpstreamWatch(settings.upstream_url)
     recording = _new_recorder(settings, stores) if recorder else None
-    async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as closing:
-        tasks.create_task(refresh_keys(settings, stores.pool, stop))
+    async with asyncio.TaskGroup() as task_group, contextlib.AsyncExitStack() as closing:
+        task_group.create_task(refresh_keys(settings, stores.pool, stop))
         if console:
-            tasks.create_task(watch.run(stop))
+            task_group.create_task(watch.run(stop))
             health = _health_of(recording.stats if recording else None, watch)
             await closing.enter_async_context(_serve_console(settings, stores.reading, health))
         if recording is not None:

@@ -57,8 +57,8 @@ async def _run(chosen: Settings, *, leave: bool) -> None:
         served.set()
 
     Terminal().say("Starting the proxy, the recorder, the stores and a scripted model …", style="dim")
-    async with asyncio.TaskGroup() as tasks:
-        up = tasks.create_task(run_up(chosen, note, until=stop))
+    async with asyncio.TaskGroup() as task_group:
+        up = task_group.create_task(run_up(chosen, note, until=stop))
         up.add_done_callback(lambda _: served.set())  # told to stop, or failed: the group raises why
         await served.wait()
         if up.done():

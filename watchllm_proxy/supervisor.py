@@ -47,17 +47,17 @@ class Supervisor:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything; return when `stop` is set and every child has ended."""
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as task_group:
             before = stop
             for group in self._groups:
                 ended = asyncio.Event()
-                tasks.create_task(self._run_group(group, before, ended))
+                task_group.create_task(self._run_group(group, before, ended))
                 before = ended
 
     async def _run_group(self, group: Sequence[Child], stop: asyncio.Event, ended: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as task_group:
             for child in group:
-                tasks.create_task(self._keep_running(child, stop))
+                task_group.create_task(self._keep_running(child, stop))
         ended.set()
 
     async def _keep_running(self, child: Child, stop: asyncio.Event) -> None:
