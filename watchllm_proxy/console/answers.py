@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import orjson
 from aiohttp import web
 
 MONEY_DECIMALS = 12
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MONEY_STEP = Decimal(1).scaleb(-MONEY_DECIMALS)
 
 
@@ -28,7 +30,7 @@ def _default(value: object) -> object:
 def _without_surrogates(value: object) -> object:
     """The same value with lone surrogates, which UTF-8 cannot carry, replaced by U+FFFD."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, Mapping):
         return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -41,10 +41,10 @@ def duration(us: int | None) -> str:
         return f"{us} µs" if us else "0 ms"
     if us < _SECOND_US:
         return f"{us // 1000} ms"
-    seconds = us / _SECOND_US
+    seconds = round(us / _SECOND_US, 2)
     if seconds < _MINUTE_S:
         return f"{seconds:.2f} s"
-    whole = us // _SECOND_US
+    whole = int(seconds)
     if whole < _HOUR_S:
         return f"{whole // 60}m {whole % 60:02d}s"
     return f"{whole // _HOUR_S}h {whole % _HOUR_S // 60:02d}m"

@@ -27,6 +27,7 @@ _LINK = {
     LinkKind.EXPLICIT_RUN: "The client named this run",
     LinkKind.EXPLICIT_SESSION: "The client named this session",
     LinkKind.EXPLICIT_PARENT: "The client named the parent run",
+    LinkKind.EXPLICIT_AGENT: "The client named this agent of its session",
     LinkKind.TRACE: "Same trace as an earlier call",
     LinkKind.PREVIOUS_RESPONSE: "Answers a response of an earlier call",
     LinkKind.CONVERSATION: "Same conversation as an earlier call",

@@ -1,11 +1,12 @@
 """The overview of a whole run as inline SVG: one lane per agent, errors marked above, running cost as a line.
 
-A few paths whatever the number of steps: the lane is cut into slots, and each slot takes the colour of the
-most telling step in it. Lengths are units of a 1000 wide view box that the browser stretches.
+A few paths whatever the number of steps: the lane is cut into slots, and each slot takes one colour. Lengths
+are units of a 1000 wide view box that the browser stretches.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,7 +23,6 @@ LANE_HEIGHT = 24
 TOP = 18
 _SLOTS = 500
 _BAR_HEIGHT = 13
-_KINDS = ("failed", "tool", "model", "user")  # the first one found in a slot wins
 _KIND_OF_SHAPE = {
     "model": "model",
     "answer": "model",
@@ -84,26 +84,42 @@ def _kind(row: Row) -> str | None:
 
 
 def _bars(timeline: Timeline) -> dict[str, str]:
-    slots: list[str | None] = [None] * _SLOTS
+    paths: dict[str, str] = {}
+    unit = WIDTH // _SLOTS
+    at = 0
+    for kind, group in groupby(_slots(timeline)):
+        length = sum(1 for _ in group)
+        if kind is not None:
+            paths[kind] = paths.get(kind, "") + _box(at * unit, TOP + 5, length * unit)
+        at += length
+    return paths
+
+
+def _slots(timeline: Timeline) -> list[str | None]:
+    """What each slot of the lane shows: a failure if there is one in it, else what took most of it."""
+    taken: list[Counter[str]] = [Counter() for _ in range(_SLOTS)]
     for row in timeline.rows:
         kind = _kind(row)
         if kind is None:
             continue
         first = min(_SLOTS - 1, row.start_us * _SLOTS // timeline.span_us)
-        last = min(_SLOTS - 1, max(first, (row.start_us + row.duration_us) * _SLOTS // timeline.span_us - 1))
-        for slot in range(first, last + 1):
-            held = slots[slot]
-            if held is None or _KINDS.index(kind) < _KINDS.index(held):
-                slots[slot] = kind
-    paths: dict[str, str] = dict.fromkeys(_KINDS, "")
-    unit = WIDTH // _SLOTS
-    at = 0
-    for kind, group in groupby(slots):
-        length = sum(1 for _ in group)
-        if kind is not None:
-            paths[kind] += _box(at * unit, TOP + 5, length * unit)
-        at += length
-    return paths
+        last = max(first, ((row.start_us + row.duration_us) * _SLOTS - 1) // timeline.span_us)
+        for slot in range(first, min(_SLOTS, last + 1)):
+            taken[slot][kind] += _overlap_us(row, slot, timeline.span_us)
+    return [_most_telling(kinds) for kinds in taken]
+
+
+def _overlap_us(row: Row, slot: int, span_us: int) -> int:
+    """How much of a slot a step fills; at least 1, so that a step without duration shows in an empty slot."""
+    start = max(row.start_us, slot * span_us // _SLOTS)
+    end = min(row.start_us + row.duration_us, (slot + 1) * span_us // _SLOTS)
+    return max(1, end - start)
+
+
+def _most_telling(kinds: Counter[str]) -> str | None:
+    if not kinds:
+        return None
+    return "failed" if "failed" in kinds else kinds.most_common(1)[0][0]
 
 
 def _child_bars(children: Sequence[Run], start_us: int, span_us: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -12,35 +11,27 @@ from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
-from watchllm_proxy.console.labels import flag_label
 from watchllm_proxy.console.loading import LoadedRun, load_run
-from watchllm_proxy.console.pages.figures import is_failed_step, six_figures
+from watchllm_proxy.console.pages.figures import six_figures
 from watchllm_proxy.console.pages.overview import overview_of
 from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
+from watchllm_proxy.console.pages.verdict import verdict_of
 from watchllm_proxy.console.samples import sample_run
-from watchllm_proxy.records import Flag, Run, RunStatus
+from watchllm_proxy.records import Run
 from watchllm_proxy.store.shapes import RunQuery
 
 FIRST_ROWS = 36
 """Rows in the page itself: enough to read without the script, little enough to be fast with it."""
 
 _PEERS = 21
-_MAX_CLAIMS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One sentence of "what went wrong" and the steps it rests on."""
-
-    text: str
-    step_indexes: tuple[int, ...]
 
 
 async def run_page(request: web.Request) -> web.Response:
     loaded = await _loaded(request)
     peers = await _peers(request, loaded.run)
-    return _page(request, loaded, peers, run_path(loaded.run.run_id), run_json_path(loaded.run.run_id))
+    run_id = loaded.run.run_id
+    return _page(request, loaded, peers, path=run_path(run_id), json_path=run_json_path(run_id))
 
 
 async def run_json(request: web.Request) -> web.Response:
@@ -52,12 +43,13 @@ async def run_columns(request: web.Request) -> web.Response:
 
 
 async def run_step(request: web.Request) -> web.Response:
-    return _step_answer(request, await _loaded(request))
+    return _step_answer(request, await _loaded(request), has_calls=True)
 
 
 async def sample_page(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-    return _page(request, _sample(request), (), f"/samples/{name}", f"/api/agent-runs/fixture/{name}")
+    json_path = f"/api/agent-runs/fixture/{name}"
+    return _page(request, _sample(request), (), path=f"/samples/{name}", json_path=json_path, is_sample=True)
 
 
 async def sample_columns(request: web.Request) -> web.Response:
@@ -65,7 +57,7 @@ async def sample_columns(request: web.Request) -> web.Response:
 
 
 async def sample_step(request: web.Request) -> web.Response:
-    return _step_answer(request, _sample(request))
+    return _step_answer(request, _sample(request), has_calls=False)
 
 
 async def _loaded(request: web.Request) -> LoadedRun:
@@ -92,7 +84,13 @@ async def _peers(request: web.Request, run: Run) -> Sequence[Run]:
 
 
 def _page(
-    request: web.Request, loaded: LoadedRun, peers: Sequence[Run], path: str, json_path: str
+    request: web.Request,
+    loaded: LoadedRun,
+    peers: Sequence[Run],
+    *,
+    path: str,
+    json_path: str,
+    is_sample: bool = False,
 ) -> web.Response:
     now = now_us()
     timeline = timeline_of(loaded)
@@ -104,13 +102,12 @@ def _page(
         path=path,
         json_path=json_path,
         figures=six_figures(loaded, peers, now),
-        claims=claims_of(loaded),
-        more_claims=max(0, len(_telling_flags(loaded.flags)) - _MAX_CLAIMS),
+        verdict=verdict_of(loaded),
+        is_sample=is_sample,
         overview=overview_of(loaded, timeline),
         timeline=timeline,
         rows=timeline.rows[:FIRST_ROWS],
         children=[row.run for row in loaded.children],
-        flag_kinds=list(dict.fromkeys(flag_label(flag) for flag in loaded.flags)),
     )
 
 
@@ -120,25 +117,8 @@ def _columns_answer(loaded: LoadedRun) -> web.Response:
     return answer
 
 
-def _step_answer(request: web.Request, loaded: LoadedRun) -> web.Response:
-    detail = step_detail(loaded, int(request.match_info["index"]))
+def _step_answer(request: web.Request, loaded: LoadedRun, *, has_calls: bool) -> web.Response:
+    detail = step_detail(loaded, int(request.match_info["index"]), has_calls=has_calls)
     if detail is None:
         raise web.HTTPNotFound
     return json_answer(detail)
-
-
-def _telling_flags(flags: Sequence[Flag]) -> list[Flag]:
-    return [flag for flag in flags if flag.severity != "info"]
-
-
-def claims_of(loaded: LoadedRun) -> list[Claim]:
-    """What went wrong, dearest words first: the flags; without any, the last failing step of a failed run."""
-    claims = [Claim(f.message, f.step_indexes) for f in _telling_flags(loaded.flags)[:_MAX_CLAIMS]]
-    failing = [step for step in loaded.steps if is_failed_step(step)]
-    if not claims and failing and loaded.run.status is not RunStatus.RUNNING:
-        last = failing[-1]
-        said = last.error_message or last.tool_output_summary or last.summary
-        claims.append(Claim(f"Step {last.step_index} failed: {said[:300]}", (last.step_index,)))
-    if loaded.run.status is RunStatus.ABANDONED:
-        claims.append(Claim("The run fell silent while tool calls were still open: their results never came.", ()))
-    return claims

@@ -31,7 +31,7 @@ class Chip:
     """A filter one click away; clicking it again takes it back."""
 
     label: str
-    count: int
+    count: int | None
     tone: str
     path: str
     is_on: bool
@@ -55,7 +55,7 @@ async def runs_page(request: web.Request) -> web.Response:
         given=given,
         now=now,
         duration_of=run_duration_us,
-        chips=_chips(given, counts),
+        chips=_chips(given, query, counts),
         statuses=[(status.value, status_label(status)) for status in RunStatus],
         flags=[(kind.value, flag_label(kind)) for kind in FlagKind],
         times=TIMES,
@@ -71,13 +71,14 @@ def _path(given: Mapping[str, str], **changes: str | None) -> str:
     return f"/runs?{urlencode(kept)}" if kept else "/runs"
 
 
-def _chips(given: Mapping[str, str], counts: RunCounts) -> list[Chip]:
+def _chips(given: Mapping[str, str], query: RunQuery, counts: RunCounts) -> list[Chip]:
     chips = []
     for status, tone in ((RunStatus.FAILED, "cbad"), (RunStatus.RUNNING, "")):
         is_on = given.get("status") == status
         path = _path(given, status=None if is_on else status.value)
         chips.append(Chip(status_label(status), counts.by_status.get(status, 0), tone, path, is_on))
-    return chips
+    chats_path = _path(given, kind=None if query.with_chats else "all")
+    return [*chips, Chip("Lone chats too", None, "", chats_path, query.with_chats)]
 
 
 def filter_in_words(query: RunQuery, given: Mapping[str, str]) -> str:

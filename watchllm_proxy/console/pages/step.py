@@ -8,14 +8,14 @@ from watchllm_proxy.console import formats
 from watchllm_proxy.console.labels import link_sentence, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
-from watchllm_proxy.console.pages.timeline import step_name, tags_by_step, took
+from watchllm_proxy.console.pages.timeline import has_known_cost, step_name, tags_by_step, took
 from watchllm_proxy.records import Link, Step, StepType
 
 _MAX_RELATED = 8
 
 
-def step_detail(loaded: LoadedRun, index: int) -> dict[str, object] | None:
-    """None when the run has no such step."""
+def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, object] | None:
+    """None when the run has no such step. `has_calls`: requests and answers are stored; a sample's are not."""
     step = next((s for s in loaded.steps if s.step_index == index), None)
     if step is None:
         return None
@@ -41,7 +41,7 @@ def step_detail(loaded: LoadedRun, index: int) -> dict[str, object] | None:
         "tool_output": step.tool_output_summary,
         "related": _related(loaded.steps, step),
         "why": [_why(link) for link in _links_of(loaded, step)],
-        "call_id": step.call_id if step.type in MODEL_TYPES else None,
+        "call_id": step.call_id if has_calls and step.type in MODEL_TYPES else None,
     }
 
 
@@ -53,7 +53,8 @@ def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
         facts.append(("tokens", formats.tokens(step.input_tokens, step.output_tokens)))
         if step.input_tokens and step.cache_read_input_tokens is not None:
             facts.append(("cached", formats.percent(step.cache_read_input_tokens, step.input_tokens)))
-        facts.append(("cost", formats.usd(step.cost_usd)))
+        if has_known_cost(step):
+            facts.append(("cost", formats.usd(step.cost_usd)))
     return [(label, value) for label, value in facts if value]
 
 

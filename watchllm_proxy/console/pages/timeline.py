@@ -73,16 +73,17 @@ def _row(step: Step, run_start_us: int, tags: tuple[str, ...]) -> Row:
         first_token_us=step.time_to_first_token_us or 0,
         took=took(step),
         tokens=formats.tokens(step.input_tokens, step.output_tokens) if step.is_priced else "",
-        cost=_cost(step),
+        cost=formats.usd_short(step.cost_usd) if has_known_cost(step) else "",
     )
 
 
-def _cost(step: Step) -> str:
-    """A call without tokens (a refused one, say) has no price to know."""
+def has_known_cost(step: Step) -> bool:
+    """Whether there is anything to say of a step's cost: an amount, or that its tokens are unpriced.
+
+    A call without tokens (a refused one, say) has no price that could be known.
+    """
     has_tokens = step.input_tokens is not None or step.output_tokens is not None
-    if not step.is_priced or (step.cost_usd is None and not has_tokens):
-        return ""
-    return formats.usd_short(step.cost_usd)
+    return step.is_priced and (step.cost_usd is not None or has_tokens)
 
 
 def step_name(step: Step) -> str:

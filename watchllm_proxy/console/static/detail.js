@@ -138,7 +138,7 @@ function stepBody(step) {
     step.decision && card('decision', pretty(step.decision), { text: step.decision }),
     step.tool_args && card('arguments', pretty(step.tool_args), { text: step.tool_args }),
     step.tool_output && card(step.is_failed ? 'output · error' : 'output', pretty(step.tool_output), { text: step.tool_output }),
-    !step.decision && !step.tool_args && !step.tool_output && step.summary && card('text', pretty(step.summary), { text: step.summary }),
+    !step.error && !step.tool_args && !step.tool_output && step.summary && step.summary !== step.decision && card('text', pretty(step.summary), { text: step.summary }),
     links(step),
   ]);
   return parts.filter((part) => part instanceof Node);

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from tests.console_runs import call_id, make_call, refund_run
+from watchllm_proxy.console.answers import dumps
+from watchllm_proxy.console.api.debug import call_document, debug_document
+from watchllm_proxy.console.loading import LoadedRun
+
+
+def _steps(loaded: LoadedRun) -> list[dict]:
+    return debug_document(loaded)["debug"]["steps"]  # type: ignore[index,no-any-return]
+
+
+def _summary(loaded: LoadedRun) -> dict:
+    return debug_document(loaded)["debug"]["summary"]  # type: ignore[index,no-any-return]
+
+
+def test_where_the_money_went_adds_up_to_the_whole() -> None:
+    cost = _summary(refund_run())["cost"]
+    assert sum(cost["breakdown"].values()) == cost["total_cost_usd"]
+    assert cost["wasted_spend_usd"] > 0
+    assert cost["unpriced_calls"] == 1
+
+
+def test_a_step_without_a_call_of_its_own_costs_nothing_and_an_unpriced_one_is_unknown() -> None:
+    steps = _steps(refund_run())
+    assert (steps[0]["api_cost_usd"], steps[0]["token_cost"], steps[0]["cost_percentage"]) == (0, 0, 0)
+    assert (steps[9]["api_cost_usd"], steps[9]["token_cost"], steps[9]["cost_percentage"]) == (None, None, None)
+    assert steps[1]["api_cost_usd"] == Decimal("0.000826")
+
+
+def test_every_call_says_why_it_is_here() -> None:
+    links = _summary(refund_run())["links"]
+    assert {link["call_id"] for link in links} == {call_id(n) for n in range(1, 7)}
+    assert links[0]["kind"] == "new_run"
+
+
+def test_an_explanation_stands_at_its_step() -> None:
+    step = _steps(refund_run())[6]
+    assert step["why_explanation"].startswith("The same call failed")
+    assert step["explain_rules_matched"] == ("loop.equal_arguments",)
+    assert step["flags"] == ("loop_detected",)
+
+
+def test_arguments_are_json_where_they_are_json() -> None:
+    loaded = refund_run()
+    assert b'"tool_args":{"order_id":"A-10432"}' in dumps(_steps(loaded)[2])
+    cut = replace(loaded, steps=[replace(loaded.steps[2], tool_args='{"order_id":"A-1')])
+    assert b'"tool_args":"{\\"order_id\\":\\"A-1"' in dumps(_steps(cut)[0])
+
+
+def test_a_captured_request_keeps_its_large_numbers() -> None:
+    assert b'"seed":12345678901234567890' in dumps(call_document(make_call(1)))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from tests.console_runs import long_run, make_run, refund_run
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.overview import WIDTH, overview_of
+from watchllm_proxy.console.pages.timeline import timeline_of
+
+
+def _overview(loaded: LoadedRun):
+    return overview_of(loaded, timeline_of(loaded))
+
+
+def test_a_sub_agent_has_a_lane_that_leads_to_its_run() -> None:
+    lanes = _overview(refund_run()).lanes
+    assert [(lane.name, lane.path) for lane in lanes] == [
+        ("support-refund-agent", None),
+        ("policy-researcher", "/runs/run_child"),
+    ]
+
+
+def test_two_thousand_steps_are_a_few_paths_within_the_box() -> None:
+    overview = _overview(long_run(2000))
+    assert len(overview.bars) <= 5
+    assert sum(map(len, overview.bars.values())) < 12_000
+    for path in overview.bars.values():
+        for x, width in re.findall(r"M(\d+) \d+h(\d+)", path):
+            assert int(x) + int(width) <= WIDTH
+
+
+def test_errors_and_anomalies_are_marked_apart() -> None:
+    marks = _overview(refund_run()).marks
+    assert marks["failed"]
+    assert marks["flagged"]
+
+
+def test_the_cost_line_rises_to_the_whole_and_is_absent_without_prices() -> None:
+    points = re.findall(r"[ML](\d+) (\d+)", _overview(refund_run()).cost_line)
+    heights = [int(y) for _, y in points]
+    assert heights == sorted(heights, reverse=True)
+    unpriced = replace(refund_run(), steps=[replace(step, cost_usd=None) for step in refund_run().steps])
+    assert _overview(unpriced).cost_line == ""
+
+
+def test_a_run_without_steps_has_an_empty_lane() -> None:
+    overview = _overview(LoadedRun(make_run(), (), []))
+    assert overview.bars == {}
+    assert len(overview.lanes) == 1
+
+
+def test_a_child_outside_the_parents_time_stays_in_the_picture() -> None:
+    loaded = refund_run()
+    late = replace(loaded.children[0].run, started_at_us=2**60, ended_at_us=2**60 + 1)
+    overview = _overview(replace(loaded, children=[replace(loaded.children[0], run=late)]))
+    (x,) = re.findall(r"M(\d+)", overview.bars["agent"])
+    assert int(x) <= WIDTH

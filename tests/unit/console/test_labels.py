@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchllm_proxy.console import labels
+from watchllm_proxy.records import Confidence, FlagKind, Link, LinkKind, RunStatus, StepType
+
+
+def test_every_word_of_the_vocabulary_has_a_label() -> None:
+    assert all(labels.status_label(status) for status in RunStatus)
+    assert all(labels.flag_label(kind) for kind in FlagKind)
+    assert all(labels.step_shape(each) for each in StepType)
+    assert all(labels.link_sentence(Link(kind, "", Confidence.CERTAIN)) for kind in LinkKind)
+
+
+def test_steps_named_in_a_sentence_are_found() -> None:
+    pieces = labels.step_references("Steps 3, 5 and 8 failed 2 times; see #17.")
+    assert [index for _, index in pieces if index is not None] == [3, 5, 8, 17]
+
+
+def test_other_numbers_are_not_steps() -> None:
+    assert labels.step_references("called 4 times in 30 s") == [("called 4 times in 30 s", None)]
+
+
+@given(st.text(max_size=200))
+def test_no_character_of_the_sentence_is_lost(text: str) -> None:
+    assert "".join(piece for piece, _ in labels.step_references(text)) == text

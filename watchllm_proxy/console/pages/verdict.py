@@ -1,0 +1,76 @@
+"""The sentences at the head of a run that say what went wrong. Each one leads to the steps it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchllm_proxy.console.labels import step_references
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.figures import is_failed_step
+from watchllm_proxy.records import Flag, RunStatus
+
+MAX_CLAIMS = 4
+_MAX_SAID = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence, and the steps it rests on beside those it names itself."""
+
+    text: str
+    step_indexes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    heading: str
+    is_bad: bool  # something failed; else it is only worth a look
+    claims: tuple[Claim, ...]
+    more: int  # claims left out; they are marked in the timeline
+
+
+def verdict_of(loaded: LoadedRun) -> Verdict | None:
+    """None when there is nothing to say."""
+    claims = _flag_claims(loaded.flags) or _failure_claims(loaded)
+    if loaded.run.status is RunStatus.ABANDONED:
+        claims.append(Claim("The run fell silent while tool calls were still open: their results never came."))
+    if not claims:
+        return None
+    is_bad = _is_bad(loaded)
+    heading = "What went wrong" if is_bad else "Worth a look"
+    return Verdict(heading, is_bad, tuple(claims[:MAX_CLAIMS]), max(0, len(claims) - MAX_CLAIMS))
+
+
+def _is_bad(loaded: LoadedRun) -> bool:
+    ended_badly = loaded.run.status in {RunStatus.FAILED, RunStatus.ABANDONED}
+    has_failed = any(flag.severity == "error" for flag in loaded.flags) or any(map(is_failed_step, loaded.steps))
+    return ended_badly or has_failed
+
+
+def _flag_claims(flags: Sequence[Flag]) -> list[Claim]:
+    """One claim for flags that say the same of different steps: the first one's words, and all the steps."""
+    alike: dict[tuple[str, str], list[Flag]] = {}
+    for flag in flags:
+        if flag.severity != "info":
+            alike.setdefault((flag.kind, re.sub(r"\d+", "#", flag.message)), []).append(flag)
+    return [
+        _claim(group[0].message, [index for flag in group for index in flag.step_indexes])
+        for group in alike.values()
+    ]
+
+
+def _failure_claims(loaded: LoadedRun) -> list[Claim]:
+    """Without any flag: the last step that failed, once the run is over."""
+    failing = [step for step in loaded.steps if is_failed_step(step)]
+    if not failing or loaded.run.status is RunStatus.RUNNING:
+        return []
+    last = failing[-1]
+    said = last.error_message or last.tool_output_summary or last.summary
+    return [_claim(f"Step {last.step_index} failed: {said[:_MAX_SAID]}", [last.step_index])]
+
+
+def _claim(text: str, step_indexes: Sequence[int]) -> Claim:
+    named = {index for _, index in step_references(text)}
+    return Claim(text, tuple(index for index in dict.fromkeys(step_indexes) if index not in named))
