@@ -23,6 +23,7 @@ MAX_RATIO = 400
 _RATIO_COUNTS_FROM_BYTES = 4 * 1024 * 1024
 _STEP_BYTES = 256 * 1024
 _SLICE_BYTES = 16 * 1024
+_BROTLI_SLICE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,15 @@ def _inflate(content: bytes, window_bits: int) -> Iterator[bytes]:
 
 
 def _brotli(content: bytes) -> Iterator[bytes]:
+    """In small slices: the library gives the output of a cut stream only up to where a call's input began."""
     decoder = brotli.Decompressor()
     try:
-        yield decoder.process(content, output_buffer_limit=_STEP_BYTES)
-        while not decoder.is_finished() and not decoder.can_accept_more_data():
-            yield decoder.process(b"", output_buffer_limit=_STEP_BYTES)
+        for start in range(0, len(content), _BROTLI_SLICE_BYTES):
+            if decoder.is_finished():
+                raise _Unpackable("bytes after the end")
+            yield decoder.process(content[start : start + _BROTLI_SLICE_BYTES], output_buffer_limit=_STEP_BYTES)
+            while not decoder.can_accept_more_data():
+                yield decoder.process(b"", output_buffer_limit=_STEP_BYTES)
     except brotli.error as error:
         raise _Unpackable(str(error)) from None
 

@@ -7,29 +7,29 @@ inside text, also words of the text that look like one. Nothing relies on a pref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
 from watchllm_proxy.records import Message
 
+MAX_ID_CHARACTERS = 256
 MAX_FIELD_IDS = 5_000
 MAX_TEXT_IDS = 500
 MAX_SCANNED_CHARACTERS = 256 * 1024
 """Of one message, its end counts: that is where the newest words stand."""
 
-_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id")
-_NESTED_KEYS = ("tool_calls", "content", "reasoning_details")
-_TOP_LEVEL_KEYS = (
-    "previous_response_id",
-    "conversation",
-    "conversation_id",
-    "container",
-    "response_id",
-    "item_id",
+_ID_KEYS = frozenset(
+    {"id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id"}
 )
-# Possessive, so that a megabyte of base64 costs one pass; a word of more than 128 characters is no id.
-_WORD = re.compile(r"[A-Za-z0-9_-]{12,}+")
-_DIGIT, _LETTER = re.compile(r"[0-9]"), re.compile(r"[A-Za-z]")
+_NESTED_KEYS = ("tool_calls", "content", "reasoning_details")
+_TOP_LEVEL_KEYS = frozenset(
+    {"previous_response_id", "conversation", "conversation_id", "container", "response_id", "item_id"}
+)
+MIN_WORD_CHARACTERS, MAX_WORD_CHARACTERS = 12, 128
+_DIGIT, _LETTER = re.compile(rb"[0-9]"), re.compile(rb"[A-Za-z]")
+_WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+_WORDS_TO_W = bytes(0x77 if byte in _WORD_BYTES else 0x20 for byte in range(256))
+_LONG_WORD = b"w" * MIN_WORD_CHARACTERS
 
 
 def mentioned_ids(target: str, body: Json, values: Sequence[Json], messages: Sequence[Message]) -> tuple[str, ...]:
@@ -66,21 +66,31 @@ def _ids_of(value: Json) -> Iterator[str]:
                 yield from _ids_at(item, _ID_KEYS)
 
 
-def _ids_at(value: dict[str, Json], keys: Iterable[str]) -> Iterator[str]:
-    for key in keys:
-        found = value.get(key)
-        if isinstance(found, dict):  # conversation: {"id": …}
-            found = found.get("id")
-        if (text := as_str(found)) and len(text) <= 256:
-            yield text
+def _ids_at(value: dict[str, Json], keys: frozenset[str]) -> Iterator[str]:
+    for key, found in value.items():
+        if key in keys:
+            text = as_str(found.get("id") if isinstance(found, dict) else found)  # conversation: {"id": …}
+            if text and len(text) <= MAX_ID_CHARACTERS:
+                yield text
 
 
 def _words(text: str) -> list[str]:
-    return [
-        word
-        for word in _WORD.findall(text, max(0, len(text) - MAX_SCANNED_CHARACTERS))
-        if len(word) <= 128 and _DIGIT.search(word) and _LETTER.search(word)
-    ]
+    """Words that look like an id: 12 to 128 of [A-Za-z0-9_-], with a digit and a letter.
+
+    Found through a map of the text in which every word is a run of "w": several times as fast as a regular
+    expression, and this reads all text of every request.
+    """
+    raw = text[-MAX_SCANNED_CHARACTERS:].encode("ascii", "replace")
+    runs = raw.translate(_WORDS_TO_W)
+    words = []
+    start = runs.find(_LONG_WORD)
+    while start >= 0:
+        end = runs.find(b" ", start)
+        word = raw[start:] if end < 0 else raw[start:end]
+        if len(word) <= MAX_WORD_CHARACTERS and _DIGIT.search(word) and _LETTER.search(word):
+            words.append(word.decode())
+        start = runs.find(_LONG_WORD, start + len(word))
+    return words
 
 
 def _path_ids(target: str) -> list[str]:

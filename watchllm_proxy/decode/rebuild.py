@@ -54,7 +54,7 @@ def _is_list_of_messages(slot: str, value: Json) -> bool:
     """Tools are one message: they are resent as they are. So is a prompt given as token ids."""
     if slot == "tools" or not isinstance(value, list):
         return False
-    return not (value and isinstance(value[0], int))
+    return not (slot in ("prompt", "input") and value and isinstance(value[0], int))
 
 
 def rebuild(skeleton: bytes, messages: Iterable[StoredMessage]) -> bytes:
