@@ -213,12 +213,11 @@ class CallBuilder:
         if history is not None:
             return tuple(history)
         past = list(self._continuations[after.call_id]) if after else []
-        if not past and system is not None:
-            past = [message("system", system)]
-        if not past and tools:
-            past.append(message("", json.dumps(list(tools)), slot="tools"))
+        if after is None:
+            past = [message("system", system)] if system is not None else []
+            past += [message("", json.dumps(list(tools)), slot="tools")] if tools else []
         if isinstance(results, Mapping):
-            results = [ToolResult(id, text) for id, text in results.items()]
+            results = [ToolResult(asked_id, text) for asked_id, text in results.items()]
         past += [message("tool", result.text, results=(result,)) for result in results]
         if user is not None:
             past.append(message("user", user))

@@ -41,6 +41,8 @@ _VOLATILE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+_NEIGHBOURS = re.compile(r"·(?:[\s,]+(?:at\s+)?·)+")
+
 
 def cut(text: str, max_chars: int) -> str:
     """At most `max_chars` characters, an ellipsis at the end where something is missing."""
@@ -91,7 +93,8 @@ def agent_version(call: Call) -> str | None:
 
 
 def _masked(text: str) -> str:
-    return _VOLATILE.sub("·", text)
+    """Volatile words gone; a weekday, a date and a time in a row count as one."""
+    return _NEIGHBOURS.sub("·", _VOLATILE.sub("·", text))
 
 
 def _short_hash(data: bytes) -> str:

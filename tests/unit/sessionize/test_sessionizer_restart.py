@@ -19,7 +19,7 @@ from tests.unit.builders import (
     ids,
     tool,
 )
-from watchllm_proxy.records import Call, CallError, ClientId, ClientIdKind, ExchangeEnd
+from watchllm_proxy.records import Call, CallError, ClientId, ExchangeEnd
 from watchllm_proxy.sessionize import Sessionizer
 
 BAD_REQUEST = CallError("invalid_request_error", "No such model.")
@@ -76,13 +76,15 @@ def history(moves: Sequence[Move], *, name: str = "call") -> list[Call]:
             continue
         failure = {"429": RATE_LIMITED, "400": BAD_REQUEST, "left": CLIENT_LEFT}.get(move.outcome)
         answered = previous.answer if previous and previous.error is None else None
-        results = {id: '{"error": "none left"}' for id in asked_ids(previous)} if previous and answered else {}
+        results = dict.fromkeys(asked_ids(previous), '{"error": "none left"}') if previous and answered else {}
         calls.append(
             build(
                 after=previous,
                 user=move.user,
                 results=results if move.brings_results else {},
-                answers=[tool(f"t{n}", {"n": n}, id="call_0" if move.shared_id else None) for n in range(move.asks)]
+                answers=[
+                    tool(f"t{n}", {"n": n}, id="call_0" if move.shared_id else None) for n in range(move.asks)
+                ]
                 or "Done.",
                 error=failure,
                 status={"429": 429, "400": 400, "left": 200}.get(move.outcome),
@@ -154,7 +156,9 @@ def test_every_call_has_one_priced_step_and_indexes_are_dense(moves: list[Move])
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(MOVES, min_size=1, max_size=6), st.lists(MOVES, min_size=1, max_size=6), st.data())
-def test_independent_runs_do_not_feel_each_others_order(one: list[Move], two: list[Move], data: st.DataObject) -> None:
+def test_independent_runs_do_not_feel_each_others_order(
+    one: list[Move], two: list[Move], data: st.DataObject
+) -> None:
     """Two projects' histories share nothing: however they are interleaved, each has the rows it has alone."""
     first = [call for call in history(one, name="one") if call.project_id == "default"]
     second = [call for call in history(two, name="two") if call.project_id == "other"]
