@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from watchllm_proxy.records import ExchangeEnd
+
 Lines = tuple[tuple[bytes, bytes], ...]
 
 REQUEST_ID_HEADER = b"X-WatchLLM-Request-Id"
@@ -63,10 +65,6 @@ def error(
 def bad_request(message: str) -> Answer:
     """400 for a request we do not pass on. The connection ends: its framing is not to be trusted."""
     return error(400, "bad_request", message, is_last=True)
-
-
-def upstream_error(status: int, code: str, message: str) -> Answer:
-    return error(status, code, message, type="upstream_error")
 
 
 BAD_SYNTAX = bad_request("This is not a well-formed HTTP/1.1 request; nothing was sent to the upstream.")
@@ -171,3 +169,51 @@ def html(status: int, title: str, text: str) -> Answer:
     """A page for a person. `title` and `text` are ours, never a client's."""
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{text}</p>\n"
     return Answer(status, page.encode(), b"text/html; charset=utf-8")
+
+
+# --- the upstream or the console failed ---------------------------------------------------------------
+
+_UNREACHABLE = error(
+    502,
+    "upstream_unreachable",
+    "The upstream cannot be reached. Check WATCHLLM_UPSTREAM_URL and the network (`watchllm doctor` does), "
+    "then try again.",
+    type="upstream_error",
+)
+_INVALID = error(
+    502,
+    "upstream_invalid_response",
+    "The upstream did not answer with valid HTTP. Try again.",
+    type="upstream_error",
+)
+_TIMEOUT = error(
+    504,
+    "upstream_timeout",
+    "The upstream did not answer in time. Try again, or raise WATCHLLM_FIRST_BYTE_TIMEOUT_S.",
+    type="upstream_error",
+)
+_UPSTREAM_FAILURES = {
+    ExchangeEnd.UPSTREAM_UNREACHABLE: _UNREACHABLE,
+    ExchangeEnd.UPSTREAM_TIMEOUT: _TIMEOUT,
+    ExchangeEnd.UPSTREAM_STALLED: _TIMEOUT,
+}
+
+
+def upstream_failure(end: ExchangeEnd) -> Answer:
+    """What a client is told whose upstream ended the exchange before its answer began."""
+    return _UPSTREAM_FAILURES.get(end, _INVALID)
+
+
+_CONSOLE_AWAY = "The dashboard is starting or has stopped. Model calls pass all the same, and are captured."
+_NO_CONSOLE_PAGE = html(502, "The dashboard is away", _CONSOLE_AWAY + " Reload this page in a moment.")
+_NO_CONSOLE_JSON = error(502, "console_unreachable", _CONSOLE_AWAY + " Try again in a moment.", type="api_error")
+
+
+def console_page_failure(end: ExchangeEnd) -> Answer:
+    """What a browser is shown while the console is away, however it is away."""
+    return _NO_CONSOLE_PAGE
+
+
+def console_failure(end: ExchangeEnd) -> Answer:
+    """The same for programs."""
+    return _NO_CONSOLE_JSON

@@ -144,6 +144,16 @@ class ClientConnection(RequestHandler):
             self.send([answers.HEAD_TIMEOUT.encode(str(new_exchange_id()))])
         self.cut()
 
+    def end_soon(self) -> None:
+        """No further request: an idle connection closes now, a busy one after its answer.
+
+        (aiohttp's own `close` would leave an idle one open until the whole server shuts down.)
+        """
+        if self._current_request is None and not self._messages:
+            self.force_close()
+        else:
+            self.close()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -211,6 +221,10 @@ class ClientServer(web.Server):
 
     def is_full(self) -> bool:
         return len(self._connections) > self._max_connections
+
+    def end_soon(self) -> None:
+        for connection in self.connections:
+            cast(ClientConnection, connection).end_soon()
 
     def sweep(self, now_s: float) -> None:
         for connection in self.connections:

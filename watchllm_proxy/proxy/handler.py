@@ -20,6 +20,7 @@ from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.relay import Limits, Relay
 from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
+from watchllm_proxy.records import ExchangeEnd
 from watchllm_proxy.settings import Settings
 
 REFUSED_METHODS = frozenset(("CONNECT", "TRACE"))
@@ -135,6 +136,7 @@ class Handler:
             head,
             request_bytes,
             pool=self._upstream,
+            failure=answers.upstream_failure,
             exchange_id=exchange_id,
             tee=tee,
             started_s=started_s,
@@ -165,6 +167,7 @@ class Handler:
             head,
             request_bytes,
             pool=self._console,
+            failure=answers.console_page_failure if _is_browser(request) else answers.console_failure,
             exchange_id=exchange_id,
             tee=None,
             started_s=started_s,
@@ -178,6 +181,7 @@ class Handler:
         request_bytes: bytes,
         *,
         pool: Pool,
+        failure: Callable[[ExchangeEnd], Answer],
         exchange_id: UUID,
         tee: Tee | None,
         started_s: float,
@@ -188,6 +192,7 @@ class Handler:
             head,
             request_bytes,
             pool=pool,
+            failure=failure,
             limits=self._limits,
             counters=self._counters,
             request_id=str(exchange_id),
@@ -228,3 +233,7 @@ class Handler:
         ) or request.version < (1, 1)
         client.send([answer.encode(str(exchange_id), is_head=request.method == "HEAD", is_last=is_last)])
         return ENDS if is_last else GOES_ON
+
+
+def _is_browser(request: web.BaseRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "")

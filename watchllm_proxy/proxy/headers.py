@@ -30,6 +30,9 @@ HOP_BY_HOP = frozenset(
     )
 )
 
+KEPT_IF_NAMED = frozenset((b"close", b"keep-alive", b"host", b"content-length", b"transfer-encoding"))
+"""`Connection` names options as well as headers, and must not take away what frames a message."""
+
 OURS = frozenset(
     (
         b"x-run-id",
@@ -118,7 +121,7 @@ def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console:
                 head.fields.append((name, value))
     if head.is_chunked and head.content_length is not None:
         raise Refusal(bad_request("Content-Length and Transfer-Encoding were both sent. Send one."))
-    named -= {b"close", b"keep-alive", b"host", b"content-length", b"transfer-encoding"}
+    named -= KEPT_IF_NAMED
     if named:
         head.fields = [field for field in head.fields if field[0].lower() not in named]
     return head
@@ -177,17 +180,19 @@ def _is_forwarded_by(lower: bytes) -> bool:
     return lower in FORWARDED_BY or lower.startswith(FORWARDED_BY_PREFIX)
 
 
-def response_fields(fields: list[Field]) -> list[Field]:
-    """An answer's fields without the hop-by-hop ones and those that `Connection` names."""
+def encode_response(status: int, reason: bytes, fields: list[Field], *, own: Iterable[Field] = ()) -> bytes:
+    """The head for the client: `fields` without the hop-by-hop ones and those `Connection` names, then `own`."""
+    lines = [b"HTTP/1.1 %d %s" % (status, reason)]
     named: set[bytes] = set()
-    kept = []
-    for field in fields:
-        lower = field[0].lower()
+    for name, value in fields:
+        lower = name.lower()
         if lower == b"connection":
-            named |= _tokens(field[1])
+            named |= _tokens(value)
         elif lower not in HOP_BY_HOP:
-            kept.append(field)
-    named -= {b"close", b"keep-alive", b"content-length"}
+            lines.append(name + b": " + value)
+    named -= KEPT_IF_NAMED
     if named:
-        kept = [field for field in kept if field[0].lower() not in named]
-    return kept
+        lines[1:] = [line for line in lines[1:] if line.partition(b":")[0].lower() not in named]
+    lines += [name + b": " + value for name, value in own]
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +20,7 @@ from watchllm_proxy.errors import UpstreamError
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
-from watchllm_proxy.proxy.headers import Field, RequestHead, response_fields
+from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.tee import Tee
@@ -58,6 +59,7 @@ class Relay:
         "_client",
         "_client_stall_s",
         "_counters",
+        "_failure",
         "_framing",
         "_has_answer_begun",
         "_head",
@@ -90,6 +92,7 @@ class Relay:
         request_bytes: bytes,
         *,
         pool: Pool,
+        failure: Callable[[ExchangeEnd], Answer],
         limits: Limits,
         counters: Counters,
         request_id: str,
@@ -102,6 +105,7 @@ class Relay:
         self._head = head
         self._request_bytes = request_bytes
         self._pool = pool
+        self._failure = failure
         self._limits = limits
         self._counters = counters
         self._request_id = request_id
@@ -247,7 +251,7 @@ class Relay:
     def response_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         """A 1xx. 100 is ours to send (RFC 9110 section 15.2); the others are for the client."""
         if status != 100 and not self._is_http_10:
-            self._out.append(_encode_head(status, reason, response_fields(fields), []))
+            self._out.append(encode_response(status, reason, fields))
 
     def response_head(self, status: int, reason: bytes, fields: list[Field], framing: Framing) -> None:
         self._has_answer_begun = True
@@ -258,7 +262,7 @@ class Relay:
             self._tee.response_head(status, fields)
         if not self._request.content.is_eof():
             self._is_last = True  # answered before the request was whole
-        self._out.append(_encode_head(status, reason, response_fields(fields), self._own_fields()))
+        self._out.append(encode_response(status, reason, fields, own=self._own_fields()))
 
     def response_body(self, chunk: bytes) -> None:
         self._counters.response_bytes += len(chunk)
@@ -374,7 +378,7 @@ class Relay:
         if self._has_answer_begun:
             self.response_flush()  # what came before the failure is the client's
         else:
-            self._answer(_FAILURES.get(error.end, _BAD_ANSWER))
+            self._answer(self._failure(error.end))
         self._finish(error.end, error.detail)
 
     def _refuse(self, answer: Answer, detail: str) -> None:
@@ -418,31 +422,3 @@ class Relay:
 
 
 _CHUNKED_OUT = frozenset((Framing.CHUNKED, Framing.CLOSE))
-
-_UNREACHABLE = answers.upstream_error(
-    502,
-    "upstream_unreachable",
-    "The upstream cannot be reached. Check WATCHLLM_UPSTREAM_URL and the network (`watchllm doctor` does), "
-    "then try again.",
-)
-_BAD_ANSWER = answers.upstream_error(
-    502, "upstream_invalid_response", "The upstream did not answer with valid HTTP. Try again."
-)
-_TIMEOUT = answers.upstream_error(
-    504,
-    "upstream_timeout",
-    "The upstream did not answer in time. Try again, or raise WATCHLLM_FIRST_BYTE_TIMEOUT_S.",
-)
-_FAILURES = {
-    ExchangeEnd.UPSTREAM_UNREACHABLE: _UNREACHABLE,
-    ExchangeEnd.UPSTREAM_TIMEOUT: _TIMEOUT,
-    ExchangeEnd.UPSTREAM_STALLED: _TIMEOUT,
-}
-
-
-def _encode_head(status: int, reason: bytes, fields: list[Field], own: list[Field]) -> bytes:
-    lines = [b"HTTP/1.1 %d %s" % (status, reason)]
-    lines += [name + b": " + value for name, value in fields]
-    lines += [name + b": " + value for name, value in own]
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)

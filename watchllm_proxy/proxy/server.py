@@ -163,7 +163,7 @@ class ProxyServer:
         if self._listener is not None:
             self._listener.close()
         if self._clients is not None:
-            self._clients.pre_shutdown()
+            self._clients.end_soon()
 
     # --- the watchdog --------------------------------------------------------------------------------
 
