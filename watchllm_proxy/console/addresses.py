@@ -7,7 +7,8 @@ path even when encoded, and an id that ends in `.json` would name another page. 
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
 
 MARK = "\x7f"
 JSON_SUFFIX = ".json"
@@ -30,3 +31,13 @@ def run_path(run_id: str) -> str:
 
 def run_json_path(run_id: str) -> str:
     return f"{run_path(run_id)}{JSON_SUFFIX}"
+
+
+def runs_path(filters: Mapping[str, str]) -> str:
+    """The list of runs under some filters."""
+    return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"
+
+
+def agent_path(agent_name: str) -> str:
+    """All runs of one agent."""
+    return runs_path({"agent": agent_name})

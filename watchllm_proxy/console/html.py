@@ -31,6 +31,7 @@ def _environment() -> jinja2.Environment:
         "duration": formats.duration,
         "compact": formats.compact,
         "instant": formats.instant,
+        "agent_path": addresses.agent_path,
         "run_path": addresses.run_path,
         "run_json_path": addresses.run_json_path,
         "flag_label": flag_label,

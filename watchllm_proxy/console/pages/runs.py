@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from aiohttp import web
 
+from watchllm_proxy.console.addresses import runs_path
 from watchllm_proxy.console.context import now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import flag_label, status_label
@@ -67,8 +67,7 @@ async def runs_page(request: web.Request) -> web.Response:
 def _path(given: Mapping[str, str], **changes: str | None) -> str:
     """This list with some filters changed, from its first page on."""
     wanted: dict[str, str | None] = {**given, "offset": None, **changes}
-    kept = {name: value for name, value in wanted.items() if value}
-    return f"/runs?{urlencode(kept)}" if kept else "/runs"
+    return runs_path({name: value for name, value in wanted.items() if value})
 
 
 def _chips(given: Mapping[str, str], query: RunQuery, counts: RunCounts) -> list[Chip]:

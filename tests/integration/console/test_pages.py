@@ -1,0 +1,158 @@
+"""The pages as a reader without a script gets them."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+
+import pytest
+from aiohttp.test_utils import TestClient
+
+from tests.console_runs import MemoryReading, make_run, refund_run
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.records import RunStatus
+
+
+async def _page(client: TestClient, path: str, status: int = 200) -> str:
+    answer = await client.get(path, headers={"Accept": "text/html"})
+    assert answer.status == status, await answer.text()
+    assert answer.content_type == "text/html"
+    return html.unescape(await answer.text())
+
+
+async def test_home_waits_for_the_first_run_and_then_lists_them(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    assert (await client.get("/", allow_redirects=False)).headers["Location"] == "/runs"
+    reading.runs.clear()
+    assert (await client.get("/", allow_redirects=False)).headers["Location"] == "/welcome"
+
+
+async def test_welcome_prints_the_address_it_was_asked_at(client: TestClient) -> None:
+    page = await _page(client, "/welcome")
+    assert f"export OPENAI_BASE_URL=http://127.0.0.1:{client.port}/v1" in page
+    other = await client.get("/welcome", headers={"Host": "localhost:9", "X-Forwarded-Proto": "https"})
+    assert "export OPENAI_BASE_URL=https://localhost:9/v1" in await other.text()
+
+
+async def test_welcome_shows_all_four_clients_without_a_script(client: TestClient) -> None:
+    page = await _page(client, "/welcome")
+    for text in ("export OPENAI_BASE_URL", "OpenAI(base_url=", "new OpenAI({ baseURL:", "curl http"):
+        assert text in page
+    assert len(re.findall(r'type="radio"', page)) == 4
+
+
+async def test_welcome_names_the_upstream_and_what_is_degraded(
+    client: TestClient, health: dict[str, str | None]
+) -> None:
+    health["clickhouse"] = "ClickHouse does not answer."
+    page = await _page(client, "/welcome")
+    assert "openrouter.ai" in page
+    assert "ClickHouse does not answer." in page
+
+
+async def test_the_list_shows_each_run_and_leads_to_it(client: TestClient) -> None:
+    page = await _page(client, "/runs")
+    for text in ("support-refund-agent", "Failed", "loop", "sub-agent", "/runs/run_7q2k9fh4", "$0.0041"):
+        assert text in page
+
+
+async def test_an_unpriced_run_is_unpriced_and_not_free(client: TestClient, reading: MemoryReading) -> None:
+    reading.runs[:] = [LoadedRun(make_run(total_calls=1, unpriced_calls=1), (), ())]
+    assert "unpriced" in await _page(client, "/runs")
+    assert "$0" not in re.sub(r"by rule · \$0", "", await _page(client, "/runs/run-1"))
+
+
+async def test_filters_stay_in_the_form_and_in_the_address_of_the_next_page(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    reading.runs[:] = [LoadedRun(make_run(f"run-{n}"), (), ()) for n in range(120)]
+    page = await _page(client, "/runs?agent=support-refund-agent&since=&offset=50")
+    assert "51–100 of 120" in page
+    assert 'href="/runs?agent=support-refund-agent&offset=100"' in page
+    assert 'href="/runs?agent=support-refund-agent&offset=0"' in page
+    assert re.search(r'value="support-refund-agent" selected', page)
+
+
+async def test_nothing_found_says_the_filter_in_words(client: TestClient) -> None:
+    page = await _page(client, "/runs?status=cancelled&agent=nobody&q=zzz&since=24h")
+    assert "No runs that are cancelled of the agent “nobody” that match “zzz” in the last 24 hours." in page
+    assert "Clear filters" in page
+
+
+async def test_no_run_at_all_leads_to_the_welcome_page(client: TestClient, reading: MemoryReading) -> None:
+    reading.runs.clear()
+    page = await _page(client, "/runs")
+    assert "No runs of agents yet." in page
+    assert 'href="/welcome"' in page
+
+
+async def test_a_wrong_filter_is_told_in_words(client: TestClient) -> None:
+    assert "limit must be a whole number" in await _page(client, "/runs?limit=x", 422)
+
+
+async def test_a_run_is_readable_without_a_script(client: TestClient) -> None:
+    page = await _page(client, "/runs/run_7q2k9fh4")
+    for text in ("Order A-10432 arrived broken", "Failed", "What went wrong", "3 times with equal arguments"):
+        assert text in page
+    for figure in ("Duration", "Cost", "Tokens in → out", "Steps", "Errors", "Anomalies"):
+        assert f"<dt>{figure}</dt>" in page
+    assert 'href="#step-4"' in page
+    assert len(re.findall(r'id="step-\d+"', page)) == 12
+    assert 'href="/runs/run_child"' in page
+
+
+async def test_a_sub_agent_leads_back_to_its_parent(client: TestClient) -> None:
+    assert 'href="/runs/run_7q2k9fh4"' in await _page(client, "/runs/run_child")
+
+
+async def test_a_long_run_sends_its_first_rows_only(client: TestClient) -> None:
+    page = await _page(client, "/runs/run_big2000")
+    assert len(re.findall(r'id="step-\d+"', page)) == 36
+    assert "224 more steps need JavaScript" in page
+    assert len(page) < 40_000
+
+
+async def test_a_run_without_steps_and_one_that_runs_are_pages_too(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    running = make_run("r", status=RunStatus.RUNNING, ended_at_us=None, agent_name=None, title="")
+    reading.runs[:] = [LoadedRun(running, (), ())]
+    page = await _page(client, "/runs/r")
+    assert "This run has no steps yet." in page
+    assert "Running" in page
+
+
+@pytest.mark.parametrize("name", ["normal", "loop", "high-cost"])
+async def test_sample_runs_are_pages(client: TestClient, name: str) -> None:
+    assert "<h1>" in await _page(client, f"/samples/{name}")
+
+
+async def test_text_that_utf8_cannot_carry_breaks_no_page(client: TestClient, reading: MemoryReading) -> None:
+    odd = refund_run("odd")
+    reading.runs.append(replace(odd, run=replace(odd.run, title="a\ud800b", agent_name="c\udfffd")))
+    assert "a?b" in await _page(client, "/runs/odd")
+    assert "a?b" in await _page(client, "/runs")
+    answer = await client.get("/api/agent-runs/odd/debug")
+    assert (await answer.json())["debug"]["summary"]["title"] == "a\ufffdb"
+
+
+async def test_no_link_of_any_page_is_dead(client: TestClient) -> None:
+    """Every address that a page links to answers, and every fragment is a step of the run."""
+    seen: set[str] = set()
+    waiting = ["/welcome", "/runs"]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        answer = await client.get(path, headers={"Accept": "text/html,*/*"})
+        assert answer.status == 200, path
+        if answer.content_type != "text/html":
+            continue
+        text = html.unescape(await answer.text())
+        links = set(re.findall(r'(?:href|src|action)="([^"]+)"', text))
+        waiting += [link for link in links if link.startswith("/") and not link.startswith("//")]
+        assert all(link.startswith(("/", "#step-", "#main")) for link in links), links
+    assert len(seen) > 15
