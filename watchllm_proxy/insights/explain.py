@@ -115,12 +115,13 @@ def looped(context: Context) -> Iterator[Claim]:
 
 
 def expensive(context: Context) -> Iterator[Claim]:
-    """The steps that `is_expensive` marks, the dear ones of `find_flags` among them."""
+    """Steps that `find_flags` calls dear, and those that are expensive and stand out: twice the mean."""
     total = context.run.total_cost_usd
     flagged = {i for flag in context.flags if flag.kind is FlagKind.HIGH_COST_STEP for i in flag.step_indexes}
-    is_long = sum(step.is_priced for step in context.steps) > 2  # in a short run each step is a large part
-    for step in context.steps:
-        if step.step_index in flagged or (is_long and is_expensive(step, total)):
+    priced = [step for step in context.steps if step.cost_usd is not None]
+    for step in priced:
+        stands_out = total is not None and step.cost_usd is not None and step.cost_usd * len(priced) >= 2 * total
+        if step.step_index in flagged or (stands_out and is_expensive(step, total)):
             yield Claim(step.step_index, _cost_text(step, context.run), 1.0)
 
 
