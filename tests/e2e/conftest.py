@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +13,19 @@ from tests.fake_openai import FakeOpenAI
 
 
 @pytest.fixture(scope="session")
-def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`watchllm up` before a scripted upstream, until the session ends; then it must stop by itself."""
-    with FakeOpenAI() as fake:
-        stack = Stack(tmp_path_factory.mktemp("stack") / "data", fake).start()
-        yield stack
-        assert stack.stop() == 0
+def running_stack() -> Iterator[Stack]:
+    """`watchllm up` before a scripted upstream, until the session ends; then it must stop by itself.
+
+    Not below pytest's own directory: any other pytest of the same user makes that unreadable for others, and
+    as root Postgres runs as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="watchllm-e2e-") as directory, FakeOpenAI() as fake:
+        stack = Stack(Path(directory) / "data", fake).start()
+        try:
+            yield stack
+        finally:
+            status = stack.stop()
+        assert status == 0
 
 
 @pytest.fixture

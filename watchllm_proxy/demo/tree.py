@@ -15,15 +15,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from watchllm_proxy.console import formats
-from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_number, as_object, as_text
+from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_number, as_object, as_text, parse
 
 MAX_PREVIEW = 60
+MAX_SENTENCE = 120
 MIN_LABEL_WIDTH = 24
 GAP = "  "
 BRANCH = "│ "
@@ -37,6 +39,7 @@ SHAPES = {
     "error": ("□", "red"),
     "retry": ("□", "yellow"),
 }
+MOMENTS = frozenset({"user_input", "retry"})  # steps that mark a point in time
 STATUS_MARKS = {
     "completed": ("✓", "green"),
     "running": ("…", "blue"),
@@ -79,9 +82,12 @@ class RunTree:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         summary = as_object(self.debug.get("summary"))
-        yield _title(summary)
-        yield Text(f"  {_figures(self.debug)}", style="dim", no_wrap=True)
         width = options.max_width if console.is_terminal else None
+        title = _title(summary)
+        if width is not None:
+            title.truncate(width, overflow="ellipsis")
+        yield title
+        yield Text(f"  {_figures(self.debug)}", style="dim", no_wrap=True)
         yield from _aligned(list(self._rows(self.debug, "")), width)
         for flag in as_list(summary.get("flags")):
             message = as_text(as_object(flag).get("message"))
@@ -121,9 +127,7 @@ def _title(summary: JsonObject) -> Text:
     mark, style = STATUS_MARKS.get(status, ("?", ""))
     agent = as_text(summary.get("agent_name")) or "agent"
     parts = [(f"{mark} ", style), (_one_line(agent), "bold"), (f"  {status}", style)]
-    return Text.assemble(
-        *parts, f"  {_one_line(as_text(summary.get('title')))}", no_wrap=True, overflow="ellipsis"
-    )
+    return Text.assemble(*parts, f"  {_one_line(as_text(summary.get('title')))}", no_wrap=True)
 
 
 def _figures(debug: JsonObject) -> str:
@@ -175,7 +179,7 @@ def _step_row(step: JsonObject, indent: str) -> Row:
     failed = _is_failed(step)
     is_tool = kind in {"tool_call", "tool_result"}
     inferred = "≈" if step.get("is_duration_inferred", is_tool) else ""
-    duration_us = _microseconds(step.get("duration_ms"))
+    duration_us = None if kind in MOMENTS else _microseconds(step.get("duration_ms"))
     return Row(
         number=str(as_int(step.get("step_index")) or 0),
         shape=Text.assemble(indent, (shape, "red" if failed else shape_style)),
@@ -198,26 +202,37 @@ def _label(step: JsonObject) -> Text:
     kind = as_text(step.get("type"))
     summary = as_text(step.get("summary"))
     if kind == "user_input":
-        return Text(_preview(summary))
+        return Text(_preview(summary, MAX_SENTENCE))
     if kind in {"tool_call", "tool_result"}:
-        given, answered = _preview(step.get("tool_args")), _preview(step.get("tool_output_summary"))
+        given, answered = _preview(step.get("tool_args")), _preview(_outcome(step))
         words = f"{given} → {answered}" if given and answered else given or answered
         return Text.assemble((_one_line(as_text(step.get("tool"))), "bold"), f"  {words}")
     model = _one_line(as_text(step.get("model")).rpartition("/")[2])
     decision = as_text(step.get("decision"))
     words = f"→ {_preview(decision)}" if decision else ""
-    said = _preview(summary) if summary != decision else ""
+    said = _preview(summary, MAX_SENTENCE) if summary != decision else ""
     return Text.assemble((model or kind, "bold"), "  ", "  ".join(part for part in (words, said) if part))
 
 
-def _preview(value: object) -> str:
-    text = value if isinstance(value, str) else _compact_json(value)
-    line = _one_line(text)
-    return line if len(line) <= MAX_PREVIEW else line[: MAX_PREVIEW - 1] + "…"
+def _outcome(step: JsonObject) -> str:
+    """What a tool answered; of an error in JSON its code, for the rest of it rarely fits."""
+    output = as_text(step.get("tool_output_summary"))
+    error = as_object(as_object(parse(output)).get("error"))
+    return as_text(error.get("code")) or as_text(error.get("message")) or output
+
+
+def _preview(value: object, max_chars: int = MAX_PREVIEW) -> str:
+    line = _one_line(value if isinstance(value, str) else _compact_json(value))
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def _compact_json(value: object) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=_as_float)
+
+
+def _as_float(value: object) -> object:
+    """Numbers that were parsed exactly are for reading only here."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _one_line(text: str) -> str:

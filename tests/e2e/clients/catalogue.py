@@ -18,10 +18,17 @@ TRIP_STEPS = (
 )
 """(type, tool) of the weekend trip, in order: a tool, two tools at once, the answer."""
 
+TRIP_TOOLS: tuple[tuple[object, str], ...] = (
+    ({"city": "Oslo"}, "Oslo: sunny, 19 degrees"),
+    ({"city": "Bergen"}, "Bergen: sunny, 19 degrees"),
+    ({"city": "Oslo"}, "Oslo: jazz festival on Sunday"),
+)
+"""(arguments, output) of its tools, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """`steps` are the steps of its one run; `calls` how many requests it makes."""
+    """`steps`, `tools` and `named` (agent and title) are those of its one run; `calls` counts its requests."""
 
     program: str
     requirements: str
@@ -29,6 +36,8 @@ class Client:
     path: str
     prints: str = TRIP_ANSWER
     steps: tuple[tuple[str, str | None], ...] = TRIP_STEPS
+    tools: tuple[tuple[object, str], ...] = TRIP_TOOLS
+    named: tuple[str | None, str] = ("trip-guide", "Plan a weekend in Oslo for me.")
     calls: int = 3
     environ: dict[str, str] = field(default_factory=dict)
 
@@ -76,6 +85,8 @@ CLIENTS = (
         "/v1/embeddings",
         prints="2 8",
         steps=(("model_response", None),),
+        tools=(),
+        named=(None, "a harbour"),
         calls=1,
     ),
     Client("openai_node.mjs", "openai_node", OPENAI, CHAT),

@@ -130,12 +130,29 @@ def test_a_sub_agent_whose_steps_are_not_at_hand_is_one_line() -> None:
 
 def test_a_pipe_gets_whole_lines_and_a_terminal_gets_lines_that_fit() -> None:
     long = "word " * 40
+    summary = {"status": "completed", "title": long}
     steps = [_step(0, "tool_call", 0, tool="search", tool_args=long, tool_output_summary=long, duration_ms=5)]
-    debug = {"summary": {"status": "completed"}, "steps": steps, "children": []}
+    debug = {"summary": summary, "steps": steps, "children": []}
 
-    assert max(len(line) for line in _rendered(debug).splitlines()) > 120
+    assert all(len(line) > 120 for line in (_rendered(debug).splitlines()[0], _rendered(debug).splitlines()[2]))
     assert max(len(line) for line in _rendered(debug, width=70).splitlines()) <= 70
 
 
 def test_a_run_without_steps_is_its_two_lines() -> None:
     assert len(_rendered({"summary": {"status": "running"}, "steps": [], "children": []}).splitlines()) == 2
+
+
+def test_an_exact_number_in_arguments_is_a_number_again() -> None:
+    step = _step(0, "tool_call", 0, tool="refund", tool_args={"amount": Decimal("84.5")})
+    assert '{"amount": 84.5}' in _rendered({"summary": {}, "steps": [step], "children": []})
+
+
+def test_steps_that_are_moments_have_no_duration() -> None:
+    steps = [_step(0, "user_input", 0, summary="Hm?", duration_ms=0), _step(1, "retry", 0, duration_ms=0)]
+    assert "0 ms" not in _rendered({"summary": {}, "steps": steps, "children": []})
+
+
+def test_a_tool_s_error_is_told_by_its_code() -> None:
+    output = '{"error": {"type": "invalid_request", "code": "currency_mismatch", "message": "No."}}'
+    step = _step(0, "tool_call", 0, tool="refund", tool_args={}, tool_output_summary=output)
+    assert "refund  {} → currency_mismatch" in _rendered({"summary": {}, "steps": [step], "children": []})
