@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast check format bench setup chromium clean
+.PHONY: help up demo test test-fast check format docs bench setup chromium clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, unit tests
 format: $(VENV)/.dev ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## Write the tables of docs/data-model.md out of the schemas
+	$(BIN)/python docs/data_model.py
 
 bench: $(VENV)/.dev ## CPU and latency beside nginx and a plain aiohttp proxy; bytes stored beside bytes passed
 	$(BIN)/python -m bench

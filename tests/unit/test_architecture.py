@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,10 +97,11 @@ def test_a_module_says_its_job_and_leaves_nothing_for_later(path: Path) -> None:
 
 
 def _mirrored(test: Path) -> bool:
-    """`tests/unit/decode/test_sse_cuts.py` stands for `decode/sse.py`, and more words tell what of it."""
+    """`tests/unit/decode/test_sse_cuts.py` stands for `decode/sse.py`, and its other words tell what of it."""
     folder = PACKAGE / test.parent.relative_to(UNIT_TESTS)
     words = test.stem.removeprefix("test_").split("_")
-    names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    spans = itertools.combinations(range(len(words) + 1), 2)
+    names = ["_".join(words[start:end]) for start, end in spans]
     return any((folder / f"{name}.py").is_file() or (folder / name).is_dir() for name in names)
 
 
