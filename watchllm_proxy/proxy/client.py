@@ -119,7 +119,7 @@ class ClientConnection(RequestHandler):
     def send(self, parts: list[bytes]) -> None:
         """Write to the client; nothing happens once it is gone (the relay is told by `client_gone`)."""
         if self.transport is not None:
-            self.transport.writelines(parts)
+            self.transport.write(b"".join(parts))
 
     def cut(self, *, reset: bool = False) -> None:
         """End the connection in the middle of an answer, so that the client sees it broken.

@@ -114,7 +114,7 @@ class Handler:
         request_bytes = encode_request(
             request.method,
             upstream_target(self._prefix, request.raw_path),
-            head.fields,
+            head,
             host=self._upstream_host,
             replaced=identity.replaced,
         )
@@ -157,7 +157,7 @@ class Handler:
         request_bytes = encode_request(
             request.method,
             request.raw_path.encode("ascii"),
-            head.fields,
+            head,
             host=host,
             replaced={},
         )

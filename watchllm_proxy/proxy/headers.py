@@ -6,6 +6,7 @@ repeats. Requests that two parsers could read in two ways are refused before any
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -54,20 +55,25 @@ MAX_RUN_ID_CHARACTERS = 200
 
 
 class _Kind(Enum):
-    DROPPED = auto()
+    PLAIN = auto()
+    BAD = auto()
+    HOP_BY_HOP = auto()
+    CONNECTION = auto()
     OURS = auto()
-    FRAMING = auto()  # read by us, and kept
+    FORWARDED_BY = auto()
+    # those that may come once:
+    FRAMING = auto()
     CREDENTIAL = auto()
     OWN_KEY = auto()
     RUN_ID = auto()
-    CONNECTION = auto()
     UPGRADE = auto()
     EXPECT = auto()
 
 
 _KINDS: dict[bytes, _Kind] = {
-    **dict.fromkeys((*HOP_BY_HOP, b"trailer"), _Kind.DROPPED),
+    **dict.fromkeys((*HOP_BY_HOP, b"trailer"), _Kind.HOP_BY_HOP),
     **dict.fromkeys(OURS, _Kind.OURS),
+    **dict.fromkeys(FORWARDED_BY, _Kind.FORWARDED_BY),
     **dict.fromkeys((b"content-length", b"transfer-encoding", b"host"), _Kind.FRAMING),
     **dict.fromkeys(KEY_HEADERS, _Kind.CREDENTIAL),
     OWN_KEY_HEADER: _Kind.OWN_KEY,
@@ -77,6 +83,25 @@ _KINDS: dict[bytes, _Kind] = {
     b"expect": _Kind.EXPECT,
 }
 
+MAX_REMEMBERED_BYTES = 64
+"""Longer header names are not worth the memory."""
+
+
+def _read_kind(name: bytes) -> tuple[bytes, _Kind]:
+    lower = name.lower()
+    kind = _KINDS.get(lower, _Kind.PLAIN)
+    if kind is _Kind.PLAIN:
+        if not name.isascii():
+            kind = _Kind.BAD
+        elif lower.startswith(OUR_PREFIX):
+            kind = _Kind.OURS
+        elif lower.startswith(FORWARDED_BY_PREFIX):
+            kind = _Kind.FORWARDED_BY
+    return lower, kind
+
+
+_known_kind = functools.lru_cache(1024)(_read_kind)
+
 
 @dataclass(slots=True)
 class RequestHead:
@@ -84,6 +109,7 @@ class RequestHead:
 
     fields: list[Field]  # to forward, `Host`, length and transfer coding among them
     credentials: dict[bytes, bytes]  # lower-case name to value
+    places: dict[bytes, int]  # where in `fields` those are that may come once, by lower-case name
     content_length: int | None = None
     is_chunked: bool = False
     expects_continue: bool = False
@@ -96,35 +122,44 @@ def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console:
     An upstream gets none of our own headers. The console gets them all, but nothing by which a client could
     pose as a proxy in front of us.
     """
-    head = RequestHead([], {})
+    head = RequestHead([], {}, {})
+    kept = head.fields
     seen: set[bytes] = set()
     named: set[bytes] = set()
-    for name, value in fields:
-        lower = name.lower()
-        kind = _KINDS.get(lower)
-        if kind is None:
-            if not name.isascii():
-                raise Refusal(bad_request("A header name holds bytes outside ASCII."))
-            if not (_is_forwarded_by(lower) if for_console else lower.startswith(OUR_PREFIX)):
-                head.fields.append((name, value))
-        elif kind is _Kind.OURS:
-            if for_console:
-                head.fields.append((name, value))
+    dropped = _Kind.FORWARDED_BY if for_console else _Kind.OURS
+    for field in fields:
+        name, value = field
+        lower, kind = _known_kind(name) if len(name) <= MAX_REMEMBERED_BYTES else _read_kind(name)
+        if kind is _Kind.PLAIN:
+            kept.append(field)
+        elif kind is _Kind.OURS or kind is _Kind.FORWARDED_BY:
+            if kind is not dropped:
+                kept.append(field)
         elif kind is _Kind.CONNECTION:
             named |= _tokens(value)
-        elif kind is not _Kind.DROPPED:
+        elif kind is _Kind.BAD:
+            raise Refusal(bad_request("A header name holds bytes outside ASCII."))
+        elif kind is not _Kind.HOP_BY_HOP:
             if lower in seen:
                 raise Refusal(bad_request(f"The {lower.decode()} header was sent twice. Send it once."))
             seen.add(lower)
             is_kept = _read_special(head, kind, lower, value, is_http_10=is_http_10)
             if is_kept or (for_console and kind is not _Kind.EXPECT):
-                head.fields.append((name, value))
+                head.places[lower] = len(kept)
+                kept.append(field)
     if head.is_chunked and head.content_length is not None:
         raise Refusal(bad_request("Content-Length and Transfer-Encoding were both sent. Send one."))
     named -= KEPT_IF_NAMED
     if named:
-        head.fields = [field for field in head.fields if field[0].lower() not in named]
+        _drop_named(head, named)
     return head
+
+
+def _drop_named(head: RequestHead, named: set[bytes]) -> None:
+    """Take out the headers that `Connection` names."""
+    head.fields = [field for field in head.fields if field[0].lower() not in named]
+    lowers = [name.lower() for name, _ in head.fields]
+    head.places = {lower: lowers.index(lower) for lower in head.places if lower in lowers}
 
 
 def _read_special(head: RequestHead, kind: _Kind, lower: bytes, value: bytes, *, is_http_10: bool) -> bool:
@@ -160,24 +195,21 @@ def _tokens(value: bytes) -> set[bytes]:
 
 
 def encode_request(
-    method: str, target: bytes, fields: list[Field], *, host: bytes, replaced: Mapping[bytes, bytes]
+    method: str, target: bytes, head: RequestHead, *, host: bytes, replaced: Mapping[bytes, bytes]
 ) -> bytes:
     """The request head as bytes, with `host` and the `replaced` credentials in their places."""
-    lines = [b"%s %s HTTP/1.1" % (method.encode("ascii"), target)]
-    values = {**replaced, b"host": host}
-    has_host = False
-    for name, value in fields:
-        lower = name.lower()
-        has_host = has_host or lower == b"host"
-        lines.append(name + b": " + values.get(lower, value))
-    if not has_host:
-        lines.insert(1, b"Host: " + host)
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
-
-
-def _is_forwarded_by(lower: bytes) -> bool:
-    return lower in FORWARDED_BY or lower.startswith(FORWARDED_BY_PREFIX)
+    fields = head.fields
+    for lower, value in replaced.items():
+        place = head.places.get(lower)
+        if place is not None:
+            fields[place] = (fields[place][0], value)
+    place = head.places.get(b"host")
+    if place is None:
+        fields.insert(0, (b"Host", host))
+    else:
+        fields[place] = (fields[place][0], host)
+    lines = [name + b": " + value for name, value in fields]
+    return b"%s %s HTTP/1.1\r\n%s\r\n\r\n" % (method.encode("ascii"), target, b"\r\n".join(lines))
 
 
 def encode_response(status: int, reason: bytes, fields: list[Field], *, own: Iterable[Field] = ()) -> bytes:

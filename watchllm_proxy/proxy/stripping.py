@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from watchllm_proxy.proxy.headers import Field
 from watchllm_proxy.records import Headers
 
 STRIPPED = "[stripped]"
+_STRIPPED = STRIPPED.encode()
+
+MAX_REMEMBERED_BYTES = 64
+"""Longer header names are not worth the memory."""
 
 CREDENTIAL_HEADERS = frozenset(
     (
@@ -24,18 +29,24 @@ CREDENTIAL_HEADERS = frozenset(
 )
 
 # A key in a header of any name: ours, and the `sk-…` of OpenAI, Anthropic, OpenRouter and others.
-_KEY_SHAPED = re.compile(rb"lgw_proj_|(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-]{8}")
+_KEY_SHAPED = re.compile(r"lgw_proj_|(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-]{8}")
 _CREDENTIAL_PARAMETER = re.compile(r"(?<=[?&])((?:key|api[-_]key|token|access_token)=)[^&]*", re.IGNORECASE)
 
 
-def strip_headers(fields: Iterable[Field]) -> Headers:
-    """`fields` as text (latin-1), order, case and repeats kept."""
-    return tuple(
-        [
-            (name.decode("latin-1"), STRIPPED if _is_secret(name, value) else value.decode("latin-1"))
-            for name, value in fields
-        ]
-    )
+def strip_headers(fields: Sequence[Field]) -> Headers:
+    """`fields` as text (latin-1), order, case and repeats kept.
+
+    On every call's path, so names are remembered and values decoded in one go; no value holds a line feed.
+    """
+    if not fields:
+        return ()
+    known = [_known_name(name) if len(name) <= MAX_REMEMBERED_BYTES else _read_name(name) for name, _ in fields]
+    shown = [_STRIPPED if is_secret else field[1] for field, (_, is_secret) in zip(fields, known, strict=True)]
+    text = b"\n".join(shown).decode("latin-1")
+    values = text.split("\n")
+    if "sk-" in text or "lgw_" in text:
+        values = [STRIPPED if _KEY_SHAPED.search(value) else value for value in values]
+    return tuple(zip([name for name, _ in known], values, strict=True))
 
 
 def strip_target(target: str) -> str:
@@ -45,7 +56,9 @@ def strip_target(target: str) -> str:
     return target
 
 
-def _is_secret(name: bytes, value: bytes) -> bool:
-    if name.lower() in CREDENTIAL_HEADERS:
-        return True
-    return (b"sk-" in value or b"lgw_" in value) and _KEY_SHAPED.search(value) is not None
+def _read_name(name: bytes) -> tuple[str, bool]:
+    """A header's name as text, and whether its value is a credential."""
+    return name.decode("latin-1"), name.lower() in CREDENTIAL_HEADERS
+
+
+_known_name = functools.lru_cache(1024)(_read_name)

@@ -72,8 +72,13 @@ class BodyTee:
 
     def add(self, chunk: bytes) -> int:
         """Take a piece of the body; how much memory that took."""
-        self._size_bytes += len(chunk)
+        size_bytes = len(chunk)
+        self._size_bytes += size_bytes
         room = self._limit_bytes - self._kept_bytes
+        if size_bytes <= room and self._hash is None:
+            self._chunks.append(chunk)
+            self._kept_bytes += size_bytes
+            return size_bytes + _CHUNK_OVERHEAD_BYTES
         if self._hash is not None:
             self._hash.update(chunk)
         elif len(chunk) > room:

@@ -129,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def write(self, parts: list[bytes]) -> None:
         if self._transport is not None:
-            self._transport.writelines(parts)
+            self._transport.write(b"".join(parts))
 
     async def drain(self) -> None:
         """Wait until the upstream takes more. A lost connection ends the wait; its receiver was told."""
