@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 from watchllm_proxy.records import Api, Call
@@ -18,7 +19,9 @@ _NAME_PATTERNS = tuple(
     for pattern in (
         r"^\s*(?:agent\s+)?name\s*[:=]\s*[\"'“]?(?P<name>[^\n\"'”.,;]{2,60})",
         r"\byour name is\s+[\"'“]?(?P<name>[^\n\"'”.,;!]{2,60})",
-        r"\byou are\s+(?:an?\s+|the\s+)?[\"'“]?(?P<name>[^\n\"'”.,;:!(]{2,60})",
+        r"\byou are\s+"
+        r"(?!(?:designed|tasked|given|going|now|here|about|to|in|not|able|working|responsible)\b)"
+        r"(?:an?\s+|the\s+)?[\"'“]?(?P<name>[^\n\"'”.,;:!(]{2,60})",
         r"\b(?:act|acting)\s+as\s+(?:an?\s+|the\s+)?(?P<name>[^\n.,;:!(]{2,60})",
     )
 )
@@ -92,6 +95,7 @@ def agent_version(call: Call) -> str | None:
     return _short_hash(_masked(prompt).encode() + b"\0" + schemas)
 
 
+@lru_cache(maxsize=128)
 def _masked(text: str) -> str:
     """Volatile words gone; a weekday, a date and a time in a row count as one."""
     return _NEIGHBOURS.sub("·", _VOLATILE.sub("·", text))

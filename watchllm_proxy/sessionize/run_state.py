@@ -178,6 +178,9 @@ class RunState:
                 if result.tool_call_id and result.tool_call_id not in taken:
                     taken.add(result.tool_call_id)
                     self._fill(self._tool_steps.get(result.tool_call_id), call, result)
+            for text in turns.observations(call):
+                for index in self._oldest_open_together():
+                    self._fill(index, call, ToolResult(None, text))
         return len(self._open_tools) < open_before
 
     def _take_unknown_results(self, call: Call, is_asked_elsewhere: Callable[[str], bool]) -> None:
@@ -188,6 +191,11 @@ class RunState:
                 self._fill(self._first_open_without_id(), call, result)
             elif result.tool_call_id not in self._tool_steps and not is_asked_elsewhere(result.tool_call_id):
                 self._append(steps.tool_result_step(self.next_index, call, result))
+
+    def _oldest_open_together(self) -> list[int]:
+        """Open tool calls of one answer: a text protocol brings one observation for all of them."""
+        calls = [self.steps[index].call_id for index in self._open_tools]
+        return [index for index, call_id in zip(self._open_tools, calls, strict=True) if call_id == calls[0]]
 
     def _first_open_without_id(self) -> int | None:
         return next((i for i in self._open_tools if self.steps[i].tool_call_id is None), None)

@@ -16,6 +16,8 @@ from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult
 _CONVERSATION_SLOTS = frozenset({"messages", "input", "prompt"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _SYSTEM_SLOTS = frozenset({"system", "instructions"})
+_OBSERVATION = "Observation:"
+_NEW_TASK = "New task:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,33 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
     seen: Counter[bytes] = Counter()
     inputs = []
     for message in news:
-        if not is_user(message):
+        text = spoken(message) if is_user(message) else ""
+        if not is_user(message) or (not text and message.text):
             continue
         repeat = seen[message.link_hash]
         seen[message.link_hash] += 1
         mark = blake2b(context + message.link_hash + repeat.to_bytes(4), digest_size=12)
-        inputs.append(UserInput(message.text, mark.hexdigest()))
+        inputs.append(UserInput(text, mark.hexdigest()))
     return tuple(inputs)
 
 
 def is_user(message: Message) -> bool:
     return message.role == "user" and message.slot in _CONVERSATION_SLOTS and not message.tool_results
+
+
+def spoken(message: Message) -> str:
+    """What the user says in a user message. Text protocols (smolagents, ReAct) bring a tool's output there too:
+    "Observation:\\n<output>", and a new task after it as "\\nNew task:\\n<task>"."""
+    _, is_task, task = message.text.rpartition(_NEW_TASK)
+    if is_task:
+        return task.strip()
+    return "" if message.text.startswith(_OBSERVATION) else message.text
+
+
+def observations(call: Call) -> tuple[str, ...]:
+    """Tools' outputs that the tail brings as text, in order."""
+    texts = (m.text for m in tail(call)[1] if is_user(m) and m.text.startswith(_OBSERVATION))
+    return tuple(text.removeprefix(_OBSERVATION).partition(_NEW_TASK)[0].strip() for text in texts)
 
 
 def tool_results_newest_first(call: Call) -> Iterator[ToolResult]:

@@ -16,6 +16,7 @@ from watchllm_proxy.sessionize import names, turns
         ("You are an expert that fixes bugs.", "expert"),
         ("name: order-bot\nrole: helper", "order-bot"),
         ("Your name is 'Ada'. Be kind.", "Ada"),
+        ("You are designed to help. You are the expert Q&A system.", "expert Q&A system"),
         ("Act as a senior editor, please.", "senior editor"),
     ],
 )
