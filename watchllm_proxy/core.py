@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from watchllm_proxy import keyfile
+from watchllm_proxy import keyfile, recorder_metrics
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import Health
@@ -141,7 +141,10 @@ async def _run_parts(
         if console:
             task_group.create_task(watch.run(stop))
             health = _health_of(recording.stats if recording else None, watch)
-            await closing.enter_async_context(_serve_console(settings, stores.reading, health))
+            app = build_app(stores.reading, settings=settings, health=health)
+            if recording is not None:
+                app.router.add_get("/metrics", _metrics_of(recording.stats))
+            await closing.enter_async_context(_serve(settings, app))
         if recording is not None:
             await recording.run(stop)
         await stop.wait()
@@ -159,13 +162,11 @@ def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
 
 
 @contextlib.asynccontextmanager
-async def _serve_console(
-    settings: Settings, reading: StoreReading, health: Callable[[], Awaitable[Health]]
-) -> AsyncIterator[None]:
+async def _serve(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     """The console on its unix socket, which only our own user may open."""
     settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.console_socket.unlink(missing_ok=True)  # of a process that was killed
-    runner = web.AppRunner(build_app(reading, settings=settings, health=health), access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONSOLE_DRAIN_S)
     await runner.setup()
     await web.UnixSite(runner, str(settings.console_socket)).start()
     try:
@@ -229,6 +230,13 @@ def _health_of(stats: RecorderStats | None, watch: UpstreamWatch) -> Callable[[]
         )
 
     return health
+
+
+def _metrics_of(stats: RecorderStats) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(body=recorder_metrics.exposition(stats), content_type="text/plain")
+
+    return metrics
 
 
 def _checks(stats: RecorderStats | None) -> dict[str, str | None]:

@@ -82,7 +82,7 @@ class RecorderStats:
     batches: int = 0
     corrupt_frames: int = 0
     dead_letters: Counter[DeadLetterReason] = field(default_factory=Counter)
-    last_flush_s: float | None = None
+    flush_seconds: float = 0.0  # spent on batches
     log_depth_bytes: int = 0
     lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
     waiting_for: str | None = None  # what the recorder waits for, in words; None when all is well
@@ -264,7 +264,7 @@ class Recorder:
         stats = self.stats
         stats.batches += 1
         stats.stored_calls += len(thought.calls)
-        stats.last_flush_s = took_s
+        stats.flush_seconds += took_s
         for letter in thought.dead_letters:
             stats.dead_letters[letter.reason] += 1
         oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)

@@ -1,0 +1,56 @@
+"""What `/metrics` tells of the recorder, in Prometheus' text format. The proxy puts it behind its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from watchllm_proxy.recorder import RecorderStats
+
+
+def exposition(stats: RecorderStats) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(stats))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, stats: RecorderStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        yield CounterMetricFamily(
+            "watchllm_recorder_stored_calls", "Calls stored in both stores since start.", value=stats.stored_calls
+        )
+        yield CounterMetricFamily("watchllm_recorder_batches", "Batches stored since start.", value=stats.batches)
+        yield CounterMetricFamily(
+            "watchllm_recorder_damaged_stretches",
+            "Damaged stretches of the log stepped over since start, torn tails of killed writers included.",
+            value=stats.corrupt_frames,
+        )
+        dead = CounterMetricFamily(
+            "watchllm_recorder_dead_letters", "Records set aside with their bytes since start.", labels=["reason"]
+        )
+        for reason, count in stats.dead_letters.items():
+            dead.add_metric([reason], count)
+        yield dead
+        yield CounterMetricFamily(
+            "watchllm_recorder_flush_seconds", "Time spent on batches since start.", value=stats.flush_seconds
+        )
+        yield GaugeMetricFamily(
+            "watchllm_recorder_log_depth_bytes", "Bytes of the logs not stored yet.", value=stats.log_depth_bytes
+        )
+        yield GaugeMetricFamily(
+            "watchllm_recorder_lag_seconds",
+            "Age of the oldest record of the last batch when stored.",
+            value=stats.lag_s,
+        )
+        waiting = GaugeMetricFamily(
+            "watchllm_recorder_waiting", "1 while the recorder waits for this store.", labels=["store"]
+        )
+        if stats.waiting_for is not None:
+            waiting.add_metric([stats.waiting_for], 1)
+        yield waiting
