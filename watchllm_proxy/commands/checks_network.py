@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from watchllm_proxy.commands.api_client import ApiClient, ServerUnreachable
 from watchllm_proxy.commands.findings import Finding, ok, problem, warning
 from watchllm_proxy.commands.terminal import clean
-from watchllm_proxy.demo.json_access import as_list, as_object, as_text
+from watchllm_proxy.demo.json_access import as_object, as_text
 from watchllm_proxy.ports import holder_in_words
 from watchllm_proxy.settings import Settings
 
@@ -62,16 +62,28 @@ def _nobody_answers(settings: Settings) -> Iterator[Finding]:
 
 
 def _readiness(client: ApiClient) -> Iterator[Finding]:
+    """What `GET /readyz` tells: a status, and a check for each part with a sentence where it is not well."""
     status, body = client.get_any("/readyz")
-    problems = [as_text(sentence) for sentence in as_list(as_object(_parsed(body)).get("problems"))]
-    for sentence in problems:
+    answer = as_object(_parsed(body))
+    unwell = {
+        name: as_text(as_object(check).get("detail"))
+        for name, check in as_object(answer.get("checks")).items()
+        if as_object(check).get("status") != "ok"
+    }
+    for name, detail in unwell.items():
         yield warning(
-            "server", f"degraded: {clean(sentence)}", "Requests still pass. docs/operations.md says more."
+            "server",
+            f"{clean(name)}: {clean(detail) or 'degraded'}",
+            "Requests pass. docs/operations.md tells what to do.",
         )
-    if not problems and status != http.client.OK:
-        yield warning("server", f"it says that it is not ready (HTTP {status})", f"curl {client.url}/readyz")
-    elif not problems:
+    if unwell:
+        return
+    if status == http.client.OK:
         yield ok("server", "all its parts are well")
+    else:
+        yield warning(
+            "server", f"it takes no new work now: {clean(as_text(answer.get('status')))}", "Wait, or start it."
+        )
 
 
 def _parsed(body: bytes) -> object:

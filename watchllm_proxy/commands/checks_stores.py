@@ -12,12 +12,17 @@ from collections.abc import Iterator
 
 import asyncpg
 
-from watchllm_proxy.commands.findings import Finding, ok, problem
-from watchllm_proxy.errors import StoreError
+from watchllm_proxy.commands.findings import Finding, ok, problem, warning
+from watchllm_proxy.console.formats import count_of
+from watchllm_proxy.errors import StoreError, StoreRejected
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store.clickhouse import ClickHouseServer
+from watchllm_proxy.store.migrate import migrations, missing
 
 TIMEOUT_S = 5.0
+
+Noted = tuple[int, str, str]
+"""A migration as a store remembers it: number, name, SHA-256."""
 
 
 def check_stores(settings: Settings) -> Iterator[Finding]:
@@ -46,28 +51,54 @@ def _clickhouse_server(url: str) -> Finding:
     store = ClickHouseServer(url)
     try:
         (row,) = store.query("SELECT version() AS version")
+        noted = _noted_in_clickhouse(store)
     except StoreError as exc:
         return problem("clickhouse", f"{address(url)}: {exc}", _advice("clickhouse"))
     finally:
         store.close()
-    return ok("clickhouse", f"{address(url)} answers, version {row['version']}")
+    return _migrated("clickhouse", f"{address(url)} answers, version {row['version']}", noted)
+
+
+def _noted_in_clickhouse(store: ClickHouseServer) -> list[Noted]:
+    if not store.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND name = 'schema_migrations'"
+    ):
+        return []
+    rows = store.query("SELECT number, name, sha256 FROM schema_migrations FINAL ORDER BY number")
+    return [(int(str(row["number"])), str(row["name"]), str(row["sha256"])) for row in rows]
 
 
 def _postgres_server(url: str) -> Finding:
     try:
-        version = asyncio.run(_postgres_version(url))
+        version, noted = asyncio.run(_ask_postgres(url))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         # The class only: a driver's text may quote the URL, and with it the password.
         return problem("postgres", f"{address(url)}: {type(exc).__name__}", _advice("postgres"))
-    return ok("postgres", f"{address(url)} answers, version {version}")
+    return _migrated("postgres", f"{address(url)} answers, version {version}", noted)
 
 
-async def _postgres_version(url: str) -> str:
+async def _ask_postgres(url: str) -> tuple[str, list[Noted]]:
+    """Its version, and the migrations it had."""
     connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     try:
-        return str(await connection.fetchval("SHOW server_version"))
+        version = str(await connection.fetchval("SHOW server_version"))
+        if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+            return version, []
+        rows = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
+        return version, [(row["number"], row["name"], row["sha256"]) for row in rows]
     finally:
         await connection.close(timeout=TIMEOUT_S)
+
+
+def _migrated(area: str, told: str, noted: list[Noted]) -> Finding:
+    """`told`, and whether the schema is today's."""
+    try:
+        waiting = missing(area, migrations(area), noted)
+    except StoreRejected as exc:
+        return problem(area, f"{told}; {exc}", "Run the version of watchllm that this store belongs to.")
+    if waiting:
+        return warning(area, f"{told}; {count_of(len(waiting), 'migration')} not applied yet", "watchllm migrate")
+    return ok(area, told)
 
 
 def address(url: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.commands.conftest import Watchllm
 from tests.unit.commands.fake_api import FakeApi
 
-WELL = {"/healthz": {"status": "ok"}, "/readyz": {"status": "ok", "problems": []}}
+WELL = {"/healthz": {"status": "ok"}, "/readyz": {"status": "ok", "checks": {"capture": {"status": "ok"}}}}
 Findings = dict[str, list[dict[str, str]]]
 
 
@@ -65,13 +65,20 @@ def test_where_all_is_well_it_says_so_and_ends_with_status_0(machine: FakeApi, w
 
 
 def test_a_person_reads_marks_and_what_to_do_next(machine: FakeApi, watchllm: Watchllm) -> None:
-    machine.routes["/readyz"] = (503, {"status": "degraded", "problems": ["Postgres is away \x1b[2J"]})
+    check = {"status": "degraded", "detail": "Postgres is away \x1b[2J"}
+    machine.routes["/readyz"] = {"status": "degraded", "checks": {"recorder": check, "console": {"status": "ok"}}}
     result = watchllm("doctor")
     assert "✓  settings" in result.stdout
-    assert "!  server     degraded: Postgres is away" in result.stdout
-    assert "→ Requests still pass." in result.stdout
+    assert "!  server     recorder: Postgres is away" in result.stdout
+    assert "→ Requests pass." in result.stdout
     assert "\x1b" not in result.stdout
     assert result.exit_code == 0, "a warning is no failure"
+
+
+def test_a_server_that_is_draining_is_pointed_at(machine: FakeApi, watchllm: Watchllm) -> None:
+    machine.routes["/readyz"] = (503, {"status": "stopping", "checks": {}})
+    _, areas = examined(watchllm)
+    assert any("stopping" in finding["text"] for finding in areas["server"])
 
 
 def test_findings_come_one_a_line_for_programs(machine: FakeApi, watchllm: Watchllm) -> None:
