@@ -8,9 +8,9 @@ from watchllm_proxy.decode.canonical import digest, dump
 from watchllm_proxy.decode.dialects import api_of
 from watchllm_proxy.decode.errors import error_of_end
 from watchllm_proxy.decode.ids import read_client
+from watchllm_proxy.decode.mentions import MAX_ID_CHARACTERS
 from watchllm_proxy.decode.request import Request, read_request
 from watchllm_proxy.decode.response import Response, read_response
-from watchllm_proxy.decode.values import Json
 from watchllm_proxy.records import Api, Call, Exchange
 
 
@@ -64,7 +64,7 @@ def _build(exchange: Exchange, api: Api, request: Request, response: Response, k
         finish_reasons=finish_reasons,
         usage=answer.usage,
         error=response.error or error_of_end(exchange, bool(finish_reasons)),
-        response_metadata=_metadata_bytes(answer.metadata),
+        response_metadata=dump(answer.metadata),
         client_ids=client.ids,
         agent_name=client.agent_name,
         agent_version=client.agent_version,
@@ -88,11 +88,4 @@ def _generation_id(exchange: Exchange) -> str | None:
 
 
 def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(value for value in values if value))
-
-
-def _metadata_bytes(metadata: dict[str, Json]) -> bytes:
-    try:
-        return dump(metadata)
-    except TypeError:  # nested deeper than can be written: not worth keeping
-        return b"{}"
+    return tuple(dict.fromkeys(value for value in values if value and len(value) <= MAX_ID_CHARACTERS))

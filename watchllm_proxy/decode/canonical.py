@@ -16,6 +16,7 @@ from watchllm_proxy.decode.values import Json
 
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _MANY_DIGITS = b"0" * 19
+_TOO_DEEP = "nested deeper than 254 levels"
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
 
@@ -24,8 +25,14 @@ class UnfaithfulJson(ValueError):
 
 
 def dump(value: Json) -> bytes:
-    """The canonical bytes of a value that `parse` gave."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    """The canonical bytes of a value that orjson read.
+
+    Raises UnfaithfulJson for one nested too deep to be written; `parse` gives none such.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # JSONEncodeError: "Recursion limit reached"
+        raise UnfaithfulJson(_TOO_DEEP) from None
 
 
 def digest(content: bytes) -> bytes:
@@ -46,7 +53,7 @@ def parse(raw: bytes) -> Json:
     except orjson.JSONDecodeError as error:
         raise UnfaithfulJson(error.msg) from None
     except TypeError:  # JSONEncodeError: "Recursion limit reached"
-        raise UnfaithfulJson("nested deeper than 254 levels") from None
+        raise UnfaithfulJson(_TOO_DEEP) from None
     # Every key and string brings two quotes, so a lost duplicate key shows in the count. Only an escaped
     # \u0022 can hide that, and only long digits can hide a rounded integer: then look closely.
     if quotes != raw.count(b'"') or b"\\u0022" in raw or _has_many_digits(raw):

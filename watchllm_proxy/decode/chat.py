@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from watchllm_proxy.decode.answer import Answer, answer_metadata
 from watchllm_proxy.decode.pieces import Pieces, arguments_text, build_message, read_parts
 from watchllm_proxy.decode.usage import chat_usage
-from watchllm_proxy.decode.values import Json, as_dict, as_int, as_list, as_str, dicts
+from watchllm_proxy.decode.values import Json, as_count, as_dict, as_list, as_str, dicts
 from watchllm_proxy.records import Message, ToolCall, ToolResult
 
 _KNOWN_KEYS = frozenset({"choices", "id", "model", "provider", "object", "error"})
@@ -56,7 +56,7 @@ def read_answer(body: dict[str, Json]) -> Answer:
     The first choice is the answer. Ids of all choices count as issued; the other choices are kept in the
     metadata.
     """
-    choices = sorted(dicts(body.get("choices")), key=lambda choice: as_int(choice.get("index")) or 0)
+    choices = sorted(dicts(body.get("choices")), key=lambda choice: as_count(choice.get("index")) or 0)
     messages = [as_dict(choice.get("message")) for choice in choices]
     response_id = as_str(body.get("id"))
     metadata = answer_metadata(body, _KNOWN_KEYS)
@@ -119,7 +119,7 @@ def _both_objects(old: Json, new: Json) -> bool:
 
 def _take_choices(value: Json, choices: dict[int, _Choice]) -> None:
     for choice in dicts(value):
-        choices.setdefault(as_int(choice.get("index")) or 0, _Choice()).take(choice)
+        choices.setdefault(as_count(choice.get("index")) or 0, _Choice()).take(choice)
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ class ToolCallAssembly:
                 target[key] = value
 
     def _find(self, delta: dict[str, Json], name: str | None) -> dict[str, Json]:
-        index, call_id = as_int(delta.get("index")), as_str(delta.get("id"))
+        index, call_id = as_count(delta.get("index")), as_str(delta.get("id"))
         if index is not None:
             call = self._by_index.get(index)
         elif call_id:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from watchllm_proxy.decode.answer import Answer, answer_metadata
 from watchllm_proxy.decode.pieces import Pieces, build_message, read_parts
 from watchllm_proxy.decode.usage import chat_usage
-from watchllm_proxy.decode.values import Json, as_dict, as_int, as_str, dicts
+from watchllm_proxy.decode.values import Json, as_count, as_dict, as_str, dicts
 
 _KNOWN_KEYS = frozenset({"choices", "id", "model", "provider", "object", "error", "data"})
 
@@ -30,7 +30,7 @@ def _is_tokens(value: Json) -> bool:
 
 def read_completion(body: dict[str, Json]) -> Answer:
     """A whole `text_completion` object, or one put together from chunks; the first choice is the answer."""
-    choices = sorted(dicts(body.get("choices")), key=lambda choice: as_int(choice.get("index")) or 0)
+    choices = sorted(dicts(body.get("choices")), key=lambda choice: as_count(choice.get("index")) or 0)
     response_id = as_str(body.get("id"))
     metadata = answer_metadata(body, _KNOWN_KEYS)
     if len(choices) > 1:
@@ -65,7 +65,7 @@ def assemble_completion(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
             ):
                 body[key] = value
         for choice in dicts(chunk.get("choices")):
-            index = as_int(choice.get("index")) or 0
+            index = as_count(choice.get("index")) or 0
             kept = choices.setdefault(index, {"index": index, "finish_reason": None})
             kept.update({key: value for key, value in choice.items() if key != "text" and value not in (None, "")})
             texts.setdefault(index, []).append(as_str(choice.get("text")) or "")

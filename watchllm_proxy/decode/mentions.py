@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
 from watchllm_proxy.records import Message
 
-MAX_ID_CHARACTERS = 256
+MAX_ID_CHARACTERS = 1024  # ids of some Responses items are sealed state of several hundred characters
 MAX_FIELD_IDS = 5_000
 MAX_TEXT_IDS = 500
 MAX_SCANNED_CHARACTERS = 256 * 1024

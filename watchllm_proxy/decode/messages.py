@@ -9,7 +9,7 @@ import orjson
 from watchllm_proxy.decode.answer import Answer, answer_metadata
 from watchllm_proxy.decode.pieces import Pieces, arguments_text, build_message, read_parts
 from watchllm_proxy.decode.usage import messages_usage
-from watchllm_proxy.decode.values import Json, as_dict, as_int, as_list, as_str, dicts
+from watchllm_proxy.decode.values import Json, as_count, as_dict, as_list, as_str, dicts
 from watchllm_proxy.records import Message, ToolCall, ToolResult
 
 _KNOWN_KEYS = frozenset({"content", "id", "model", "provider", "type", "role", "stop_reason", "error"})
@@ -89,7 +89,7 @@ def assemble(events: Iterable[dict[str, Json]]) -> dict[str, Json]:
     blocks: dict[int, _Block] = {}
     for event in events:
         kind = event.get("type")
-        index = as_int(event.get("index")) or 0
+        index = as_count(event.get("index")) or 0
         if kind == "message_start":
             body.update(as_dict(event.get("message")))
         elif kind == "content_block_start":

@@ -89,7 +89,7 @@ def _canonical_arguments(arguments: str) -> str:
     try:
         value = orjson.loads(arguments)
         return "{}" if value is None else dump(value).decode()
-    except (orjson.JSONDecodeError, TypeError):
+    except ValueError:  # no JSON, or nested too deep to be written again
         return arguments.strip()
 
 
@@ -114,7 +114,7 @@ def read_parts(content: Json) -> tuple[list[str], list[Json]]:
 
 
 def _read_part(part: dict[str, Json], texts: list[str], others: list[Json]) -> None:
-    kind = part.get("type")
+    kind = as_str(part.get("type"))
     if kind in _TEXT_PARTS or (kind is None and isinstance(part.get("text"), str)):
         texts.append(as_str(part.get("text")) or "")
     elif kind == "refusal":

@@ -63,6 +63,8 @@ def rebuild(skeleton: bytes, messages: Iterable[StoredMessage]) -> bytes:
     `messages` are those of the call, in their order. Raises ValueError when skeleton and messages do not
     belong together (or the skeleton is that of a call that could not be understood).
     """
+    if not skeleton:
+        raise ValueError("no skeleton: the request had no body, or one that was not understood")
     parts = orjson.loads(skeleton)
     waiting: dict[str, list[bytes]] = {}
     for message in messages:

@@ -10,6 +10,7 @@ import orjson
 
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.answer import Answer
+from watchllm_proxy.decode.canonical import UnfaithfulJson
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.errors import error_in_answer
 from watchllm_proxy.decode.sse import Event, looks_like_events, parse_events
@@ -102,7 +103,12 @@ def _read_object(api: Api, exchange: Exchange, content: bytes, problem: str | No
     if not isinstance(body, dict):
         is_foreign = api is not Api.OTHER and not found
         return Response(error=found, problem=problem or ("answer is not a JSON object" if is_foreign else None))
-    return Response(answer=_READERS[api].read(body) if status < 400 else Answer(), error=found, problem=problem)
+    if status >= 400:
+        return Response(error=found, problem=problem)
+    try:
+        return Response(_READERS[api].read(body), found, problem=problem)
+    except UnfaithfulJson as error:
+        return Response(error=found, problem=f"answer: {error}")
 
 
 def _why_no_object(api: Api, exchange: Exchange, detail: str) -> str | None:
@@ -124,12 +130,11 @@ def _read_events(api: Api, exchange: Exchange, content: bytes, problem: str | No
     if undecodable and not problem:
         problem = f"answer: {undecodable} of {len(events)} events are not JSON objects"
     body = _READERS[api].assemble(objects)
-    return Response(
-        answer=_READERS[api].read(body),
-        error=error_in_answer(body, exchange.status),
-        is_stream=True,
-        problem=problem,
-    )
+    found = error_in_answer(body, exchange.status)
+    try:
+        return Response(_READERS[api].read(body), found, is_stream=True, problem=problem)
+    except UnfaithfulJson as error:
+        return Response(error=found, is_stream=True, problem=f"answer: {error}")
 
 
 def _decode_events(events: list[Event]) -> tuple[list[dict[str, Json]], int]:

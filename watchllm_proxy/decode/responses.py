@@ -15,7 +15,7 @@ from watchllm_proxy.decode.pieces import (
     read_parts,
 )
 from watchllm_proxy.decode.usage import responses_usage
-from watchllm_proxy.decode.values import Json, as_dict, as_int, as_list, as_str, dicts
+from watchllm_proxy.decode.values import Json, as_count, as_dict, as_list, as_str, dicts
 from watchllm_proxy.records import Message, ToolCall, ToolResult
 
 # What a response repeats of its request is no news and may be long.
@@ -136,7 +136,7 @@ def assemble(events: Iterable[dict[str, Json]]) -> dict[str, Json]:
 
 
 def _output_index(event: dict[str, Json]) -> int:
-    return as_int(event.get("output_index")) or 0
+    return as_count(event.get("output_index")) or 0
 
 
 def _own_copy(item: dict[str, Json]) -> dict[str, Json]:
@@ -184,7 +184,7 @@ def _grow_part(item: dict[str, Json], place: _GrowingPart, event: dict[str, Json
     parts = item.get(place.list_key)
     if not isinstance(parts, list):
         parts = item[place.list_key] = []
-    index = as_int(event.get(place.index_key)) or 0
+    index = as_count(event.get(place.index_key)) or 0
     if index >= len(parts):
         parts.append({"type": place.type, place.text_key: ""})
     part = parts[min(index, len(parts) - 1)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from watchllm_proxy.decode.values import Json, as_dict, as_int
+from watchllm_proxy.decode.values import Json, as_count, as_dict
 from watchllm_proxy.records import Usage
 
+_MAX_USD = 1_000_000  # nobody pays more for a call: a figure beyond it is a unit that we do not know
 _USD_PER_TICK = Decimal("1e-10")  # xAI, `cost_in_usd_ticks`
 
 
@@ -23,9 +24,9 @@ def chat_usage(usage: dict[str, Json]) -> Usage:
     read = as_dict(usage.get("prompt_tokens_details"))
     written = as_dict(usage.get("completion_tokens_details"))
     return Usage(
-        input_tokens=as_int(usage.get("prompt_tokens")),
-        output_tokens=as_int(usage.get("completion_tokens")),
-        total_tokens=as_int(usage.get("total_tokens")),
+        input_tokens=as_count(usage.get("prompt_tokens")),
+        output_tokens=as_count(usage.get("completion_tokens")),
+        total_tokens=as_count(usage.get("total_tokens")),
         cache_read_input_tokens=_first(
             read.get("cached_tokens"),
             usage.get("prompt_cache_hit_tokens"),
@@ -47,21 +48,21 @@ def responses_usage(usage: dict[str, Json]) -> Usage:
     read = as_dict(usage.get("input_tokens_details"))
     written = as_dict(usage.get("output_tokens_details"))
     return Usage(
-        input_tokens=as_int(usage.get("input_tokens")),
-        output_tokens=as_int(usage.get("output_tokens")),
-        total_tokens=as_int(usage.get("total_tokens")),
-        cache_read_input_tokens=as_int(read.get("cached_tokens")),
-        cache_creation_input_tokens=as_int(read.get("cache_write_tokens")),
-        reasoning_tokens=as_int(written.get("reasoning_tokens")),
+        input_tokens=as_count(usage.get("input_tokens")),
+        output_tokens=as_count(usage.get("output_tokens")),
+        total_tokens=as_count(usage.get("total_tokens")),
+        cache_read_input_tokens=as_count(read.get("cached_tokens")),
+        cache_creation_input_tokens=as_count(read.get("cache_write_tokens")),
+        reasoning_tokens=as_count(written.get("reasoning_tokens")),
         cost_usd=upstream_cost(usage),
     )
 
 
 def messages_usage(usage: dict[str, Json]) -> Usage:
     """Anthropic's `input_tokens` leaves out what was read from and written to the cache: added here."""
-    fresh, output = as_int(usage.get("input_tokens")), as_int(usage.get("output_tokens"))
-    cache_read = as_int(usage.get("cache_read_input_tokens"))
-    cache_written = as_int(usage.get("cache_creation_input_tokens"))
+    fresh, output = as_count(usage.get("input_tokens")), as_count(usage.get("output_tokens"))
+    cache_read = as_count(usage.get("cache_read_input_tokens"))
+    cache_written = as_count(usage.get("cache_creation_input_tokens"))
     read = None if fresh is None else fresh + (cache_read or 0) + (cache_written or 0)
     return Usage(
         input_tokens=read,
@@ -69,7 +70,7 @@ def messages_usage(usage: dict[str, Json]) -> Usage:
         total_tokens=None if read is None or output is None else read + output,
         cache_read_input_tokens=cache_read,
         cache_creation_input_tokens=cache_written,
-        reasoning_tokens=as_int(as_dict(usage.get("output_tokens_details")).get("thinking_tokens")),
+        reasoning_tokens=as_count(as_dict(usage.get("output_tokens_details")).get("thinking_tokens")),
         cost_usd=upstream_cost(usage),
     )
 
@@ -81,7 +82,7 @@ def upstream_cost(usage: dict[str, Json]) -> Decimal | None:
     provider takes is in `cost_details.upstream_inference_cost`. Perplexity: an object with `total_cost`.
     xAI: `cost_in_usd_ticks`, 10^10 to the dollar.
     """
-    ticks = as_int(usage.get("cost_in_usd_ticks"))
+    ticks = as_count(usage.get("cost_in_usd_ticks"))
     if ticks is not None:
         return ticks * _USD_PER_TICK
     cost = usage.get("cost")
@@ -96,10 +97,10 @@ def upstream_cost(usage: dict[str, Json]) -> Decimal | None:
 
 def _money(value: Json) -> Decimal | None:
     """Through `str`: the shortest text of a double is the figure that was sent, free of binary noise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_USD:
         return None
     return Decimal(str(value))
 
 
 def _first(*values: Json) -> int | None:
-    return next((number for value in values if (number := as_int(value)) is not None), None)
+    return next((number for value in values if (number := as_count(value)) is not None), None)

@@ -8,6 +8,10 @@ Json = Any
 """A decoded JSON value from outside. `Any` is allowed here and nowhere else: see docs/style.md, section 8."""
 
 
+MAX_COUNT = 2**53
+"""Beyond it, a number in JSON is no exact count; every store has room for it."""
+
+
 def as_dict(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else {}
 
@@ -21,15 +25,11 @@ def as_str(value: Json) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def as_int(value: Json) -> int | None:
-    """A count. Some upstreams write `12.0`; a boolean is no number."""
-    if isinstance(value, bool):
+def as_count(value: Json) -> int | None:
+    """A count or an index: 0 and up. Some upstreams write `12.0`; a boolean is no number, 1e300 no count."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return None
+    return int(value) if 0 <= value <= MAX_COUNT and value == int(value) else None
 
 
 def dicts(value: Json) -> list[dict[str, Json]]:

@@ -7,6 +7,7 @@ where it is not known), the wrapping around messages is a rule of thumb, and ima
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -72,9 +73,11 @@ def encoding_name(model: str | None) -> str:
 
 @functools.cache
 def _encoding(name: str) -> Encoding:
-    from bpe_openai import get_encoding  # noqa: PLC0415 - 0.6 s to import, and most upstreams tell their usage
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # bpe-openai opens its data by an old function
+        from bpe_openai import get_encoding  # noqa: PLC0415 - 0.6 s to import, and most upstreams tell their usage
 
-    return get_encoding(name)
+        return get_encoding(name)
 
 
 def _encodable(text: str) -> str:

@@ -55,7 +55,7 @@ def exchange(
         response_headers=response_headers,
         response_body=_body(got, answer_limit),
         end=end,
-        started_at_us=1_000_000,
+        started_at_us=1_790_000_000_000_000,
         first_byte_us=250,
         duration_us=900,
         client_address="127.0.0.1:40000",

@@ -18,21 +18,19 @@ from watchllm_proxy.records import Api, Exchange, ExchangeEnd
 _ANSWER = {"id": "chatcmpl-1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
 
 # The vocabulary of all dialects, so that random bodies come near to meaning something.
-_WORDS = st.sampled_from(
-    """
+_TYPES = """
     a text error function_call tool_use message reasoning response.completed ping user message_start message_delta
     content_block_start content_block_delta response.output_item.added response.output_text.delta
     response.function_call_arguments.delta thinking tool assistant
-    """.split()
-)
-_KEYS = st.sampled_from(
-    """
-    choices delta message messages content tool_calls function name arguments id index usage prompt_tokens
+"""
+_FIELDS = """
+    choices delta message messages content tool_calls function name arguments id index usage prompt_tokens user
     prompt_tokens_details cost error code type role text input output response item output_index content_block
-    partial_json summary system tools metadata conversation stream model reasoning_details function_call annotations
-    citation thinking finish_reason stop_reason status incomplete_details user prompt cost_details
-    """.split()
-)
+    partial_json summary system tools metadata conversation stream model reasoning_details function_call status
+    citation annotations thinking finish_reason stop_reason incomplete_details prompt cost_details content_index
+"""
+_WORDS = st.sampled_from(_TYPES.split())
+_KEYS = st.sampled_from(_FIELDS.split())
 _LEAF = st.none() | st.booleans() | st.integers() | st.floats() | _WORDS | st.text(max_size=3)
 _JSON = st.recursive(
     _LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=6), max_leaves=25
@@ -81,7 +79,7 @@ def test_no_exchange_is_too_odd(
 def test_everything_about_the_exchange_itself_is_carried_over() -> None:
     call = decoded(answer=_ANSWER)
     assert (call.call_id, call.project_id, call.api) == (UUID(int=1), "default", Api.CHAT_COMPLETIONS)
-    assert (call.started_at_us, call.ended_at_us) == (1_000_000, 1_000_900)
+    assert (call.started_at_us, call.ended_at_us) == (1_790_000_000_000_000, 1_790_000_000_000_900)
     assert (call.request_bytes, call.response_bytes) == (30, len(json.dumps(_ANSWER)))
     assert call.time_to_first_token_us is None
     assert (call.raw_request, call.raw_response) == (None, None)
@@ -229,6 +227,18 @@ def test_a_bug_of_ours_becomes_a_reason_and_loses_nothing(monkeypatch: pytest.Mo
     assert call.opaque_reason == "internal: ZeroDivisionError"
     assert (call.raw_request, call.raw_response) == (sent.request_body.content, sent.response_body.content)
     assert [one.value for one in call.client_ids] == ["r"]
+
+
+@pytest.mark.parametrize("target", [CHAT, RESPONSES, MESSAGES])
+def test_an_answer_nested_too_deep_is_told(target: str) -> None:
+    deep: Any = "x"
+    for _ in range(300):
+        deep = [deep]
+    body = {"choices": [{"index": 0, "message": {"content": deep}}], "output": [deep], "content": [deep]}
+    for answer in (as_bytes(body), stream({"type": "response.completed", "response": body, **body})):
+        call = decoded(target, answer=answer)
+        assert "internal" not in (call.opaque_reason or "")
+    assert decoded(target, answer=body).opaque_reason == "answer: nested deeper than 254 levels"
 
 
 def test_decoding_twice_gives_the_same_call() -> None:

@@ -64,5 +64,5 @@ def test_a_message_of_another_slot_is_refused() -> None:
 
 
 def test_a_request_that_was_not_understood_cannot_be_rebuilt() -> None:
-    with pytest.raises(ValueError, match=r"empty|end of data"):
+    with pytest.raises(ValueError, match="no skeleton"):
         rebuild(decoded(CHAT, b"no json").request_skeleton, ())

@@ -33,6 +33,8 @@ from watchllm_proxy.decode.usage import chat_usage, messages_usage, responses_us
         ({"cost_in_usd_ticks": 3546500}, Decimal("0.00035465")),
         ({"cost": True}, None),
         ({"cost": "0.1"}, None),
+        ({"cost": -1}, None),
+        ({"cost": 1e300}, None),
     ],
 )
 def test_the_upstreams_figure_is_taken_exactly(usage: dict[str, Any], cost: Decimal | None) -> None:
@@ -76,7 +78,7 @@ def test_figures_are_kept_as_told_even_where_they_do_not_add_up() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [None, "5", True, [], 5.5, {}])
+@pytest.mark.parametrize("value", [None, "5", True, [], 5.5, {}, -1, 1e300, 2**63])
 def test_what_is_no_count_is_not_known(value: Any) -> None:
     assert chat_usage({"prompt_tokens": value}).input_tokens is None
     assert responses_usage({"input_tokens": value}).input_tokens is None
