@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -88,9 +89,12 @@ def test_reasoning_beside_the_output_is_billed() -> None:
 
 
 def test_a_service_tier_changes_the_price() -> None:
-    standard, flex = _usd(_call("gpt-5")), _usd(_call("gpt-5", service_tier="flex"))
+    in_november = 1_793_500_000_000_000  # the table knows tiers from October 2026 on
+    calls = [_call("gpt-5"), _call("gpt-5", service_tier="flex"), _call("gpt-5", service_tier="new-and-unknown")]
+    standard, flex, unknown = (_usd(replace(call, started_at_us=in_november)) for call in calls)
     assert standard is not None
     assert flex == standard / 2
+    assert unknown == standard
 
 
 def test_a_free_model_costs_nothing() -> None:
