@@ -166,12 +166,20 @@ function requestBody(call) {
   return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: JSON.stringify(call.request, null, 2) })];
 }
 
-/** @param {any} each */
+/** A message of a conversation: its text, the tools it asks for, then whatever else it holds. @param {any} each */
 function message(each) {
   if (!each || typeof each !== 'object') return card('message', jsonTree(each));
-  const { role, content, ...rest } = each;
-  const body = typeof content === 'string' ? pretty(content) : content === undefined || content === null ? null : jsonTree(content);
-  return card(String(role ?? 'message'), [body, Object.keys(rest).length ? jsonTree(rest) : null], { cls: 'msg' });
+  const { role, content, tool_calls: asked, ...rest } = each;
+  const text = typeof content === 'string' ? pretty(content) : content === undefined || content === null ? null : jsonTree(content);
+  const calls = Array.isArray(asked) ? asked.map(toolCall) : asked === undefined ? [] : [jsonTree({ tool_calls: asked })];
+  return card(String(role ?? 'message'), [text, ...calls, Object.keys(rest).length ? jsonTree(rest) : null], { cls: 'msg' });
+}
+
+/** @param {any} call */
+function toolCall(call) {
+  if (typeof call?.function?.name !== 'string') return jsonTree(call);
+  const { name, arguments: given } = call.function;
+  return h('div', {}, h('b', {}, `→ ${name}`), typeof given === 'string' ? pretty(given) : jsonTree(given));
 }
 
 /** @param {any} call @returns {Node[]} */

@@ -209,6 +209,7 @@ export class Timeline {
       row.place = row.step = -1;
       row.element.hidden = true;
       row.element.removeAttribute('id');
+      row.element.removeAttribute('aria-selected');
     }
   }
 

@@ -1,0 +1,93 @@
+"""Pages in a real browser: Debian's Chromium, driven by playwright, with everything it complains of kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.conftest import CHROMIUM
+from tests.console_runs import MemoryReading
+from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.settings import Settings
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+WATCH_VIOLATIONS = """
+window.violations = [];
+document.addEventListener('securitypolicyviolation', (event) => window.violations.push(
+  `${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+
+
+@dataclass
+class Watched:
+    """A page, and everything that should not happen on it."""
+
+    page: Page
+    origin: str
+    dialogs: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    async def go(self, path: str) -> None:
+        """Open a page of the console; a run's page is waited for until its script has taken over."""
+        await self.page.goto(self.origin + path)
+        if await self.page.locator("#grid").count():
+            await self.page.wait_for_function("() => document.documentElement.dataset.ready === 'true'")
+
+    async def assert_clean(self) -> None:
+        assert self.dialogs == []
+        assert self.errors == []
+        assert self.outside == []
+        assert await self.page.evaluate("window.violations") == []
+        assert await self.page.evaluate("window.pwned") is None
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def watched(
+    browser: Browser, aiohttp_server: Callable[..., Awaitable[TestServer]]
+) -> Callable[..., Awaitable[Watched]]:
+    """Opens a page on a console over `reading`; options are those of a playwright context."""
+
+    async def health() -> Health:
+        return Health()
+
+    async def open_on(reading: MemoryReading, **options: object) -> Watched:
+        server = await aiohttp_server(build_app(reading, settings=Settings(), health=health))
+        settings = {"viewport": {"width": 1440, "height": 900}, **options}
+        context = await browser.new_context(**settings)  # type: ignore[arg-type]
+        page = await context.new_page()
+        found = Watched(page, str(server.make_url("")).rstrip("/"))
+        await _watch(page, found)
+        return found
+
+    return open_on
+
+
+async def _watch(page: Page, found: Watched) -> None:
+    async def dismiss(dialog) -> None:
+        found.dialogs.append(dialog.message)
+        await dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    page.on("pageerror", lambda error: found.errors.append(str(error)))
+    page.on("console", lambda said: found.errors.append(said.text) if said.type == "error" else None)
+    page.on(
+        "request", lambda asked: None if asked.url.startswith(found.origin) else found.outside.append(asked.url)
+    )
+    await page.add_init_script(WATCH_VIOLATIONS)

@@ -1,0 +1,179 @@
+"""The dashboard in a real browser: keys, long runs, the wait for the first request, both colours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.console_runs import LoadedRun, MemoryReading, failed_call, long_run, make_call, refund_run
+from tests.e2e.browser.conftest import Watched
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Awaitable[Watched]]
+MAX_ELEMENTS = 1200
+
+
+@pytest.fixture
+def reading() -> MemoryReading:
+    refund = refund_run()
+    child = LoadedRun(refund.children[0].run, (), refund.steps[:3])
+    return MemoryReading(
+        [refund, child, long_run(2000)], [*(make_call(n) for n in range(1, 5)), failed_call(5), make_call(6)]
+    )
+
+
+async def _selected(seen: Watched, index: int) -> None:
+    """Waits until a step is selected in the list, in the address and in the detail."""
+    await seen.page.wait_for_function(
+        "(n) => document.querySelector('.row[aria-selected=true]')?.id === `step-${n}`"
+        " && document.querySelector('#detail .nn')?.textContent === `#${n}`",
+        arg=index,
+    )
+
+
+async def test_a_run_opens_at_its_first_error_and_keys_move_on(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4")
+    await _selected(seen, 4)
+    for key, index in [
+        ("j", 5),
+        ("j", 6),
+        ("k", 5),
+        ("e", 6),
+        ("e", 8),
+        ("E", 6),
+        ("G", 11),
+        ("a", 11),
+        ("A", 10),
+    ]:
+        await seen.page.keyboard.press(key)
+        await _selected(seen, index)
+        assert key == "a" or seen.page.url.endswith(f"#step-{index}")
+    await seen.assert_clean()
+
+
+async def test_an_address_with_a_step_opens_there(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_big2000#step-1500")
+    await _selected(seen, 1500)
+    assert await seen.page.locator("#step-1500").is_visible()
+    await seen.assert_clean()
+
+
+async def test_two_thousand_steps_are_a_few_hundred_elements(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_big2000")
+    await _selected(seen, 199)
+    assert await seen.page.evaluate("document.querySelectorAll('*').length") <= MAX_ELEMENTS
+    for _ in range(30):
+        await seen.page.keyboard.press("PageDown")
+    await _selected(seen, 649)
+    await seen.page.evaluate("document.querySelector('#grid').scrollTop = 1e9")
+    await seen.page.wait_for_selector("#step-1999")
+    assert await seen.page.evaluate("document.querySelectorAll('*').length") <= MAX_ELEMENTS
+    await seen.assert_clean()
+
+
+async def test_the_detail_shows_the_request_and_the_answer_when_asked(
+    watched: Open, reading: MemoryReading
+) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-1")
+    await _selected(seen, 1)
+    await seen.page.get_by_role("tab", name="Request").click()
+    await seen.page.wait_for_selector("#detail :text('12345678901234567890')")
+    assert await seen.page.locator("#detail strong").inner_text() == "broken"
+    await seen.page.get_by_role("tab", name="Response").click()
+    await seen.page.wait_for_selector("#detail :text('get_order')")
+    await seen.assert_clean()
+
+
+async def test_a_call_that_is_gone_is_told_in_words(watched: Open, reading: MemoryReading) -> None:
+    reading.calls.clear()
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-1")
+    await seen.page.get_by_role("tab", name="Request").click()
+    await seen.page.wait_for_selector("#detail :text('This call cannot be shown')")
+
+
+async def test_search_narrows_the_list_and_escape_leaves_it(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4")
+    await seen.page.keyboard.press("/")
+    await seen.page.keyboard.type("get_order")
+    await seen.page.wait_for_function("() => document.querySelector('#found').textContent === '2 of 12 steps'")
+    await seen.page.keyboard.press("Enter")
+    await _selected(seen, 1)
+    await seen.page.keyboard.press("Escape")
+    await seen.page.wait_for_url("**/runs")
+    await seen.assert_clean()
+
+
+async def test_the_overview_leads_to_the_nearest_step(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4")
+    box = await seen.page.locator("#overview").bounding_box()
+    assert box is not None
+    await seen.page.mouse.click(box["x"] + box["width"] - 3, box["y"] + 28)
+    await _selected(seen, 11)
+    await seen.assert_clean()
+
+
+async def test_t_switches_the_colours_and_the_next_page_keeps_them(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading, color_scheme="light")
+    await seen.go("/runs")
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = await seen.page.evaluate(background)
+    await seen.page.keyboard.press("t")
+    dark = await seen.page.evaluate(background)
+    assert light != dark
+    await seen.go("/welcome")
+    assert await seen.page.evaluate(background) == dark
+    await seen.assert_clean()
+
+
+async def test_question_mark_lists_the_keys(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4")
+    await seen.page.keyboard.press("?")
+    assert await seen.page.get_by_role("dialog").is_visible()
+    await seen.page.keyboard.press("Escape")
+    await seen.page.wait_for_selector("dialog", state="detached")
+    assert "/runs/run_7q2k9fh4" in seen.page.url
+
+
+async def test_welcome_moves_to_the_first_run_by_itself(watched: Open, reading: MemoryReading) -> None:
+    runs, reading.runs = reading.runs, []
+    seen = await watched(reading)
+    await seen.go("/welcome")
+    await seen.page.wait_for_selector("text=Waiting for the first request")
+    reading.runs = runs[:1]
+    await seen.page.wait_for_selector("#waiting :text('Order A-10432')")
+    assert "gpt-4.1-mini" in await seen.page.locator("#waiting").inner_text()
+    await seen.page.wait_for_url("**/runs/run_7q2k9fh4", timeout=3000)
+    await seen.assert_clean()
+
+
+async def test_welcome_stays_when_told_to(watched: Open, reading: MemoryReading) -> None:
+    runs, reading.runs = reading.runs, []
+    seen = await watched(reading)
+    await seen.go("/welcome")
+    reading.runs = runs[:1]
+    await seen.page.get_by_role("button", name="Stay here").click()
+    await seen.page.wait_for_timeout(1500)  # longer than it would take to move
+    assert seen.page.url.endswith("/welcome")
+
+
+async def test_without_a_script_a_run_is_readable_and_shows_no_dead_button(
+    watched: Open, reading: MemoryReading
+) -> None:
+    seen = await watched(reading, java_script_enabled=False)
+    await seen.page.goto(seen.origin + "/runs/run_7q2k9fh4")
+    for text in ("Order A-10432", "What went wrong", "$0.0041", "create_refund"):
+        assert await seen.page.get_by_text(text).first.is_visible()
+    assert await seen.page.locator("button:visible").count() == 0
+    await seen.page.goto(seen.origin + "/welcome")
+    await seen.page.get_by_text("Python", exact=True).click()
+    assert await seen.page.get_by_text("OpenAI(base_url=").is_visible()
