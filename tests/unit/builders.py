@@ -275,6 +275,13 @@ class Rows:
         steps = {key: tuple(by_index.values()) for key, by_index in self.steps.items()}
         sessionizer.load(self.runs.values(), steps, self.anchors.values())  # type: ignore[arg-type]
 
+    def bring_missing(self, sessionizer: Sessionizer, call: Call) -> None:
+        """What a recorder does for a call that names a run out of memory."""
+        key = sessionizer.missing_run(call)
+        if key is not None and key in self.runs:
+            anchors = [anchor for anchor in self.anchors.values() if (anchor.project_id, anchor.run_id) == key]  # type: ignore[attr-defined]
+            sessionizer.load([self.runs[key]], {key: self.steps_of(self.runs[key])}, anchors, named={key})  # type: ignore[arg-type]
+
 
 class Play:
     """Calls played to a sessionizer, one drain each, and the rows that came of it."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from watchllm_proxy.records import (
     Anchor,
@@ -91,19 +91,20 @@ class Sessionizer:
 
     def missing_run(self, call: Call) -> RunKey | None:
         """The run that this call names, where it is not in memory. A recorder looks it up in the store and
-        `load`s it before `observe`: else a run id that comes back after the horizon starts at step 0 again."""
+        `load`s it as `named` before `observe`: else a run id that comes back after the horizon starts at step 0
+        again, over the stored steps."""
         clue = next(rules.explicit_run(call, self._evidence), None)
         if clue is None or clue.names_run is None:
             return None
         key = (call.project_id, clue.names_run)
-        return key if self._in_memory(key) is None else None
+        return key if self._in_memory(key) is None and key not in self._changed else None
 
     def _run_for(self, call: Call, where: Place) -> RunState:
         key = (call.project_id, where.run_id)
-        run = self._in_memory(key)
+        run = self._in_memory(key) or self._changed.get(key)  # let go, and not drained yet
         if run is None:
             run = RunState.begun(call, where.run_id, where.session_id, where.parent_run_id)
-            self._runs[key] = run
+        self._runs[key] = run
         run.is_explicit = run.is_explicit or where.is_explicit
         run.parent_run_id = run.parent_run_id or where.parent_run_id
         return run
@@ -180,9 +181,10 @@ class Sessionizer:
         return run
 
     def _in_memory(self, key: RunKey) -> RunState | None:
-        """Runs past their time are gone, whether or not they have been removed yet."""
+        """Runs past their time are gone, whether or not they have been removed yet; but a named one is the
+        same in memory and in the store, wherever it is found."""
         run = self._runs.get(key)
-        return None if run is None or self._is_gone(run) else run
+        return None if run is None or (self._is_gone(run) and not run.is_explicit) else run
 
     def _is_gone(self, run: RunState) -> bool:
         kept_us = 2 * self._silence_us if _is_settled(run) else self._horizon_us
@@ -202,9 +204,12 @@ class Sessionizer:
         for queue in (self._settled, self._may_go_on):
             while queue and self._is_gone(self._runs[next(iter(queue))]):
                 self._forget(queue)
+        self._keep_to_limits()
+        self._anchors.forget_before(self._newest_us - self._horizon_us)
+
+    def _keep_to_limits(self) -> None:
         while len(self._runs) > self._max_runs:
             self._forget(self._settled or self._may_go_on)
-        self._anchors.forget_before(self._newest_us - self._horizon_us)
 
     def _forget(self, queue: OrderedDict[RunKey, None]) -> None:
         key, _ = queue.popitem(last=False)
@@ -235,8 +240,11 @@ class Sessionizer:
         runs: Iterable[Run],
         steps_by_run: Mapping[RunKey, Sequence[Step]],
         anchors: Iterable[Anchor],
+        *,
+        named: Container[RunKey] = (),
     ) -> None:
-        """Add stored rows to the state: after a restart those within the horizon, or one `missing_run`.
+        """Add stored rows to the state: after a restart those within the horizon, or one `missing_run`, which
+        is then `named` (its anchors may have been pruned).
 
         A run comes with all of its steps or not at all: one with fewer than its row counts is left out, as
         runs are that finished longer than two silences ago.
@@ -258,10 +266,12 @@ class Sessionizer:
             self._newest_us = max(self._newest_us, row.last_activity_at_us)
             if len(steps) != row.total_steps:
                 continue
-            run = RunState.restored(row, steps, is_explicit=key in explicit, inputs=inputs.get(key, set()))
+            run = RunState.restored(
+                row, steps, is_explicit=key in explicit or key in named, inputs=inputs.get(key, set())
+            )
             self._runs[key] = run
             self._file(run)
-        self._let_go()
+        self._keep_to_limits()
 
 
 def _is_settled(run: RunState) -> bool:

@@ -93,6 +93,18 @@ def test_a_named_run_that_memory_has_lost_is_asked_for_and_continued_from_the_st
     assert len(play.outline(one)) == 4
 
 
+def test_a_run_id_that_comes_back_after_days_continues_where_it_was() -> None:
+    call = CallBuilder()
+    play = Play(one := call(user="One", client_ids=ids(run="job")))
+    call.wait(3 * 24 * 3600)
+    play.observe(call(user="Something else"))
+    two = call(user="Two", client_ids=ids(run="job"))
+    assert play.sessionizer.missing_run(two) == ("default", "job")
+    play.rows.bring_missing(play.sessionizer, two)
+    play.observe(two)
+    assert len(play.outline(one)) == 4
+
+
 def test_a_call_without_a_run_id_misses_no_run() -> None:
     assert Sessionizer(silence_us=SILENCE_US).missing_run(CallBuilder()(user="Hi")) is None
 

@@ -108,6 +108,7 @@ def recorded(calls: Sequence[Call], cuts: frozenset[int], restarts: frozenset[in
     """A drain and a tick after each cut; after each restart, a fresh machine from the stored rows."""
     rows, machine = Rows(), new_sessionizer()
     for position, call in enumerate(calls):
+        rows.bring_missing(machine, call)
         machine.observe(call, call.ended_at_us)
         if position in cuts | restarts:
             machine.tick(call.ended_at_us)
