@@ -193,8 +193,9 @@ def _step_row(step: JsonObject, indent: str) -> Row:
 
 
 def _is_failed(step: JsonObject) -> bool:
+    """Known from the step itself where it says so, else from the rule that explains it."""
     is_error = step.get("type") == "error" or step.get("is_tool_error") is True
-    return is_error or bool(as_text(step.get("error_type")))
+    return is_error or "tool_failed" in as_list(step.get("explain_rules_matched"))
 
 
 def _label(step: JsonObject) -> Text:
@@ -205,7 +206,10 @@ def _label(step: JsonObject) -> Text:
         return Text(_preview(summary, MAX_SENTENCE))
     if kind in {"tool_call", "tool_result"}:
         given, answered = _preview(step.get("tool_args")), _preview(_outcome(step))
-        words = f"{given} → {answered}" if given and answered else given or answered
+        if _is_failed(step):  # the reason first: it must not be what is cut off
+            words = f"{answered}  {given}"
+        else:
+            words = f"{given} → {answered}" if given and answered else given or answered
         return Text.assemble((_one_line(as_text(step.get("tool"))), "bold"), f"  {words}")
     model = _one_line(as_text(step.get("model")).rpartition("/")[2])
     decision = as_text(step.get("decision"))
@@ -275,7 +279,7 @@ def _aligned(rows: list[Row], width: int | None) -> Iterator[Text]:
     widths = [max((cell_len(cell) for cell in column), default=0) for column in columns]
     label_width = max((cell_len(row.label.plain) for row in rows), default=0)
     if width is not None:
-        tags_width = max((cell_len(" ".join(row.tags)) for row in rows), default=0)
+        tags_width = max((cell_len(", ".join(row.tags)) for row in rows), default=0)
         taken = number_width + shape_width + sum(widths) + tags_width + len(GAP) * 7
         label_width = min(label_width, max(width - taken, MIN_LABEL_WIDTH))
     for row in rows:
@@ -295,7 +299,7 @@ def _line(row: Row, number_width: int, shape_width: int, label_width: int, width
     for cell, cell_width in zip((row.took, row.tokens, row.cost), widths, strict=True):
         line.append(GAP + " " * (cell_width - cell_len(cell)) + cell)
     if row.tags:
-        line.append(GAP + " ".join(row.tags), style="yellow")
+        line.append(GAP + ", ".join(row.tags), style="yellow")
     line.rstrip()
     return line
 

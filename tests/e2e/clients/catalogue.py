@@ -32,7 +32,6 @@ class Client:
 
     program: str
     requirements: str
-    packages: tuple[str, ...]
     path: str
     prints: str = TRIP_ANSWER
     steps: tuple[tuple[str, str | None], ...] = TRIP_STEPS
@@ -65,23 +64,17 @@ CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
 MESSAGES = "/v1/messages"
 
-OPENAI = ("openai",)
-LANGGRAPH = ("langgraph", "langchain", "langchain-openai")
-AGENTS = ("openai-agents", "openai")
-PYDANTIC_AI = ("pydantic-ai-slim", "openai")
-ANTHROPIC = ("anthropic",)
 # The Agents SDK takes "openai/" for the name of its own provider and leaves it out.
 AGENTS_MODEL = {"TRIP_MODEL": "gpt-4.1-mini"}
 
 CLIENTS = (
-    Client("openai_chat_sync.py", "openai", OPENAI, CHAT),
-    Client("openai_chat_async.py", "openai", OPENAI, CHAT),
-    Client("openai_chat_stream.py", "openai", OPENAI, CHAT),
-    Client("openai_responses.py", "openai", OPENAI, RESPONSES),
+    Client("openai_chat_sync.py", "openai", CHAT),
+    Client("openai_chat_async.py", "openai", CHAT),
+    Client("openai_chat_stream.py", "openai", CHAT),
+    Client("openai_responses.py", "openai", RESPONSES),
     Client(
         "openai_embeddings.py",
         "openai",
-        OPENAI,
         "/v1/embeddings",
         prints="2 8",
         steps=(("model_response", None),),
@@ -89,15 +82,15 @@ CLIENTS = (
         named=(None, "a harbour"),
         calls=1,
     ),
-    Client("openai_node.mjs", "openai_node", OPENAI, CHAT),
-    Client("openai_node_stream.mjs", "openai_node", OPENAI, CHAT),
-    Client("vercel_ai.mjs", "vercel", ("ai", "@ai-sdk/openai"), RESPONSES),
-    Client("vercel_ai_stream.mjs", "vercel", ("ai", "@ai-sdk/openai-compatible"), CHAT),
-    Client("langgraph_agent.py", "langgraph", LANGGRAPH, CHAT),
-    Client("langgraph_agent_stream.py", "langgraph", LANGGRAPH, CHAT),
-    Client("agents_sdk.py", "openai_agents", AGENTS, RESPONSES, environ=AGENTS_MODEL),
-    Client("agents_sdk_chat.py", "openai_agents", AGENTS, CHAT, environ=AGENTS_MODEL),
-    Client("pydantic_ai_agent.py", "pydantic_ai", PYDANTIC_AI, CHAT),
-    Client("anthropic_messages.py", "anthropic", ANTHROPIC, MESSAGES),
-    Client("anthropic_stream.py", "anthropic", ANTHROPIC, MESSAGES),
+    Client("openai_node.mjs", "openai_node", CHAT),
+    Client("openai_node_stream.mjs", "openai_node", CHAT),
+    Client("vercel_ai.mjs", "vercel", RESPONSES),
+    Client("vercel_ai_stream.mjs", "vercel", CHAT),
+    Client("langgraph_agent.py", "langgraph", CHAT),
+    Client("langgraph_agent_stream.py", "langgraph", CHAT),
+    Client("agents_sdk.py", "openai_agents", RESPONSES, environ=AGENTS_MODEL),
+    Client("agents_sdk_chat.py", "openai_agents", CHAT, environ=AGENTS_MODEL),
+    Client("pydantic_ai_agent.py", "pydantic_ai", CHAT),
+    Client("anthropic_messages.py", "anthropic", MESSAGES),
+    Client("anthropic_stream.py", "anthropic", MESSAGES),
 )

@@ -75,13 +75,6 @@ def run_program(command: Sequence[str], environ: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def installed_versions(command: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
-    """The versions of `packages` in a Python environment, as they are on disk."""
-    script = "import sys, importlib.metadata as m; print(*(m.version(p) for p in sys.argv[1:]))"
-    done = subprocess.run([command[0], "-c", script, *packages], capture_output=True, text=True, check=True)
-    return dict(zip(packages, done.stdout.split(), strict=True))
-
-
 @contextmanager
 def _built(name: str, pins: bytes) -> Iterator[tuple[Path, bool]]:
     """The directory for these pins, and whether it is to be built now; one process at a time. A build that

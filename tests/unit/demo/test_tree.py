@@ -6,7 +6,9 @@ import io
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from rich.console import Console
+from rich.text import Text
 
 from watchllm_proxy.demo.tree import render_tree
 
@@ -51,7 +53,7 @@ DEBUG: dict[str, Any] = {
             ),
             _step(
                 2, "tool_call", 2, tool="research", tool_args={"task": "Find"}, tool_output_summary="two events",
-                duration_ms=1800, is_duration_inferred=True, is_tool_error=True, token_cost=0, api_cost_usd=0,
+                duration_ms=1800, is_duration_inferred=True, token_cost=0, api_cost_usd=0,
                 flags=["loop_detected"],
             ),
             _step(3, "error", 5, model="gpt-4.1", summary="server error", error_type="server_error"),
@@ -95,7 +97,7 @@ def test_a_model_step_shows_decision_time_tokens_and_cost() -> None:
 
 def test_an_inferred_time_is_marked_and_a_tool_costs_nothing() -> None:
     line = _line(_rendered(DEBUG), "2 ")
-    assert '◆       research  {"task": "Find"} → two events' in line.replace("◆  ", "◆       ")
+    assert 'research  {"task": "Find"} → two events' in line
     assert "≈1.80 s" in line
     assert "$" not in line
 
@@ -152,7 +154,18 @@ def test_steps_that_are_moments_have_no_duration() -> None:
     assert "0 ms" not in _rendered({"summary": {}, "steps": steps, "children": []})
 
 
-def test_a_tool_s_error_is_told_by_its_code() -> None:
+@pytest.mark.parametrize("fields", [{"is_tool_error": True}, {"explain_rules_matched": ["tool_failed"]}])
+def test_a_failed_tool_is_told_by_its_error_s_code_first(fields: dict[str, Any]) -> None:
     output = '{"error": {"type": "invalid_request", "code": "currency_mismatch", "message": "No."}}'
-    step = _step(0, "tool_call", 0, tool="refund", tool_args={}, tool_output_summary=output)
-    assert "refund  {} → currency_mismatch" in _rendered({"summary": {}, "steps": [step], "children": []})
+    step = _step(0, "tool_call", 0, tool="refund", tool_args={"a": 1}, tool_output_summary=output, **fields)
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=80, color_system="standard").print(
+        render_tree({"summary": {}, "steps": [step], "children": []})
+    )
+    assert "\x1b[31m" in out.getvalue()
+    assert 'refund  currency_mismatch  {"a": 1}' in Text.from_ansi(out.getvalue()).plain
+
+
+def test_several_flags_of_a_step_are_told_apart() -> None:
+    step = _step(0, "tool_call", 0, tool="f", flags=["loop_detected", "error_fallback"])
+    assert "loop, error fallback" in _rendered({"summary": {}, "steps": [step], "children": []})
