@@ -21,8 +21,8 @@ import structlog
 
 from watchllm_proxy import keyfile, ports
 from watchllm_proxy.capture.writer import LogWriter
-from watchllm_proxy.errors import AlreadyRunning, SettingsError, StoreUnavailable
-from watchllm_proxy.lifecycle import on_signals, rest
+from watchllm_proxy.errors import AlreadyRunning, StoreUnavailable
+from watchllm_proxy.lifecycle import make_data_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.settings import Settings, child_environment
@@ -144,11 +144,8 @@ def _children(settings: Settings) -> list[list[Child]]:
 @contextlib.contextmanager
 def _sole_user(settings: Settings) -> Iterator[Callable[[int], None]]:
     """Hold the data directory; gives a function that notes our port for whoever comes second."""
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(settings.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as exc:
-        raise SettingsError([f"WATCHLLM_DATA_DIR: {settings.data_dir} cannot be used: {exc.strerror}"]) from exc
+    make_data_dir(settings.data_dir)
+    descriptor = os.open(settings.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,6 +20,7 @@ from watchllm_proxy.announcement import announce
 from watchllm_proxy.commands import doctor, reading
 from watchllm_proxy.commands.terminal import Terminal
 from watchllm_proxy.errors import SettingsError, WatchLLMError
+from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings, with_local_access
 
 T = TypeVar("T")
@@ -168,6 +169,7 @@ def _configure_logs(chosen: Settings, process: str, *, is_child: bool) -> None:
 
 
 def _log_to_file(chosen: Settings, process: str) -> None:
+    make_data_dir(chosen.data_dir)
     logs.configure(chosen.log_level, process, chosen.data_dir / "logs" / f"{process}.log")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.errors import SettingsError, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,19 @@ def on_signals(stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received)
+
+
+def make_data_dir(path: Path) -> None:
+    """Create the data directory for our user alone: prompts and answers lie in it.
+
+    Raises `SettingsError` where it cannot be used. One that exists keeps the mode its owner gave it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError([f"WATCHLLM_DATA_DIR: {path} cannot be used: {exc.strerror}"]) from exc
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise SettingsError([f"WATCHLLM_DATA_DIR: {path} cannot be written by this user"])
 
 
 async def rest(stop: asyncio.Event, seconds: float) -> None:
