@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from watchllm_proxy.capture.committer import Record
+from watchllm_proxy.capture.payload import pack
 from watchllm_proxy.capture.reader import LogBatch, LogReader
 from watchllm_proxy.records import Body, Exchange, ExchangeEnd, LogPosition
 
@@ -30,6 +32,12 @@ def make_exchange(
         duration_us=2000,
         client_address="127.0.0.1:50000",
     )
+
+
+def make_record(exchange: Exchange) -> Record:
+    """As the writer hands it to the committer, but not in the crash buffer."""
+    payload = pack(exchange)
+    return Record(exchange.exchange_id, payload, sum(map(len, payload)), None)
 
 
 def read_all(

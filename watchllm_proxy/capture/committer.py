@@ -1,8 +1,11 @@
-"""One group of exchanges to disk: pack, frame, write, sync. Runs in the writer's one thread, never on the loop.
+"""One group of records to disk: frame, write, sync. Runs in the writer's one thread, never on the loop.
 
-Each exchange of a group is accepted (durable) or shed (with a reason), and the result says which. After an
+Each record of a group is accepted (durable) or shed (with a reason), and the result says which. After an
 error the rest of the group is shed and the segment is left; the next group starts afresh in a new one. So a
 full disk that gets room again needs nobody.
+
+What the crash buffer held when the last process died is written first. A record of it may be in the log already,
+but then in the newest segment: it is settled there before the next one is begun, and readers leave the newest.
 """
 
 from __future__ import annotations
@@ -13,15 +16,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from watchllm_proxy.capture import frames
+from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY, CrashBuffer
 from watchllm_proxy.capture.lock import DirectoryLock
-from watchllm_proxy.capture.payload import pack
+from watchllm_proxy.capture.scanner import ids_of
 from watchllm_proxy.capture.segments import ActiveSegment, list_segments, make_private_directory
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.outcomes import ShedReason
-from watchllm_proxy.records import Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +43,26 @@ class Commit:
     is_segment_blank: bool  # nothing in the active segment: no reader waits for its end
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    index: int
+class Record(NamedTuple):
+    """A packed exchange. `slot` is its place in the crash buffer; None: the death of the process would take it."""
+
     record_id: UUID
-    payload: list[bytes]
-    frame_bytes: int
+    payload: Sequence[bytes]
+    payload_bytes: int
+    slot: int | None
+
+    @property
+    def frame_bytes(self) -> int:
+        return frames.FRAME_HEADER_BYTES + self.payload_bytes
 
 
 class Committer:
-    def __init__(self, directory: Path, lock: DirectoryLock, *, segment_bytes: int) -> None:
+    """`buffer` keeps what is not committed; `recovered` tells what became of what it held at the start."""
+
+    def __init__(self, directory: Path, lock: DirectoryLock, buffer: CrashBuffer, *, segment_bytes: int) -> None:
         self.bytes_on_disk = 0
+        self.buffer = buffer
+        self.recovered: list[ShedReason | None] = []
         self._directory = directory
         self._lock = lock
         self._segment_bytes = segment_bytes
@@ -59,48 +72,57 @@ class Committer:
         self._next_number = 0
 
     @classmethod
-    def open(cls, directory: Path, *, segment_bytes: int) -> Committer:
+    def open(cls, directory: Path, *, segment_bytes: int, shared_memory: Path = SHARED_MEMORY) -> Committer:
         """Lock `directory`, made if need be, and start a new segment; older ones stay as they are.
 
-        A full disk is no reason to refuse: captures are shed until there is room. Raises `AlreadyRunning`,
-        or `CaptureLogError` where the directory cannot be used at all.
+        What a killed predecessor had not committed is committed before this returns. A full disk is no reason to
+        refuse: captures are shed until there is room. Raises `AlreadyRunning`, or `CaptureLogError` where the
+        directory cannot be used at all.
         """
         try:
             make_private_directory(directory)
             lock = DirectoryLock.acquire(directory)
         except OSError as exc:
             raise CaptureLogError(f"the capture log {directory} cannot be opened: {exc.strerror}") from exc
-        committer = cls(directory, lock, segment_bytes=segment_bytes)
+        buffer = CrashBuffer.open(directory, believed=lock.noted, shared_memory=shared_memory)
+        committer = cls(directory, lock, buffer, segment_bytes=segment_bytes)
         try:
             committer._begin()
+            lock.note(buffer.file_id)
         except BaseException:
+            buffer.close(is_done=not buffer.survivors())
             lock.release()
             raise
         return committer
 
-    def commit(self, exchanges: Sequence[Exchange], *, seal: bool = False) -> Commit:
+    def commit(self, records: Sequence[Record], *, seal: bool = False) -> Commit:
         """Make a group durable. `seal` first ends the active segment, so that readers can release it."""
-        outcomes: list[ShedReason | None] = [None] * len(exchanges)
         try:
             if seal:
                 self._seal()
-            self._write(_packed(exchanges, outcomes), outcomes)
+            outcomes = self._write(records)
         except Exception:
             self._abandon()  # a bug: what stands in the segment is not known
             raise
         if seal or time.monotonic() - self._scanned_at_s >= RESCAN_INTERVAL_S:
             self._scan()
-        return Commit(outcomes, self.bytes_on_disk, self._active is None or self._active.is_blank)
+        return Commit(outcomes, self.bytes_on_disk, self.is_segment_blank)
+
+    @property
+    def is_segment_blank(self) -> bool:
+        return self._active is None or self._active.is_blank
 
     def close(self) -> None:
         if self._active is not None:
             self._active.close()
             self._active = None
+        self.buffer.close(is_done=True)
         self._lock.release()
 
     def _begin(self) -> None:
         self._scan()
         self._next_number = self._first_number()
+        survivors = self._survivors()
         try:
             self._start_segment()
         except OSError as exc:
@@ -109,26 +131,56 @@ class Committer:
                     f"the capture log {self._directory} cannot be written: {exc.strerror}"
                 ) from exc
             self._note(exc)
+        self.recovered += self._write(survivors)
+        self.buffer.empty_all()
+        if self.recovered:
+            logger.warning("%d captures of a killed process taken up: %s", len(self.recovered), self._directory)
 
-    def _write(self, records: list[_Record], outcomes: list[ShedReason | None]) -> None:
-        while records:
-            try:
-                segment = self._segment_with_room(records[0].frame_bytes)
-            except OSError as exc:
-                error: OSError | None = exc
-            else:
-                buffers, frame_ends = _lay_out(segment, records, self._segment_bytes)
-                before = segment.end_bytes
-                appended = segment.append(buffers, frame_ends)
-                self.bytes_on_disk += segment.end_bytes - before
-                records = records[appended.synced :]
-                error = appended.error
+    def _survivors(self) -> list[Record]:
+        """What the last process took and did not get into the log."""
+        kept = self.buffer.survivors()
+        if not kept:
+            return []
+        try:
+            in_log = ids_of(list_segments(self._directory)[-1:])
+        except (OSError, CaptureLogError) as exc:
+            # Writing them could double them, and each is to be counted exactly once.
+            logger.error("%d captures of a killed process shed: %s", len(kept), type(exc).__name__)
+            self.recovered += [ShedReason.IO_ERROR] * len(kept)
+            return []
+        self.buffer.settle(record.slot for record in kept if record.record_id in in_log)
+        return [
+            Record(record.record_id, [record.payload], len(record.payload), record.slot)
+            for record in kept
+            if record.record_id not in in_log
+        ]
+
+    def _write(self, records: Sequence[Record]) -> list[ShedReason | None]:
+        """What became of each. A record is settled in the crash buffer before another segment is begun."""
+        outcomes: list[ShedReason | None] = []
+        while len(outcomes) < len(records):
+            todo = records[len(outcomes) :]
+            synced, error = self._write_into_one_segment(todo)
+            self.buffer.settle(record.slot for record in todo[:synced])
+            outcomes += [None] * synced
             self._note(error)
             if error is not None:
                 self._abandon()
-                for record in records:
-                    outcomes[record.index] = _reason(error)
-                return
+                self.buffer.settle(record.slot for record in todo[synced:])
+                outcomes += [_reason(error)] * (len(todo) - synced)
+        return outcomes
+
+    def _write_into_one_segment(self, records: Sequence[Record]) -> tuple[int, OSError | None]:
+        """How many of the first records became durable, and what kept the next from it."""
+        try:
+            segment = self._segment_with_room(records[0].frame_bytes)
+        except OSError as exc:
+            return 0, exc
+        buffers, frame_ends = _lay_out(segment, records, self._segment_bytes)
+        before = segment.end_bytes
+        appended = segment.append(buffers, frame_ends)
+        self.bytes_on_disk += segment.end_bytes - before
+        return appended.synced, appended.error
 
     def _segment_with_room(self, frame_bytes: int) -> ActiveSegment:
         active = self._active
@@ -190,27 +242,8 @@ class Committer:
             logger.error("captures are shed (%s), requests pass: %s: %s", failing, self._directory, error.strerror)
 
 
-def _packed(exchanges: Sequence[Exchange], outcomes: list[ShedReason | None]) -> list[_Record]:
-    """The records of those that can be written; the outcome of the others is set."""
-    records = []
-    for index, exchange in enumerate(exchanges):
-        try:
-            payload = pack(exchange)
-        except CaptureLogError as exc:
-            logger.error("capture shed: %s", exc)  # a sentence of ours; never content
-            outcomes[index] = ShedReason.INVALID
-            continue
-        payload_bytes = sum(map(len, payload))
-        if payload_bytes > frames.MAX_PAYLOAD_BYTES:
-            outcomes[index] = ShedReason.TOO_LARGE
-            continue
-        frame_bytes = frames.FRAME_HEADER_BYTES + payload_bytes
-        records.append(_Record(index, exchange.exchange_id, payload, frame_bytes))
-    return records
-
-
 def _lay_out(
-    segment: ActiveSegment, records: Sequence[_Record], segment_bytes: int
+    segment: ActiveSegment, records: Sequence[Record], segment_bytes: int
 ) -> tuple[list[bytes], list[int]]:
     """Buffers of as many frames as the segment has room for, at least one, and where each frame ends."""
     buffers: list[bytes] = []

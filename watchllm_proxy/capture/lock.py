@@ -1,4 +1,7 @@
-"""One writer per directory: an flock, gone with the process that holds it, that names its holder."""
+"""One writer per directory: an flock, gone with the process that holds it, that names its holder.
+
+The file also carries one line from each holder to the next: `noted`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from pathlib import Path
 
 from watchllm_proxy.errors import AlreadyRunning
 
-_PID_DIGITS = 20
+_PID_BYTES = 20
+_NOTE_BYTES = 80
 
 
 class DirectoryLock:
-    def __init__(self, fd: int) -> None:
+    """`noted` is what the last holder left with `note`; it stays until it is replaced."""
+
+    def __init__(self, fd: int, noted: str) -> None:
+        self.noted = noted
         self._fd = fd
 
     @classmethod
@@ -23,7 +30,7 @@ class DirectoryLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, _PID_DIGITS, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = _read(fd, _PID_BYTES, 0) or "unknown"
             os.close(fd)
             raise AlreadyRunning(
                 f"the capture log {directory} is being written by process {holder}: "
@@ -32,11 +39,24 @@ class DirectoryLock:
         except BaseException:
             os.close(fd)
             raise
-        # The pid is for people; a full disk must not keep the proxy from starting.
-        with suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
-        return cls(fd)
+        lock = cls(fd, _read(fd, _NOTE_BYTES, _PID_BYTES))
+        lock._write(str(os.getpid()), _PID_BYTES, 0)
+        return lock
+
+    def note(self, text: str) -> None:
+        """Leave one line to whoever comes next; not across a power cut."""
+        self.noted = text
+        self._write(text, _NOTE_BYTES, _PID_BYTES)
 
     def release(self) -> None:
         os.close(self._fd)
+
+    def _write(self, text: str, size_bytes: int, offset: int) -> None:
+        # Over what stands there already, so that it mostly works on a full disk, too; and where it does not,
+        # that must not keep the proxy from starting.
+        with suppress(OSError):
+            os.pwrite(self._fd, f"{text:<{size_bytes - 1}}\n".encode("ascii"), offset)
+
+
+def _read(fd: int, size_bytes: int, offset: int) -> str:
+    return os.pread(fd, size_bytes, offset).decode("ascii", "replace").strip()

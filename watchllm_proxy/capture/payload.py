@@ -9,7 +9,6 @@ Older versions stay readable for as long as a log may hold them: tests/fixtures/
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from uuid import UUID
 
 import orjson
@@ -56,44 +55,53 @@ def unpack(payload: bytes) -> Exchange:
 
 
 def _dump(exchange: Exchange) -> bytes:
+    metadata = _metadata(exchange)
     try:
-        return orjson.dumps(_metadata(exchange, lambda text: text))
+        return orjson.dumps(metadata)
     except TypeError:
-        return orjson.dumps({**_metadata(exchange, _escape), _ESCAPED: True})
+        escaped = {name: _escaped(value) for name, value in metadata.items()}
+        return orjson.dumps({**escaped, _ESCAPED: True})
 
 
-def _escape(text: str) -> str:
-    return text.encode("utf-8", "surrogatepass").decode("latin-1")
+def _escaped(value: object) -> object:
+    """The same value with every text of it escaped."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogatepass").decode("latin-1")
+        case tuple():
+            return [_escaped(item) for item in value]
+        case dict():
+            return {name: _escaped(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def _unescape(text: str) -> str:
     return text.encode("latin-1").decode("utf-8", "surrogatepass")
 
 
-def _metadata(exchange: Exchange, text: Callable[[str], str]) -> dict[str, object]:
-    detail = exchange.error_detail
+def _metadata(exchange: Exchange) -> dict[str, object]:
     return {
         "exchange_id": exchange.exchange_id.hex,
-        "project_id": text(exchange.project_id),
-        "method": text(exchange.method),
-        "target": text(exchange.target),
-        "request_headers": [(text(name), text(value)) for name, value in exchange.request_headers],
-        "request_body": _body_metadata(exchange.request_body, text),
+        "project_id": exchange.project_id,
+        "method": exchange.method,
+        "target": exchange.target,
+        "request_headers": exchange.request_headers,
+        "request_body": _body_metadata(exchange.request_body),
         "status": exchange.status,
-        "response_headers": [(text(name), text(value)) for name, value in exchange.response_headers],
-        "response_body": _body_metadata(exchange.response_body, text),
+        "response_headers": exchange.response_headers,
+        "response_body": _body_metadata(exchange.response_body),
         "end": exchange.end.value,
         "started_at_us": exchange.started_at_us,
         "first_byte_us": exchange.first_byte_us,
         "duration_us": exchange.duration_us,
-        "client_address": text(exchange.client_address),
-        "error_detail": None if detail is None else text(detail),
+        "client_address": exchange.client_address,
+        "error_detail": exchange.error_detail,
     }
 
 
-def _body_metadata(body: Body, text: Callable[[str], str]) -> dict[str, object]:
-    sha256 = None if body.sha256 is None else text(body.sha256)
-    return {"content_bytes": len(body.content), "size_bytes": body.size_bytes, "sha256": sha256}
+def _body_metadata(body: Body) -> dict[str, object]:
+    return {"content_bytes": len(body.content), "size_bytes": body.size_bytes, "sha256": body.sha256}
 
 
 def _exchange(fields: _Fields, bodies: memoryview) -> Exchange:

@@ -8,15 +8,13 @@ over. `end` moves on to the next segment as soon as there is one, so that `relea
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from watchllm_proxy import crash_points
-from watchllm_proxy.capture.scanner import Damage, Frame, Tail, scan
+from watchllm_proxy.capture.scanner import Damage, Frame, Tail, scan_file
 from watchllm_proxy.capture.segments import SegmentFile, list_segments, sync_directory
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.records import LogPosition
@@ -112,21 +110,13 @@ class LogReader:
             return False
         offset = batch.end.offset_bytes if file.number == batch.end.segment else 0
         with suppress(FileNotFoundError):  # released since it was listed
-            for item in _scan_file(file, offset):
+            for item in scan_file(file, offset):
                 if not batch.add(file.number, item, is_live=successor is None):
                     return False
         if successor is None:
             return False
         batch.end = LogPosition(successor.number, 0)
         return True
-
-
-def _scan_file(file: SegmentFile, offset: int) -> Iterator[Frame | Damage | Tail]:
-    fd = os.open(file.path, os.O_RDONLY)
-    try:
-        yield from scan(fd, file.salt, offset)
-    finally:
-        os.close(fd)
 
 
 class _Batch:

@@ -7,11 +7,12 @@ with `pread` (a mapping would die of SIGBUS) and hands out independent bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
 from watchllm_proxy.capture import frames
+from watchllm_proxy.capture.segments import SegmentFile
 
 _SEARCH_BYTES = 1 << 20
 
@@ -77,6 +78,20 @@ def scan(fd: int, salt: bytes, offset: int) -> Iterator[Frame | Damage | Tail]:
             yield Damage(offset, end_offset)
         offset = end_offset
     yield Tail(offset, is_torn=size_bytes > offset)
+
+
+def scan_file(file: SegmentFile, offset: int) -> Iterator[Frame | Damage | Tail]:
+    """The same for a segment file. Raises `FileNotFoundError` when it has been released."""
+    fd = os.open(file.path, os.O_RDONLY)
+    try:
+        yield from scan(fd, file.salt, offset)
+    finally:
+        os.close(fd)
+
+
+def ids_of(files: Iterable[SegmentFile]) -> set[UUID]:
+    """The ids of all intact records of these segments."""
+    return {item.record_id for file in files for item in scan_file(file, 0) if isinstance(item, Frame)}
 
 
 def _header_at(fd: int, offset: int, marker: bytes) -> frames.FrameHeader | None:

@@ -1,7 +1,8 @@
 """The event-loop side of the capture log: a bounded buffer, and one group commit at a time behind it.
 
-`append` costs the caller's path a few additions. Everything else (packing, checksums, writing, syncing) is
-done by one thread, a group at a time: every ~20 ms, sooner when a group gets big.
+`append` packs an exchange and copies it to shared memory: from then on the death of the process does not lose it.
+Everything that may wait (checksums, writing, syncing) is done by one thread, a group at a time: every ~20 ms,
+sooner when a group gets big. From the end of that on a power cut does not lose it either.
 
 At any time: appended = accepted (durable) + shed (by reason) + buffered; after `flush` nothing is buffered.
 """
@@ -13,10 +14,15 @@ import functools
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer
+from watchllm_proxy.capture import frames
+from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer, Record
+from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY
+from watchllm_proxy.capture.payload import pack
+from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.records import Exchange
 
@@ -24,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 _GROUP_BYTES = 1 * MIB  # a group this big is not waited for
-_RECORD_BYTES = 2048  # what an exchange takes beside its bodies and headers, roughly
+_RECORD_BYTES = 512  # memory that a record takes beside its bytes, roughly
 
 _Waiter = asyncio.Future[ShedReason | None]
 
@@ -37,6 +43,11 @@ class LogWriter:
     buffer_bytes      memory for what is not durable yet; above it captures are shed
     group_interval_s  how long a record may wait for others to share its sync
     segment_age_s     a segment with records is ended after this time, so that they can be deleted once read
+    shared_memory     directory of a tmpfs, for records that are not durable yet
+
+    Counters: `accepted` are durable, `shed` were given up; `recovered`, among both, were taken and not yet durable
+    when the last process was killed; `unprotected` were taken though the crash buffer had no room for them (it
+    takes 16 MiB while a sync is under way), so that a kill before their sync would have lost them.
     """
 
     def __init__(
@@ -48,8 +59,11 @@ class LogWriter:
         buffer_bytes: int = 64 * MIB,
         group_interval_s: float = 0.02,
         segment_age_s: float = 300.0,
+        shared_memory: Path = SHARED_MEMORY,
     ) -> None:
         self.accepted = 0
+        self.recovered = 0
+        self.unprotected = 0
         self.shed: Counter[ShedReason] = Counter()
         self.bytes_on_disk = 0
         self.buffered_bytes = 0
@@ -59,8 +73,9 @@ class LogWriter:
         self._buffer_bytes = buffer_bytes
         self._group_interval_s = group_interval_s
         self._segment_age_s = segment_age_s
+        self._shared_memory = shared_memory
         self._is_open = False
-        self._group: list[Exchange] = []
+        self._group: list[Record] = []
         self._group_bytes = 0
         self._waiters: list[tuple[int, _Waiter]] = []  # index in the group, who waits for it
         self._appended = 0
@@ -71,20 +86,34 @@ class LogWriter:
         self._wants_seal = False
 
     def open(self) -> None:
-        """Lock the directory and start a new segment. Blocks; call it once, before serving.
+        """Lock the directory, commit what a killed predecessor left in memory, and start a new segment.
+
+        Blocks; call it once, before serving.
 
         Raises `AlreadyRunning` when another process writes here, `CaptureLogError` where nobody could. A full
         disk is neither: captures are shed until there is room.
         """
-        self._committer = Committer.open(self._directory, segment_bytes=self._segment_bytes)
+        self._committer = Committer.open(
+            self._directory, segment_bytes=self._segment_bytes, shared_memory=self._shared_memory
+        )
+        self._crash_buffer = self._committer.buffer
+        self.recovered = len(self._committer.recovered)
+        self._count(self._committer.recovered)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture-log")
         self.bytes_on_disk = self._committer.bytes_on_disk
         self._is_open = True
 
-    def append(self, exchange: Exchange) -> ShedReason | None:
-        """Take an exchange, or say why not. Never blocks, never raises; durable some 20 ms later.
+    @property
+    def crash_buffer_path(self) -> Path | None:
+        """Where records wait for their sync: in shared memory; in the log directory, so that a copy may wait for
+        the disk; or nowhere (None), and all are `unprotected`."""
+        return self._crash_buffer.path
 
-        A disk that turns out full or broken sheds it after this returned None: `shed` counts that.
+    def append(self, exchange: Exchange) -> ShedReason | None:
+        """Take an exchange, or say why not. Never blocks, never raises.
+
+        Once this returned None a kill of the process does not lose it; some 20 ms later a power cut does not
+        either. A disk that turns out full or broken sheds it after this returned None: `shed` counts that.
         """
         return self._append(exchange, None)
 
@@ -117,25 +146,35 @@ class LogWriter:
         self._executor.shutdown(wait=False)
 
     def _append(self, exchange: Exchange, waiter: _Waiter | None) -> ShedReason | None:
-        size_bytes = _memory_bytes(exchange)
-        reason = self._refusal(size_bytes)
+        payload = _packed(exchange)
+        if payload is None:
+            return self._give_up(ShedReason.INVALID)
+        payload_bytes = sum(map(len, payload))
+        reason = self._refusal(payload_bytes)
         if reason is not None:
-            self.shed[reason] += 1
-            return reason
+            return self._give_up(reason)
+        slot = self._crash_buffer.keep(exchange.exchange_id, payload, payload_bytes)
+        if slot is None:
+            self.unprotected += 1
         if waiter is not None:
             self._waiters.append((len(self._group), waiter))
-        self._group.append(exchange)
-        self._group_bytes += size_bytes
-        self.buffered_bytes += size_bytes
+        self._group.append(Record(exchange.exchange_id, payload, payload_bytes, slot))
+        self._group_bytes += payload_bytes + _RECORD_BYTES
+        self.buffered_bytes += payload_bytes + _RECORD_BYTES
         self._appended += 1
         if self._in_flight is None:
             self._schedule_commit()
         return None
 
-    def _refusal(self, size_bytes: int) -> ShedReason | None:
+    def _give_up(self, reason: ShedReason) -> ShedReason:
+        self.shed[reason] += 1
+        return reason
+
+    def _refusal(self, payload_bytes: int) -> ShedReason | None:
+        size_bytes = payload_bytes + _RECORD_BYTES
         if not self._is_open:
             return ShedReason.IO_ERROR
-        if size_bytes > self._buffer_bytes:
+        if size_bytes > self._buffer_bytes or payload_bytes > frames.MAX_PAYLOAD_BYTES:
             return ShedReason.TOO_LARGE
         if self.bytes_on_disk + self.buffered_bytes + size_bytes > self._max_bytes:
             # Readers may have released segments since the last look, and can release the active one once
@@ -164,6 +203,7 @@ class LogWriter:
         waiters, self._waiters = self._waiters, []
         group_bytes, self._group_bytes = self._group_bytes, 0
         seal, self._wants_seal = self._wants_seal, False
+        self._crash_buffer.swap()
         commit = functools.partial(self._committer.commit, group, seal=seal)
         self._in_flight = asyncio.get_running_loop().run_in_executor(self._executor, commit)
         settle = functools.partial(self._settle, len(group), group_bytes, waiters)
@@ -174,13 +214,10 @@ class LogWriter:
     ) -> None:
         self._in_flight = None
         outcomes = self._outcomes(count, done)
+        self._crash_buffer.empty()
         self.buffered_bytes -= group_bytes
         self._settled += count
-        for outcome, times in Counter(outcomes).items():
-            if outcome is None:
-                self.accepted += times
-            else:
-                self.shed[outcome] += times
+        self._count(outcomes)
         for index, waiter in waiters:
             if not waiter.done():
                 waiter.set_result(outcomes[index])
@@ -191,19 +228,21 @@ class LogWriter:
 
     def _outcomes(self, count: int, done: asyncio.Future[Commit]) -> list[ShedReason | None]:
         error = done.exception()
-        if error is not None:  # a bug of ours; the message may hold content, the places do not
-            logger.error(
-                "%d captures shed: %s\n%s",
-                count,
-                type(error).__name__,
-                "".join(traceback.format_tb(error.__traceback__)),
-            )
+        if error is not None:
+            _log_bug(count, error)
             return [ShedReason.INVALID] * count
         commit = done.result()
         self.bytes_on_disk = commit.bytes_on_disk
         if not commit.is_segment_blank:
             self._seal_within(self._segment_age_s)
         return commit.outcomes
+
+    def _count(self, outcomes: Sequence[ShedReason | None]) -> None:
+        for outcome, times in Counter(outcomes).items():
+            if outcome is None:
+                self.accepted += times
+            else:
+                self.shed[outcome] += times
 
     def _seal_within(self, delay_s: float) -> None:
         """End the active segment after `delay_s` at the latest."""
@@ -220,11 +259,18 @@ class LogWriter:
         self._start_commit()
 
 
-def _memory_bytes(exchange: Exchange) -> int:
-    """What an exchange holds in memory, and takes on disk, give or take a little."""
-    size_bytes = _RECORD_BYTES + len(exchange.request_body.content) + len(exchange.response_body.content)
-    for name, value in exchange.request_headers:
-        size_bytes += len(name) + len(value)
-    for name, value in exchange.response_headers:
-        size_bytes += len(name) + len(value)
-    return size_bytes + len(exchange.target)
+def _packed(exchange: Exchange) -> list[bytes] | None:
+    """The payload, or None when the exchange cannot be written. A bug of ours must not reach the caller's path."""
+    try:
+        return pack(exchange)
+    except CaptureLogError as exc:
+        logger.error("capture shed: %s", exc)  # a sentence of ours; never content
+    except Exception as exc:
+        _log_bug(1, exc)
+    return None
+
+
+def _log_bug(count: int, error: BaseException) -> None:
+    """The message of an error may hold content; the places it passed do not."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%d captures shed: %s\n%s", count, type(error).__name__, places)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.capture_records import make_exchange, read_all, segment_names
+from tests.capture_records import make_exchange, make_record, read_all, segment_names
 from watchllm_proxy.capture.committer import Committer
 from watchllm_proxy.capture.reader import LogBatch, LogReader
 from watchllm_proxy.capture.writer import LogWriter
@@ -125,7 +125,9 @@ def test_counts_are_exact_whenever_the_disk_fills_and_empties(
     for room_bytes in rooms:
         disk.room_bytes = room_bytes
         exchanges = [make_exchange(bytes(size)) for size in sizes]
-        outcomes = committer.commit(exchanges, seal=room_bytes == 1).outcomes
+        outcomes = committer.commit(
+            [make_record(exchange) for exchange in exchanges], seal=room_bytes == 1
+        ).outcomes
         assert set(outcomes) <= {None, ShedReason.DISK_FULL}
         accepted += [e.exchange_id for e, outcome in zip(exchanges, outcomes, strict=True) if outcome is None]
         ids, last = read_all(directory)

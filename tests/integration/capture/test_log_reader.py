@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.capture_records import make_exchange, read_all, segment_names
+from tests.capture_records import make_exchange, make_record, read_all, segment_names
 from watchllm_proxy.capture.committer import Committer
 from watchllm_proxy.capture.frames import SEGMENT_HEADER_BYTES
 from watchllm_proxy.capture.payload import unpack
@@ -48,7 +48,7 @@ async def writer(directory: Path) -> AsyncIterator[LogWriter]:
 
 def commit(committer: Committer, *bodies: bytes) -> list[UUID]:
     exchanges = [make_exchange(body) for body in bodies]
-    assert set(committer.commit(exchanges).outcomes) <= {None}
+    assert set(committer.commit([make_record(exchange) for exchange in exchanges]).outcomes) <= {None}
     return [exchange.exchange_id for exchange in exchanges]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.capture_records import make_exchange, read_all
+from tests.capture_records import make_exchange, make_record, read_all
 from watchllm_proxy.capture import frames
 from watchllm_proxy.capture.committer import Committer
 from watchllm_proxy.capture.payload import unpack
@@ -46,7 +46,7 @@ class Log:
 
 def write_log(directory: Path, bodies: list[bytes], *, has_successor: bool) -> Log:
     committer = Committer.open(directory, segment_bytes=1 << 20)
-    assert set(committer.commit([make_exchange(body) for body in bodies]).outcomes) == {None}
+    assert set(committer.commit([make_record(make_exchange(body)) for body in bodies]).outcomes) == {None}
     if has_successor:
         committer.commit([], seal=True)
     committer.close()
