@@ -3,7 +3,8 @@
     content    content encodings, with caps against bombs
     canonical  JSON in one spelling, and what is refused because it cannot be kept exactly
     request    dialects, rebuild (skeleton and messages), pieces (what a message says), mentions (ids in it)
-    response   sse, then chat | completions | responses | messages: read one object, or assemble a stream into it
+    response   sse, lenient (JSON, nearly), then chat | completions | responses | messages: read one object, or
+               assemble a stream into it
     ids        who sent it: run and session ids, users, tags
     call       all of it together
 

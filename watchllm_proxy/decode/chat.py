@@ -11,7 +11,7 @@ from watchllm_proxy.decode.usage import chat_usage
 from watchllm_proxy.decode.values import Json, as_count, as_dict, as_list, as_str, dicts
 from watchllm_proxy.records import Message, ToolCall, ToolResult
 
-_KNOWN_KEYS = frozenset({"choices", "id", "model", "provider", "object", "error"})
+_KNOWN_KEYS = frozenset({"choices", "id", "model", "provider", "object", "error", "obfuscation"})
 
 
 # --- request ----------------------------------------------------------------------------------------

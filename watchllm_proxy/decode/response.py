@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import orjson
-
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.answer import Answer
 from watchllm_proxy.decode.canonical import UnfaithfulJson
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.errors import error_in_answer
+from watchllm_proxy.decode.lenient import read_json
 from watchllm_proxy.decode.sse import Event, looks_like_events, parse_events
 from watchllm_proxy.decode.values import Json, as_str
 from watchllm_proxy.records import Api, CallError, Exchange, ExchangeEnd, Headers
@@ -93,29 +92,38 @@ def _read_nothing(api: Api, exchange: Exchange, problem: str | None) -> Response
 
 def _read_object(api: Api, exchange: Exchange, content: bytes, problem: str | None) -> Response:
     status = exchange.status or 0
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+    found = read_json(content)
+    if found is None:
         if status >= 400:  # a proxy's HTML page, plain text
             return Response(error=error_in_answer(content, status), problem=problem)
-        return Response(problem=problem or _why_no_object(api, exchange, str(error.msg)))
-    found = error_in_answer(body, status)
-    if not isinstance(body, dict):
-        is_foreign = api is not Api.OTHER and not found
-        return Response(error=found, problem=problem or ("answer is not a JSON object" if is_foreign else None))
+        return Response(problem=problem or _why_no_object(api, exchange))
+    error = error_in_answer(found.value, status)
+    problem = problem or (None if found.is_exact else "answer is not quite JSON: something in it was replaced")
+    if not isinstance(found.value, dict):
+        is_foreign = api is not Api.OTHER and not error
+        return Response(error=error, problem=problem or ("answer is not a JSON object" if is_foreign else None))
     if status >= 400:
-        return Response(error=found, problem=problem)
-    try:
-        return Response(_READERS[api].read(body), found, problem=problem)
-    except UnfaithfulJson as error:
-        return Response(error=found, problem=f"answer: {error}")
+        return Response(error=error, problem=problem)
+    return _read_fields(api, found.value, error, problem, is_stream=False)
 
 
-def _why_no_object(api: Api, exchange: Exchange, detail: str) -> str | None:
+def _why_no_object(api: Api, exchange: Exchange) -> str | None:
     """An answer that was cut is no JSON: `end` or `is_truncated` tell that. Of other APIs, any bytes are fine."""
-    if api is Api.OTHER or exchange.end is not ExchangeEnd.COMPLETE or exchange.response_body.is_truncated:
-        return None
-    return f"answer is not JSON: {detail}"
+    return None if api is Api.OTHER or _is_cut(exchange) else "answer is not JSON"
+
+
+def _is_cut(exchange: Exchange) -> bool:
+    return exchange.end is not ExchangeEnd.COMPLETE or exchange.response_body.is_truncated
+
+
+def _read_fields(
+    api: Api, body: dict[str, Json], error: CallError | None, problem: str | None, *, is_stream: bool
+) -> Response:
+    try:
+        answer = _READERS[api].read(body)
+    except UnfaithfulJson as too_deep:
+        answer, problem = Answer(), f"answer: {too_deep}"
+    return Response(answer, error, is_stream=is_stream, problem=problem)
 
 
 # --- a stream ---------------------------------------------------------------------------------------
@@ -123,56 +131,40 @@ def _why_no_object(api: Api, exchange: Exchange, detail: str) -> str | None:
 
 def _read_events(api: Api, exchange: Exchange, content: bytes, problem: str | None) -> Response:
     events = parse_events(content)
-    objects, undecodable = _decode_events(events)
-    is_cut = exchange.end is not ExchangeEnd.COMPLETE or exchange.response_body.is_truncated
-    if is_cut and undecodable and events and not _is_json(events[-1].data):
-        undecodable -= 1
-    if undecodable and not problem:
-        problem = f"answer: {undecodable} of {len(events)} events are not JSON objects"
+    if events and _is_cut(exchange) and read_json(events[-1].data) is None:
+        events.pop()  # broken off in the middle
+    objects, odd = _read_objects(events)
+    if odd and not problem:
+        problem = f"answer: {odd} of {len(events)} events are not quite JSON objects"
     body = _READERS[api].assemble(objects)
-    found = error_in_answer(body, exchange.status)
-    try:
-        return Response(_READERS[api].read(body), found, is_stream=True, problem=problem)
-    except UnfaithfulJson as error:
-        return Response(error=found, is_stream=True, problem=f"answer: {error}")
+    return _read_fields(api, body, error_in_answer(body, exchange.status), problem, is_stream=True)
 
 
-def _decode_events(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
-    """The JSON objects of a stream. An `event:` line names the type where the object does not."""
+def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
+    """The JSON objects of a stream, and how many events were none, or not quite one."""
     objects: list[dict[str, Json]] = []
-    undecodable = 0
+    odd = 0
     for event in events:
         if event.data.strip() in (b"[DONE]", b""):
             continue
-        try:
-            value = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            value = _with_replacements(event.data)
-        if not isinstance(value, dict):
-            if event.name == "error":
-                objects.append({"type": "error", "error": value or event.data.decode("utf-8", "replace")})
-            else:
-                undecodable += 1
-            continue
-        if event.name == "error" and not value.get("error"):
-            value = {"type": "error", "error": value}
-        elif event.name and "type" not in value and "object" not in value:
-            value["type"] = event.name
-        objects.append(value)
-    return objects, undecodable
+        found = read_json(event.data)
+        if event.name == "error":
+            objects.append(_error_object(event, found.value if found else None))
+        elif found is not None and isinstance(found.value, dict):
+            odd += not found.is_exact
+            objects.append(_with_type(found.value, event.name))
+        else:
+            odd += 1
+    return objects, odd
 
 
-def _with_replacements(data: bytes) -> Json:
-    """Bytes that are no UTF-8 are replaced, so that one bad character does not cost an event."""
-    try:
-        return orjson.loads(data.decode("utf-8", "replace"))
-    except orjson.JSONDecodeError:
-        return None
+def _error_object(event: Event, value: Json) -> dict[str, Json]:
+    """An `event: error` is an error whatever its data is: an object with or without `error`, or plain text."""
+    if isinstance(value, dict) and value.get("error"):
+        return value
+    return {"type": "error", "error": value or event.data.decode("utf-8", "replace")}
 
 
-def _is_json(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
+def _with_type(value: dict[str, Json], name: str) -> dict[str, Json]:
+    """An `event:` line names the type where the object does not."""
+    return {**value, "type": name} if name and "type" not in value and "object" not in value else value
