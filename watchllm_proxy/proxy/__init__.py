@@ -12,5 +12,6 @@ pool        upstream connections kept alive
 tee         a copy of both bodies for the capture log, within limits
 stripping   credentials out of what is captured
 answers     errors of ours, OpenAI-shaped
+repeats     log lines that would repeat
 operations  /healthz, /readyz, /metrics;  metrics: the figures behind them
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -24,6 +25,9 @@ LINGER_S = 5.0
 """How long a closing connection may take to get our last bytes across, or to send us the rest of its own."""
 
 KEEP_ALIVE_S = 75.0
+
+TCP_HUNG_UP = frozenset((7, 8))
+"""States of a Linux socket (tcp_states.h): closed, for instance by a reset; and the other side's FIN is here."""
 
 
 class Exchanging(Protocol):
@@ -143,6 +147,18 @@ class ClientConnection(RequestHandler):
         if self.has_sent:
             self.send([answers.HEAD_TIMEOUT.encode(str(new_exchange_id()))])
         self.cut()
+
+    @property
+    def is_ending(self) -> bool:
+        """There will be no further request on this connection."""
+        return self._close or self._force_close
+
+    def has_left_unseen(self) -> bool:
+        """The client hung up while we do not read from it, so that only the kernel knows."""
+        if self.transport is None or not (self._reading_paused or self._buffer_paused):
+            return False
+        raw = self.transport.get_extra_info("socket")
+        return raw is not None and raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in TCP_HUNG_UP
 
     def end_soon(self) -> None:
         """No further request: an idle connection closes now, a busy one after its answer.

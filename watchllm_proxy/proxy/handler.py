@@ -18,10 +18,13 @@ from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_reque
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.relay import Limits, Relay
+from watchllm_proxy.proxy.repeats import RepeatedWarning
 from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
 from watchllm_proxy.records import ExchangeEnd
 from watchllm_proxy.settings import Settings
+
+_NOT_WORTH_A_LINE = frozenset((ExchangeEnd.COMPLETE, ExchangeEnd.CLIENT_ABORTED))
 
 REFUSED_METHODS = frozenset(("CONNECT", "TRACE"))
 """Never passed on: one is for tunnels, the other tells back credentials."""
@@ -61,6 +64,7 @@ class Handler:
             settings.max_body_bytes,
         )
         self.budget = CaptureBudget(settings.capture_memory_bytes)
+        self._warnings = RepeatedWarning()
         self.relays: set[Relay] = set()
         self.is_draining = False
 
@@ -100,6 +104,13 @@ class Handler:
         finally:
             self.relays.discard(relay)
             self._counters.in_flight -= 1
+            if relay.end not in _NOT_WORTH_A_LINE:
+                self._warnings.warn(
+                    "proxy.upstream_failed",
+                    str(relay.end),
+                    exchange_id=relay.request_id,
+                    detail=relay.detail,
+                )
 
     def _forward(
         self,

@@ -75,13 +75,13 @@ class Relay:
         "_received_bytes",
         "_request",
         "_request_bytes",
-        "_request_id",
         "_started_s",
         "_tee",
         "_upstream",
         "_upstream_stall_s",
         "detail",
         "end",
+        "request_id",
     )
 
     def __init__(
@@ -108,7 +108,7 @@ class Relay:
         self._failure = failure
         self._limits = limits
         self._counters = counters
-        self._request_id = request_id
+        self.request_id = request_id
         self._tee = tee
         self._started_s = started_s
         self._is_last = is_last
@@ -196,7 +196,7 @@ class Relay:
         except ConnectionError:
             self.client_gone()
         except Exception:
-            log.exception("proxy.bug", exchange_id=self._request_id)
+            log.exception("proxy.bug", exchange_id=self.request_id)
             self._refuse(answers.INTERNAL, "the proxy failed")
 
     async def _send_as_it_arrives(self, upstream: UpstreamConnection) -> None:
@@ -300,13 +300,12 @@ class Relay:
         return self._framing in _CHUNKED_OUT and not self._is_http_10
 
     def _own_fields(self) -> list[Field]:
-        fields = [(answers.REQUEST_ID_HEADER, self._request_id.encode())]
+        fields = [(answers.REQUEST_ID_HEADER, self.request_id.encode())]
         if self._head.run_id is not None and self._tee is not None:
             fields.append((answers.RUN_ID_HEADER, self._head.run_id))
         if self._is_chunked_out:
             fields.append((b"Transfer-Encoding", b"chunked"))
-        if self._is_http_10:
-            self._is_last = True
+        self._is_last = self._is_last or self._is_http_10 or self._client.is_ending
         if self._is_last:
             fields.append((b"Connection", b"close"))
         return fields
@@ -336,7 +335,9 @@ class Relay:
     def sweep(self, now_s: float) -> None:
         """End the exchange if one of its waits is over its limit. Called about once a second."""
         upstream = self._upstream
-        if now_s > self._client_stall_s:
+        if self._client.has_left_unseen():
+            self.client_gone()
+        elif now_s > self._client_stall_s:
             self._finish(ExchangeEnd.CLIENT_ABORTED, "the client stopped reading")
         elif now_s > self._body_deadline_s or now_s > self._body_total_deadline_s:
             self._refuse(answers.BODY_TIMEOUT, "the request body stopped arriving")
@@ -396,7 +397,7 @@ class Relay:
         self._out = []
         self._is_last = self._is_last or self._is_http_10 or not self._request.content.is_eof()
         self._counters.count_response(answer.status)
-        self._client.send([answer.encode(self._request_id, is_head=self._is_head_request, is_last=self._is_last)])
+        self._client.send([answer.encode(self.request_id, is_head=self._is_head_request, is_last=self._is_last)])
 
     def _finish(self, end: ExchangeEnd, detail: str | None) -> None:
         """The one end: frees the upstream, closes the capture, wakes the handler."""

@@ -247,8 +247,14 @@ class ProxyServer:
 
 
 def _room_for_connections() -> int:
-    """How many clients the descriptor limit leaves room for, each with a connection to the upstream."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """How many clients the descriptor limit leaves room for, each with a connection to the upstream.
+
+    The soft limit is raised first: it is low for the sake of `select`, which nothing here uses.
+    """
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        limit = hard
     if limit == resource.RLIM_INFINITY:
         limit = 1 << 20
     return max(1, (limit - min(SPARE_FILES, limit // 4)) // 2)

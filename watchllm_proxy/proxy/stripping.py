@@ -30,6 +30,7 @@ CREDENTIAL_HEADERS = frozenset(
 
 # A key in a header of any name: ours, and the `sk-…` of OpenAI, Anthropic, OpenRouter and others.
 _KEY_SHAPED = re.compile(r"lgw_proj_|(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-]{8}")
+_KEY_IN_TARGET = re.compile(rf"(?:{_KEY_SHAPED.pattern})[A-Za-z0-9_\-]*")
 _CREDENTIAL_PARAMETER = re.compile(r"(?<=[?&])((?:key|api[-_]key|token|access_token)=)[^&]*", re.IGNORECASE)
 
 
@@ -53,6 +54,8 @@ def strip_target(target: str) -> str:
     """`target` with the values of query parameters that carry keys taken out, and keys anywhere else too."""
     if "?" in target:
         target = _CREDENTIAL_PARAMETER.sub(rf"\1{STRIPPED}", target)
+    if "sk-" in target or "lgw_" in target:
+        target = _KEY_IN_TARGET.sub(STRIPPED, target)
     return target
 
 

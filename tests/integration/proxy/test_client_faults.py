@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
@@ -456,3 +457,41 @@ async def test_connections_come_and_go_without_a_trace(build: Build) -> None:
     assert clients is not None
     await until(lambda: clients.connection_count == 0)
     await until(lambda: psutil.Process().num_fds() <= before + 2 * rig.upstream.open_connections)
+
+
+async def test_a_client_that_leaves_while_nobody_reads_its_body_is_noticed(build: Build) -> None:
+    async def script(conversation: Conversation) -> None:
+        conversation.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(3600)
+
+    rig = await build(script, reads_bodies=False, capture_body_bytes=1000)
+    async with rig.client() as client:
+        await client.send(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 200000000\r\n\r\n")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while True:
+                    await client.send(b"x" * 1_000_000)
+        client.reset()
+        await until(lambda: len(rig.log.exchanges) == 1, 3)
+    (captured,) = await rig.captured()
+    assert captured.end is ExchangeEnd.CLIENT_ABORTED
+
+
+async def test_an_answer_begun_before_a_drain_says_that_the_connection_ends(build: Build) -> None:
+    release = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await release.wait()
+        await say_ok(conversation)
+
+    rig = await build(script)
+    async with rig.client() as client:
+        await client.send(request())
+        await until(lambda: len(rig.upstream.requests) == 1)
+        draining = asyncio.ensure_future(rig.server.drain())
+        await asyncio.sleep(0)
+        release.set()
+        got = await client.answer()
+        await draining
+    assert got is not None
+    assert (got.status, got.value(b"connection")) == (200, b"close")

@@ -1,0 +1,120 @@
+"""What is kept of a body, and when a capture is given up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchllm_proxy.outcomes import ShedReason
+from watchllm_proxy.proxy.tee import BodyTee, CaptureBudget, Tee, is_binary, new_exchange_id
+from watchllm_proxy.records import Exchange, ExchangeEnd
+
+CHUNKS = st.lists(st.binary(max_size=40), max_size=12)
+
+
+@given(CHUNKS, st.integers(0, 100), st.booleans())
+def test_a_body_is_kept_up_to_the_limit_with_size_and_hash_of_the_whole(
+    chunks: list[bytes], limit_bytes: int, is_length_told: bool
+) -> None:
+    whole = b"".join(chunks)
+    tee = BodyTee(limit_bytes)
+    tee.expect(len(whole) if is_length_told else None, b"application/json")
+    for chunk in chunks:
+        tee.add(chunk)
+    body = tee.body()
+    assert body.content == whole[:limit_bytes]
+    assert body.size_bytes == len(whole)
+    assert body.sha256 == (hashlib.sha256(whole).hexdigest() if len(whole) > limit_bytes else None)
+
+
+def test_of_binary_bodies_size_and_hash_are_kept() -> None:
+    tee = BodyTee(100)
+    tee.expect(None, b"audio/mpeg")
+    tee.add(b"abc")
+    assert (tee.body().content, tee.body().size_bytes) == (b"", 3)
+    assert tee.body().sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        (b"image/png", True),
+        (b"Audio/MPEG", True),
+        (b"multipart/form-data; boundary=x", True),
+        (b"application/octet-stream", True),
+        (b"application/json", False),
+        (b"text/event-stream; charset=utf-8", False),
+        (b"", False),
+    ],
+)
+def test_content_types_that_hold_no_text(content_type: bytes, expected: bool) -> None:
+    assert is_binary(content_type) is expected
+
+
+class ListLog:
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+        self.accepted = 0
+        self.bytes_on_disk = 0
+        self.shed: Counter[ShedReason] = Counter()
+
+    def append(self, exchange: Exchange) -> ShedReason | None:
+        self.exchanges.append(exchange)
+        return None
+
+
+def make_tee(log: ListLog, budget: CaptureBudget) -> Tee:
+    return Tee(
+        log,
+        budget,
+        exchange_id=new_exchange_id(),
+        project_id="p",
+        method="POST",
+        target="/v1/x?key=secret",
+        fields=((b"Authorization", b"Bearer secret"),),
+        client_address="127.0.0.1:1",
+        body_limit_bytes=1000,
+        content_length=None,
+    )
+
+
+def test_an_exchange_over_the_budget_is_shed_counted_and_gives_its_memory_back() -> None:
+    log, budget = ListLog(), CaptureBudget(1500)
+    first, second = make_tee(log, budget), make_tee(log, budget)
+    first.request_body(b"x" * 900)
+    second.request_body(b"x" * 900)
+    assert 900 <= budget.used_bytes < 1000, "the second gave up at once"
+    second.response_body(b"more")
+    second.finish(ExchangeEnd.COMPLETE, None)
+    first.finish(ExchangeEnd.COMPLETE, None)
+    assert (budget.used_bytes, budget.shed) == (0, {ShedReason.BUFFER_FULL: 1})
+    assert [one.request_body.size_bytes for one in log.exchanges] == [900]
+
+
+def test_the_exchange_tells_what_was_and_no_secret() -> None:
+    log = ListLog()
+    tee = make_tee(log, CaptureBudget(10_000))
+    tee.request_body(b"ask")
+    tee.response_head(200, [(b"Content-Type", b"text/plain")])
+    tee.response_body(b"ans")
+    tee.response_body(b"wer")
+    tee.finish(ExchangeEnd.UPSTREAM_BROKEN, "lost")
+    (exchange,) = log.exchanges
+    assert (exchange.request_body.content, exchange.response_body.content) == (b"ask", b"answer")
+    assert (exchange.end, exchange.error_detail, exchange.status) == (ExchangeEnd.UPSTREAM_BROKEN, "lost", 200)
+    assert exchange.first_byte_us is not None
+    assert 0 <= exchange.first_byte_us <= exchange.duration_us
+    assert "secret" not in repr(exchange)
+
+
+def test_exchange_ids_are_ordered_by_time_and_differ() -> None:
+    ids = [new_exchange_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(isinstance(one, UUID) and one.version == 7 for one in ids)
+    stamps = [one.int >> 80 for one in ids]
+    assert stamps == sorted(stamps)
