@@ -44,9 +44,9 @@ def verdict_of(loaded: LoadedRun) -> Verdict | None:
 
 
 def _is_bad(loaded: LoadedRun) -> bool:
+    """A run that recovered from a failing step did not go wrong."""
     ended_badly = loaded.run.status in {RunStatus.FAILED, RunStatus.ABANDONED}
-    has_failed = any(flag.severity == "error" for flag in loaded.flags) or any(map(is_failed_step, loaded.steps))
-    return ended_badly or has_failed
+    return ended_badly or any(flag.severity == "error" for flag in loaded.flags)
 
 
 def _flag_claims(flags: Sequence[Flag]) -> list[Claim]:

@@ -104,7 +104,8 @@ export class Timeline {
     this.placeOf = new Map(data.index.map((index, step) => [index, step]));
     this.shown = [...Array(this.length).keys()];
     this.selected = -1;
-    this.scale = /** @type {[number, number]} */ ([0, data.span_us]);
+    /** @type {[number, number]} */
+    this.scale = [0, data.span_us];
     this.grid = byId('grid');
     this.pad = byId('pad');
     this.rows = /** @type {RowView[]} */ ([]);

@@ -52,3 +52,10 @@ def test_claims_are_few_and_the_rest_is_counted() -> None:
     verdict = verdict_of(_with(tuple(Flag(kind, kind.value, (0,)) for kind in kinds)))
     assert verdict is not None
     assert (len(verdict.claims), verdict.more) == (MAX_CLAIMS, 2)
+
+
+def test_a_run_that_recovered_from_an_error_did_not_go_wrong() -> None:
+    recovered = replace(refund_run(), flags=(), run=make_run(status=RunStatus.COMPLETED))
+    verdict = verdict_of(recovered)
+    assert verdict is not None
+    assert (verdict.heading, verdict.claims[0].step_indexes) == ("Worth a look", ())
