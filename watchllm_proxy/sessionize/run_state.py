@@ -147,7 +147,7 @@ class RunState:
         for name, value in call.tags:
             if name in self.tags or len(self.tags) < MAX_TAGS:
                 self.tags[name] = value
-        self.status = self._judge_now()
+        self.judge()
 
     def _looks_like_agent(self, call: Call) -> bool:
         if self.is_explicit or call.tool_names or steps.asked_tools(call):
@@ -210,6 +210,10 @@ class RunState:
         self._changed.add(index)
 
     # --- how it stands
+
+    def judge(self) -> None:
+        """Say how it stands as if it were not silent: `judged_after_silence` may follow."""
+        self.status = self._judge_now()
 
     def judged_after_silence(self) -> RunStatus:
         """What it comes to if nothing more happens."""

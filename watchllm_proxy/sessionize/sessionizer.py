@@ -124,9 +124,10 @@ class Sessionizer:
 
     def _close_previous(self, call: Call, where: Place) -> None:
         """The first request of a turn may bring what the turn before was still waiting for."""
-        previous = self._runs.get((call.project_id, where.follows_run_id)) if where.follows_run_id else None
+        previous = self._in_memory((call.project_id, where.follows_run_id)) if where.follows_run_id else None
         if previous is not None and previous.take_results(call):
-            self._changed[previous.key] = previous
+            previous.judge()
+            self._touch(previous)
 
     def _issuer(self, call: Call, value: str) -> Anchor | None:
         return next(

@@ -86,6 +86,17 @@ def test_tools_asked_for_and_never_answered_abandon_the_run() -> None:
     assert Play(ask, tick_after_s=600).run_of(ask).status is RunStatus.ABANDONED
 
 
+def test_results_that_come_with_another_run_judge_the_one_that_waited_for_them_anew() -> None:
+    call = CallBuilder()
+    ask = call(user="Hi", answers=tool("a"))
+    early = call(after=ask, answers="Done without it.")
+    elsewhere = call(after=ask, results=results_for(ask, "x"), client_ids=ids(run="other"))
+    play = Play(ask, early, tick_after_s=700)
+    assert play.run_of(ask).status is RunStatus.ABANDONED
+    play.observe(elsewhere)
+    assert play.run_of(ask).status is RunStatus.COMPLETED
+
+
 def test_totals_are_exact_sums_of_the_priced_steps() -> None:
     call = CallBuilder()
     ask = call(user="Hi", answers=tool("a"), cost="0.1", tokens=(10, 5), cached=4)
