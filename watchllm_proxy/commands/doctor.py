@@ -12,7 +12,6 @@ from watchllm_proxy.commands import options
 from watchllm_proxy.commands.api_client import ApiClient, ExitStatus
 from watchllm_proxy.commands.checks_machine import check_data, check_limits, check_settings, wrong_settings
 from watchllm_proxy.commands.checks_network import check_server, check_upstream
-from watchllm_proxy.commands.checks_stores import check_stores
 from watchllm_proxy.commands.findings import Finding, Level
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.errors import SettingsError
@@ -56,6 +55,9 @@ def _examine(url: str | None) -> Iterator[Finding]:
 
 
 def _checks(loaded: Settings, client: ApiClient) -> Iterator[Iterable[Finding]]:
+    # The databases' drivers take a third of a second to import; every other command would wait for them too.
+    from watchllm_proxy.commands.checks_stores import check_stores  # noqa: PLC0415
+
     yield check_settings(loaded)
     yield check_data(loaded)
     yield check_limits(loaded)
