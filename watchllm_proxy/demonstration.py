@@ -15,11 +15,11 @@ from watchllm_proxy import logs, settings
 from watchllm_proxy.announcement import announce
 from watchllm_proxy.app import run_up
 from watchllm_proxy.commands.api_client import ApiClient
+from watchllm_proxy.commands.reading import run_tree
 from watchllm_proxy.commands.terminal import Terminal
 from watchllm_proxy.demo.agents import run_all
 from watchllm_proxy.demo.json_access import as_list, as_object
 from watchllm_proxy.demo.model import ScriptedModel
-from watchllm_proxy.demo.tree import render_tree
 from watchllm_proxy.errors import WatchLLMError
 from watchllm_proxy.settings import Settings, with_local_access
 
@@ -81,11 +81,12 @@ async def _show_runs(running: Settings) -> None:
     terminal.say("\nSample agents are at work …", style="dim")
     runs = await run_all(f"{url}/v1")
     client = ApiClient(url)
+    children = {run.run_id for run in runs if run.parent_run_id is not None}
     for run_id in await _stored(client, len(runs)):
-        debug = await asyncio.to_thread(client.get, f"/api/agent-runs/{run_id}/debug")
-        terminal.show(render_tree(as_object(debug)))
-        terminal.link(f"{url}/runs/{run_id}")
-        terminal.line("")
+        if run_id not in children:  # those are shown inside their parents' trees
+            terminal.show(await asyncio.to_thread(run_tree, client, run_id))
+            terminal.link(f"{url}/runs/{run_id}")
+            terminal.line("")
 
 
 async def _stored(client: ApiClient, count: int) -> list[str]:

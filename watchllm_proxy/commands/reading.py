@@ -112,11 +112,11 @@ def show(
             for step in _steps(client, run_id):
                 terminal.json(step)
         else:
-            terminal.show(_tree(client, run_id))
+            terminal.show(run_tree(client, run_id))
         terminal.link(client.url + run_path(run_id))
 
 
-def _tree(client: ApiClient, run_id: str) -> RenderableType:
+def run_tree(client: ApiClient, run_id: str) -> RenderableType:
     """The run with the runs of its sub-agents, and theirs, as far as a screen can hold them.
 
     Who is whose parent may be a client's word, so the runs may form a loop: each is drawn once.
