@@ -1,6 +1,6 @@
 """Reading answers that are nearly JSON: what a client may well have read, we read too, and say so.
 
-Servers write `-Infinity` among log probabilities, half of a surrogate pair where a character falls into two tokens,
+Servers write `-Infinity` among log probabilities, half of a surrogate pair where two tokens share a character,
 and bytes that are no UTF-8. Each is replaced (by null, "?" or U+FFFD), so that it does not cost the whole answer.
 """
 

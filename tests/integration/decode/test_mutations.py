@@ -43,7 +43,7 @@ _STRANGE += [[{}], {"id": 5}, {"type": []}, float("nan"), 1e300, "\u0000"]
 _PARSED = {"chat.completions", "completions", "embeddings", "responses", "anthropic.messages"}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_exchanges_are_never_a_bug_of_ours(shared: Path, seed: int) -> None:
     chance = random.Random(seed)
     records = [record for record in read_wire(shared / "data" / "wire") if record["api"] in _PARSED]
