@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
 from aiohttp import web
 
 from watchllm_proxy.errors import UpstreamError
@@ -21,13 +20,12 @@ from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response
+from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.tee import Tee
 from watchllm_proxy.proxy.upstream import Framing, UpstreamConnection
 from watchllm_proxy.records import ExchangeEnd
-
-log = structlog.get_logger(__name__)
 
 MAX_HELD_BYTES = 1024 * 1024
 """A request body up to this size is held until the upstream answers, so that it can be sent a second time."""
@@ -195,8 +193,8 @@ class Relay:
             await self._send_as_it_arrives(upstream)
         except ConnectionError:
             self.client_gone()
-        except Exception:
-            log.exception("proxy.bug", exchange_id=self.request_id)
+        except Exception as exc:
+            report_bug(exc, exchange_id=self.request_id)
             self._refuse(answers.INTERNAL, "the proxy failed")
 
     async def _send_as_it_arrives(self, upstream: UpstreamConnection) -> None:
@@ -282,7 +280,6 @@ class Relay:
     def response_end(self, trailers: list[Field]) -> None:
         if self._is_chunked_out:
             self._out.append(b"0\r\n" + b"".join(b"%s: %s\r\n" % field for field in trailers) + b"\r\n")
-        self.response_flush()
         self._upstream = None
         self._finish(ExchangeEnd.COMPLETE, None)
 
@@ -376,9 +373,7 @@ class Relay:
     def _finish_failed(self, error: UpstreamError) -> None:
         if self.end is not None:
             return
-        if self._has_answer_begun:
-            self.response_flush()  # what came before the failure is the client's
-        else:
+        if not self._has_answer_begun:
             self._answer(self._failure(error.end))
         self._finish(error.end, error.detail)
 
@@ -392,15 +387,18 @@ class Relay:
         self._finish(ExchangeEnd.CLIENT_ABORTED, detail)
 
     def _answer(self, answer: Answer) -> None:
-        """Answer in the upstream's place. `_framing` stays NONE: there is nothing to cut."""
+        """Answer in the upstream's place, with `_finish`. `_framing` stays NONE: there is nothing to cut."""
         self._has_answer_begun = True
-        self._out = []
         self._is_last = self._is_last or self._is_http_10 or not self._request.content.is_eof()
         self._counters.count_response(answer.status)
-        self._client.send([answer.encode(self.request_id, is_head=self._is_head_request, is_last=self._is_last)])
+        self._out = [answer.encode(self.request_id, is_head=self._is_head_request, is_last=self._is_last)]
 
     def _finish(self, end: ExchangeEnd, detail: str | None) -> None:
-        """The one end: frees the upstream, closes the capture, wakes the handler."""
+        """The one end: frees the upstream, closes the capture, sends the last bytes, wakes the handler.
+
+        In this order: a client that has its answer to the end has an exchange that is captured, whatever
+        happens to this process then (docs/decisions/0023).
+        """
         if self.end is not None:
             return
         self.end = end
@@ -409,13 +407,21 @@ class Relay:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
+        self._capture(end, detail)
+        self.response_flush()  # also what came before a failure is the client's
         if end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE:
             self._is_last = True
             self._client.cut(reset=self._framing is Framing.CLOSE and self._is_http_10)
         self._counters.count_end(end)
-        if self._tee is not None:
-            self._tee.finish(end, detail)
         self._wake()
+
+    def _capture(self, end: ExchangeEnd, detail: str | None) -> None:
+        if self._tee is None:
+            return
+        try:
+            self._tee.finish(end, detail)
+        except Exception as exc:  # a bug of ours must not keep the last bytes back
+            report_bug(exc, exchange_id=self.request_id)
 
     def _wake(self) -> None:
         if self._over is not None and not self._over.done():
