@@ -158,6 +158,7 @@ def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
         stores.recorder_events,
         new_sessionizer=lambda: Sessionizer(silence_us=silence_us),
         keep_raw_days=settings.keep_raw_days,
+        upstream_url=settings.upstream_url,
     )
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+import traceback
+from collections.abc import MutableMapping
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import structlog
 
@@ -32,7 +36,7 @@ def configure(level: str, process: str, file: Path | None = None) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.dict_tracebacks,
+            _where_it_broke,
             structlog.processors.JSONRenderer(),
         ],
     )
@@ -52,3 +56,17 @@ def configure(level: str, process: str, file: Path | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _where_it_broke(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception as its type and the lines it passed: its words and variables may hold a body."""
+    found = event.pop("exc_info", None)
+    exc = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
+    if isinstance(exc, BaseException):
+        event["exception"] = type(exc).__name__
+        event["traceback"] = _lines(exc.__traceback__)
+    return event
+
+
+def _lines(tb: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(tb)]

@@ -107,12 +107,14 @@ class Recorder:
         *,
         new_sessionizer: Callable[[], Sessionizer],
         keep_raw_days: int = 0,
+        upstream_url: str | None = None,
     ) -> None:
         self._logs = logs
         self._runs = runs
         self._events = events
         self._new_sessionizer = new_sessionizer
         self._keep_raw_days = keep_raw_days
+        self._upstream_url = upstream_url  # whose prices hold
         self._sessionizer = new_sessionizer()
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
@@ -165,7 +167,7 @@ class Recorder:
         started = time.monotonic()
         await self._patiently(POSTGRES, lambda: self._runs.begin_batch(batch.bounds))
         crash_points.reach("recorder.after_begin")
-        thought = await asyncio.to_thread(self._think, batch)
+        thought = await self._think(batch)
         try:
             await self._flush(batch.bounds, thought)
         except StoreRejected as exc:
@@ -188,10 +190,15 @@ class Recorder:
         await self._flush(batch.bounds, nothing)
         self._note_stored(batch, nothing, 0.0)
 
-    def _think(self, batch: Batch) -> Thought:
-        """The order of the stages. Runs in a worker thread; touches nothing but the sessionizer's state."""
-        now_us = batch.bounds.now_us
-        calls: list[tuple[Call, Placement]] = []
+    async def _think(self, batch: Batch) -> Thought:
+        """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
+        calls, dead = await asyncio.to_thread(self._understand, batch)
+        await self._recall(calls)
+        return await asyncio.to_thread(self._place, batch, calls, dead)
+
+    def _understand(self, batch: Batch) -> tuple[list[tuple[MergedRecord, Call]], list[DeadLetter]]:
+        """Decode and price each record; one that cannot be is set aside with its bytes and holds up nothing."""
+        calls: list[tuple[MergedRecord, Call]] = []
         dead: list[DeadLetter] = []
         for record in batch.records:
             if record.exchange is None:
@@ -199,13 +206,29 @@ class Recorder:
                 continue
             try:
                 call = decode(record.exchange, keep_raw=self._keep_raw_days > 0)
-                call = price(estimate_usage(call))
-                calls.append((call, self._sessionizer.observe(call, now_us)))
-            except Exception as exc:  # one bad record must not hold up the rest; it is set aside with its bytes
-                log.exception("recorder.record_crashed", record_id=str(record.record_id))
-                dead.append(_dead_letter(record, DeadLetterReason.CRASHED, f"{type(exc).__name__}: {exc}"))
+                calls.append((record, price(estimate_usage(call), upstream_url=self._upstream_url)))
+            except Exception as exc:
+                dead.append(_crashed(record, exc))
+        return calls, dead
+
+    async def _recall(self, calls: list[tuple[MergedRecord, Call]]) -> None:
+        """Bring back runs that calls name and that memory has let go: their steps are numbered on."""
+        missing = {key for _, call in calls if (key := self._sessionizer.missing_run(call)) is not None}
+        if missing:
+            state = await self._patiently(POSTGRES, lambda: self._runs.load_runs(sorted(missing)))
+            self._sessionizer.load(state.runs, state.steps, state.anchors, named=missing)
+
+    def _place(self, batch: Batch, calls: list[tuple[MergedRecord, Call]], dead: list[DeadLetter]) -> Thought:
+        """Give each call its run. Touches nothing but the sessionizer's state."""
+        now_us = batch.bounds.now_us
+        placed: list[tuple[Call, Placement]] = []
+        for record, call in calls:
+            try:
+                placed.append((call, self._sessionizer.observe(call, now_us)))
+            except Exception as exc:
+                dead.append(_crashed(record, exc))
         self._sessionizer.tick(now_us)
-        return _with_insights(tuple(calls), tuple(dead), self._sessionizer.drain())
+        return _with_insights(tuple(placed), tuple(dead), self._sessionizer.drain())
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         for insert in event_inserts(
@@ -291,3 +314,9 @@ def _key(run: Run) -> RunKey:
 
 def _dead_letter(record: MergedRecord, reason: DeadLetterReason, detail: str) -> DeadLetter:
     return DeadLetter(record.log_name, record.record_id, reason, detail, record.payload)
+
+
+def _crashed(record: MergedRecord, exc: Exception) -> DeadLetter:
+    """A bug of ours met this record. The log tells where; the words of the error may quote a body, so not them."""
+    log.error("recorder.record_crashed", record_id=str(record.record_id), error=type(exc).__name__, exc_info=exc)
+    return _dead_letter(record, DeadLetterReason.CRASHED, type(exc).__name__)
