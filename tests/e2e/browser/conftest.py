@@ -73,13 +73,13 @@ async def watched(
         context = await browser.new_context(**settings)  # type: ignore[arg-type]
         page = await context.new_page()
         found = Watched(page, str(server.make_url("")).rstrip("/"))
-        await _watch(page, found)
+        await watch(page, found)
         return found
 
     return open_on
 
 
-async def _watch(page: Page, found: Watched) -> None:
+async def watch(page: Page, found: Watched) -> None:
     async def dismiss(dialog) -> None:
         found.dialogs.append(dialog.message)
         await dialog.dismiss()
