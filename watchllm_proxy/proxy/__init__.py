@@ -12,6 +12,6 @@ pool        upstream connections kept alive
 tee         a copy of both bodies for the capture log, within limits
 stripping   credentials out of what is captured
 answers     errors of ours, OpenAI-shaped
-repeats     log lines that would repeat
+journal     what goes to the log: few lines, no bodies
 operations  /healthz, /readyz, /metrics;  metrics: the figures behind them
 """

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import structlog
 from aiohttp import http_exceptions, web
 from aiohttp.web_protocol import RequestHandler
 
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer
+from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.tee import new_exchange_id
-
-log = structlog.get_logger(__name__)
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADERS = 256
@@ -179,7 +177,8 @@ class ClientConnection(RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp's parser refused the bytes, or our handler raised (a bug): our own words, never theirs."""
         if status == 500:
-            log.error("proxy.bug", exc_info=exc)
+            if exc is not None:
+                report_bug(exc)
             self.send_answer(answers.INTERNAL)
         elif isinstance(exc, http_exceptions.LineTooLong) or (exc is not None and "Too many headers" in str(exc)):
             self.send_answer(answers.HEAD_TOO_LARGE)

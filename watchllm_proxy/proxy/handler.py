@@ -15,10 +15,10 @@ from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.auth import Authenticator, KeyRing
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_request_head
+from watchllm_proxy.proxy.journal import RepeatedWarning
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.relay import Limits, Relay
-from watchllm_proxy.proxy.repeats import RepeatedWarning
 from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
 from watchllm_proxy.records import ExchangeEnd

@@ -14,13 +14,11 @@ from enum import Enum, auto
 from typing import Protocol, cast
 
 import httptools
-import structlog
 
 from watchllm_proxy.errors import UpstreamError
 from watchllm_proxy.proxy.headers import Field
+from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.records import ExchangeEnd
-
-log = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES = 128 * 1024
 """Limit of one response head; the promise is 64 KiB (faults.md F27)."""
@@ -292,7 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _parser_gave_up(self, exc: Exception) -> None:
         if exc.__context__ is not None and not isinstance(exc.__context__, _Surplus):
-            log.error("proxy.bug", exc_info=exc)  # a callback of ours raised
+            report_bug(exc.__context__)  # a callback of ours raised
         if self._phase is _Phase.DONE:  # the answer was whole; what came behind it is not ours to judge
             self._is_reusable = False
             self._complete()

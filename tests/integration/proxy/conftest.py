@@ -7,12 +7,13 @@ import contextlib
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from blockbuster import blockbuster_ctx
 
 from tests.fixtures.raw_upstream import RawClient, RawUpstream, Script
 from watchllm_proxy.outcomes import ShedReason
@@ -24,6 +25,13 @@ from watchllm_proxy.settings import load
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """A blocking call of the proxy's own code on the loop's thread is an error."""
+    with blockbuster_ctx("watchllm_proxy.proxy"):
+        yield
 
 
 class ListLog:

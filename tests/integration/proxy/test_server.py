@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fixtures.raw_upstream import (
     CHUNKED_HEAD,
@@ -246,12 +247,14 @@ async def test_operations_take_get_and_head_only(build: Build) -> None:
 
 
 async def test_a_bug_of_ours_is_a_500_in_words_and_no_traceback(
-    build: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = await build(say_ok)
     monkeypatch.setattr(rig.server._handler, "_admit", lambda head: 1 / 0)
-    async with rig.client() as client:
-        got = await client.ask(request())
+    with capture_logs() as lines:
+        async with rig.client() as client:
+            got = await client.ask(request())
+    assert [(line["event"], line["error"]) for line in lines] == [("proxy.bug", "ZeroDivisionError")]
     assert (got.status, json.loads(got.body)["error"]["code"]) == (500, "internal_error")
     assert b"Zero" not in got.body
 

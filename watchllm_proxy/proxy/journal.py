@@ -1,8 +1,12 @@
-"""Log lines that would repeat: one in a while for each event, and how many were left out (faults.md M9)."""
+"""What the proxy writes to its log: few lines, of ids, kinds and sizes; never a body, a key or a header.
+
+Nothing is written for a good request. What would repeat is written once in a while (faults.md M9).
+"""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 
 import structlog
@@ -30,3 +34,8 @@ class RepeatedWarning:
             return
         self._last_s[key] = now_s
         log.warning(event, kind=kind, left_out=self._left_out.pop(key, 0), **fields)
+
+
+def report_bug(exc: BaseException, **fields: object) -> None:
+    """An exception that should not be: its kind and its lines of code. Its words and variables may hold bodies."""
+    log.error("proxy.bug", error=type(exc).__name__, trace=traceback.format_tb(exc.__traceback__), **fields)
