@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
@@ -18,8 +18,7 @@ import uvloop
 from watchllm_proxy import __version__, logs, settings
 from watchllm_proxy.announcement import announce
 from watchllm_proxy.commands import doctor, reading
-from watchllm_proxy.commands.terminal import Terminal
-from watchllm_proxy.errors import SettingsError, WatchLLMError
+from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings, with_local_access
 
@@ -54,7 +53,7 @@ def up(  # noqa: PLR0917 - typer calls it by name
     print_env: Annotated[bool, typer.Option("--print-env", help="Only the export line on stdout.")] = False,
 ) -> None:
     """Start everything on this machine: proxy, recorder, console and stores. Ctrl-C stops; nothing is lost."""
-    with told_errors():
+    with errors_told():
         chosen = settings.load(host=host, port=port, data_dir=data_dir, workers=workers, upstream_url=upstream)
         _log_to_file(chosen, "up")
         from watchllm_proxy.app import run_up
@@ -71,7 +70,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run sample agents against a scripted model through the real proxy and show their runs. No key needed."""
-    with told_errors():
+    with errors_told():
         from watchllm_proxy.demonstration import run_demo
 
         run(run_demo(host=host, port=port, leave=leave))
@@ -86,7 +85,7 @@ def proxy(
     is_child: IsChild = False,
 ) -> None:
     """Run one proxy worker alone: forwards and captures; needs no database."""
-    with told_errors():
+    with errors_told():
         chosen = settings.load(host=host, port=port, data_dir=data_dir)
         _configure_logs(chosen, worker, is_child=is_child)
         from watchllm_proxy.app import run_proxy
@@ -115,7 +114,7 @@ def console(is_child: IsChild = False) -> None:
 @app.command()
 def migrate() -> None:
     """Bring both stores to today's schema. Safe to repeat, and while another version runs."""
-    with told_errors():
+    with errors_told():
         chosen = settings.load()
         from watchllm_proxy.core import run_migrations
 
@@ -134,7 +133,7 @@ def replay(
     ] = None,
 ) -> None:
     """Group a recorded corpus into runs, without server or database: one line of JSON per exchange."""
-    with told_errors():
+    with errors_told():
         from watchllm_proxy.replay import write_assignments
 
         if assignments is None:
@@ -152,7 +151,7 @@ def version() -> None:
 
 
 def _run_core(name: str, *, is_child: bool, recorder: bool, console: bool) -> None:
-    with told_errors():
+    with errors_told():
         chosen = settings.load()
         _configure_logs(chosen, name, is_child=is_child)
         from watchllm_proxy.core import run_core
@@ -175,30 +174,6 @@ def _log_to_file(chosen: Settings, process: str) -> None:
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main)
-
-
-@contextlib.contextmanager
-def told_errors() -> Iterator[None]:
-    """Our errors become one message on stderr and an exit status; anything else is a bug, traceback and all."""
-    try:
-        yield
-    except WatchLLMError as exc:
-        _leave(exc, 2 if isinstance(exc, SettingsError) else 1)
-    except ExceptionGroup as group:
-        known, other = group.split(WatchLLMError)
-        if known is None or other is not None:
-            raise
-        _leave(_first(known), 1)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
-
-
-def _leave(exc: BaseException, status: int) -> NoReturn:
-    Terminal().say(f"watchllm: {exc}")
-    raise typer.Exit(status) from exc
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, NoReturn
 
 import orjson
 import typer
@@ -112,8 +113,24 @@ def errors_told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitStatus.ERROR) from None
     except CommandFailed as exc:
-        Terminal().say(f"watchllm: {exc}", style="red")
-        raise typer.Exit(exc.status) from exc
+        _leave(exc, exc.status)
+    except SettingsError as exc:
+        _leave(exc, ExitStatus.USAGE)
     except WatchLLMError as exc:
-        Terminal().say(f"watchllm: {exc}", style="red")
-        raise typer.Exit(ExitStatus.USAGE if isinstance(exc, SettingsError) else ExitStatus.ERROR) from exc
+        _leave(exc, ExitStatus.ERROR)
+    except ExceptionGroup as group:
+        known, other = group.split(WatchLLMError)
+        if known is None or other is not None:
+            raise  # a bug of ours: traceback and all
+        first = _first(known)
+        _leave(first, ExitStatus.USAGE if isinstance(first, SettingsError) else ExitStatus.ERROR)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+def _leave(exc: BaseException, status: ExitStatus) -> NoReturn:
+    Terminal().say(f"watchllm: {exc}", style="red")
+    raise typer.Exit(status) from exc
