@@ -122,6 +122,18 @@ class StoreReading:
             links=[rows.link_from(link) for link in links],
         )
 
+    async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
+        """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
+        params = {"project_id": project_id, "call_id": str(call_id)}
+        found = await self._events.query(self._calls_sql["raw_exchange"], params)
+        if not found:
+            return None
+        row: Stored = found[0]
+        return (
+            bytes.fromhex(row["request"]) if row["has_request"] else None,
+            bytes.fromhex(row["response"]) if row["has_response"] else None,
+        )
+
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""
         params: dict[str, str | int] = {"project_id": project_id, "limit": limit}

@@ -20,7 +20,7 @@ MAX_KEY_BYTES = 1000
 
 _MAX_BIGINT = 2**63 - 1
 _MAX_INTEGER = 2**31 - 1
-_MAX_USD = Decimal(999_999)  # what Decimal(18, 12) holds; no call and no run costs a million
+_MILLION_USD = Decimal(1_000_000)  # Decimal(18, 12) ends there; no call and no run costs as much
 _PICODOLLAR = Decimal("1e-12")
 _MAX_PLACES = 30
 
@@ -77,7 +77,7 @@ def optional_bigint(value: int | None) -> int | None:
 
 def usd(value: Decimal | None) -> Decimal | None:
     """Exact; None also for what cannot be a price: NaN, infinite, a million and more, 30 places and more."""
-    if value is None or not value.is_finite() or abs(value) > _MAX_USD:
+    if value is None or not value.is_finite() or abs(value) >= _MILLION_USD:
         return None
     exponent = value.as_tuple().exponent
     return value if isinstance(exponent, int) and exponent > -_MAX_PLACES else None

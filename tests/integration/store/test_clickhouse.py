@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from uuid import UUID
 
 import pytest
@@ -59,10 +60,11 @@ def test_equal_rows_under_another_token_are_one_call(event_store: EventStore) ->
     ]
 
 
-def test_a_token_is_remembered_over_a_thousand_other_inserts_of_small_size(empty_event_store: EventStore) -> None:
+def test_a_token_is_remembered_while_other_batches_come(empty_event_store: EventStore) -> None:
     store = empty_event_store
     store.execute(
-        "CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 1000"
+        "CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a "
+        "SETTINGS non_replicated_deduplication_window = 1000"
     )
     store.insert("t", ["a"], [(0,)], "first")
     for number in range(1, 40):
@@ -146,8 +148,6 @@ def test_a_server_that_is_away_is_unavailable_at_once() -> None:
 
 
 def test_a_server_that_talks_nonsense_is_unavailable() -> None:
-    import threading
-
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()

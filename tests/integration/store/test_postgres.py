@@ -1,0 +1,273 @@
+"""The run store on a real server: what goes in comes out, all of a batch or nothing, whatever the values."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from tests.unit.store.batches import bounds
+from tests.unit.store.runs import NOW_US, anchor, changes_of, explanation, flag, run, step
+from watchllm_proxy.errors import StoreRejected, StoreUnavailable
+from watchllm_proxy.outcomes import DeadLetterReason
+from watchllm_proxy.records import (
+    BatchBounds,
+    Confidence,
+    Link,
+    LinkKind,
+    LogPosition,
+    Placement,
+    RunChanges,
+    RunStatus,
+)
+from watchllm_proxy.store.embedded import EmbeddedPostgres
+from watchllm_proxy.store.postgres import DeadLetter, RunStore, open_pool
+
+KEY = ("default", "run-1")
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[RunStore]:
+    opened = await RunStore.open(postgres_dsn)
+    yield opened
+    await opened.close()
+
+
+async def test_the_application_is_neither_superuser_nor_owner(store: RunStore) -> None:
+    row = await store.pool.fetchrow(
+        "SELECT rolsuper, rolbypassrls, "
+        "(SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tableowner = current_user) AS owned "
+        "FROM pg_roles WHERE rolname = current_user"
+    )
+    assert tuple(row) == (False, False, 0)
+
+
+async def test_state_comes_back_as_it_was_committed(store: RunStore) -> None:
+    steps = (step(0), step(1, cost_usd=Decimal("0.0000001234567890123"), call_id=uuid4(), is_priced=True), step(2))
+    anchors = (anchor("id-1"), anchor("id-2", step_index=None))
+    await store.commit_batch(bounds(1), changes_of(run(), steps, anchors), {KEY: (flag(),)}, {})
+    state = await store.load_state()
+    assert state.runs == (run(),)
+    assert state.steps == {KEY: steps}
+    assert state.anchors == anchors
+    assert all(type(each.call_id) is UUID for each in state.anchors)
+
+
+async def test_a_later_batch_replaces_what_it_changes_and_nothing_else(store: RunStore) -> None:
+    await store.commit_batch(bounds(1), changes_of(run(), (step(0), step(1))), {}, {KEY: (explanation(1),)})
+    ended = replace(run(), status=RunStatus.COMPLETED, ended_at_us=NOW_US + 5)
+    changed = step(1, summary="now with its result", duration_us=12)
+    await store.commit_batch(bounds(2), changes_of(ended, (changed, step(2))), {}, {KEY: ()})
+    state = await store.load_state()
+    assert state.runs == (ended,)
+    assert state.steps == {KEY: (step(0), changed, step(2))}
+    assert await store.pool.fetchval("SELECT count(*) FROM agent_debug_explanations") == 0
+
+
+async def test_the_last_of_equal_keys_in_a_batch_counts(store: RunStore) -> None:
+    changes = RunChanges(
+        runs=(run(), replace(run(), title="second")),
+        steps=((*KEY, step(0)), (*KEY, step(0, summary="second"))),
+        anchors=(anchor("same", step_index=1), anchor("same", step_index=2)),
+    )
+    await store.commit_batch(bounds(1), changes, {}, {})
+    state = await store.load_state()
+    assert state.runs[0].title == "second"
+    assert state.steps[KEY][0].summary == "second"
+    assert [each.step_index for each in state.anchors] == [2]
+
+
+async def test_offsets_move_with_the_rows_and_only_those_of_the_batch(store: RunStore) -> None:
+    two = BatchBounds({}, {"w0": LogPosition(0, 10), "w1": LogPosition(3, 2**40)}, NOW_US)
+    await store.commit_batch(two, RunChanges(), {}, {})
+    await store.commit_batch(BatchBounds({}, {"w0": LogPosition(1, 0)}, NOW_US), RunChanges(), {}, {})
+    assert await store.offsets() == {"w0": LogPosition(1, 0), "w1": LogPosition(3, 2**40)}
+
+
+async def test_a_pending_batch_is_found_again_until_it_is_committed(store: RunStore, postgres_dsn: str) -> None:
+    assert await store.pending() is None
+    batch = BatchBounds({"w0": LogPosition(1, 2)}, {"w0": LogPosition(1, 3), "w1": LogPosition(0, 9)}, NOW_US)
+    await store.begin_batch(bounds(7))
+    await store.begin_batch(batch)
+    pool = await open_pool(postgres_dsn)
+    try:
+        assert await RunStore(pool).pending() == batch
+        assert await RunStore(pool, recorder="another").pending() is None
+    finally:
+        await pool.close()
+    await store.commit_batch(batch, RunChanges(), {}, {})
+    assert await store.pending() is None
+
+
+async def test_time_that_passes_without_records_moves_no_offset_and_ends_no_batch(store: RunStore) -> None:
+    await store.begin_batch(bounds(1))
+    await store.commit_batch(None, changes_of(run()), {}, {})
+    assert await store.offsets() == {}
+    assert await store.pending() == bounds(1)
+    assert (await store.load_state()).runs == (run(),)
+
+
+async def test_dead_letters_keep_their_bytes_and_are_counted_once(store: RunStore) -> None:
+    dead = DeadLetter("w0", uuid4(), DeadLetterReason.REJECTED, "why\0", b"\0\xff bytes")
+    for number in (1, 2):
+        await store.commit_batch(bounds(number), RunChanges(), {}, {}, (dead,))
+    assert await store.dead_letter_counts() == {DeadLetterReason.REJECTED: 1}
+    assert await store.pool.fetchval("SELECT payload FROM dead_letters") == b"\0\xff bytes"
+
+
+POISON_TEXTS = ["nul\0", "\ud800 lone", "\udcff", "\uffff", "\\u0000", "x" * 1_000_000, "\U0001f600"]
+
+
+@pytest.mark.parametrize("poison", POISON_TEXTS, ids=lambda text: ascii(text[:12]))
+async def test_no_text_can_fail_a_batch(store: RunStore, poison: str) -> None:
+    poisoned = replace(
+        run(), title=poison, agent_name=poison, user_id=poison, session_id=poison, parent_run_id=poison,
+        tags=((poison, poison),),
+    )  # fmt: skip
+    bad_step = step(
+        0, summary=poison, decision=poison, tool=poison, tool_args=poison, error_message=poison, model=poison
+    )
+    link = Link(LinkKind.ISSUED_ID, poison, Confidence.CERTAIN)
+    changes = RunChanges(
+        runs=(poisoned,),
+        steps=((*KEY, bad_step),),
+        placements=(Placement(uuid4(), *KEY, poison, None, (link,)),),
+        anchors=(anchor(poison),),
+    )
+    flags = {KEY: (replace(flag(), message=poison),)}
+    explanations = {KEY: (replace(explanation(0), text=poison, rules_matched=(poison,)),)}
+    await store.commit_batch(bounds(1), changes, flags, explanations)
+    state = await store.load_state()
+    assert len(state.runs) == 1
+    assert state.anchors[0].value == poison, "an anchor is compared with later values: it is kept exactly"
+
+
+@pytest.mark.parametrize(
+    "figure", [Decimal("NaN"), Decimal("Infinity"), Decimal("1e1000"), Decimal("1e-400"), Decimal(-1), None]
+)
+async def test_no_figure_can_fail_a_batch(store: RunStore, figure: Decimal | None) -> None:
+    huge = 10**30
+    poisoned = replace(
+        run(), total_cost_usd=figure, input_tokens=huge, output_tokens=-huge, total_steps=huge, started_at_us=huge
+    )
+    bad_step = step(0, cost_usd=figure, input_tokens=huge, http_status=huge, duration_us=huge, started_at_us=-huge)
+    await store.commit_batch(bounds(1), changes_of(poisoned, (bad_step,)), {}, {})
+    assert await store.pool.fetchval("SELECT count(*) FROM agent_debug_steps") == 1
+
+
+async def test_overlong_ids_are_shortened_alike_everywhere(store: RunStore) -> None:
+    long_id = "r" * 50_000
+    changes = changes_of(replace(run(), run_id=long_id), (step(0),), (replace(anchor("x"), run_id=long_id),))
+    await store.commit_batch(bounds(1), changes, {("default", long_id): (flag(),)}, {})
+    state = await store.load_runs([("default", long_id)])
+    ((project_id, stored_id),) = state.steps
+    assert (project_id, len(stored_id) < 1000) == ("default", True)
+    assert state.anchors[0].run_id == stored_id == state.runs[0].run_id
+    assert len(state.steps[project_id, stored_id]) == 1
+
+
+async def test_a_run_older_than_the_horizon_is_loaded_only_by_its_id(store: RunStore) -> None:
+    day_us = 86_400_000_000
+    old = replace(run("old"), last_activity_at_us=NOW_US - 2 * day_us)
+    await store.commit_batch(bounds(1, now_us=NOW_US - 2 * day_us), changes_of(old, (step(0),)), {}, {})
+    await store.commit_batch(bounds(2, now_us=NOW_US), changes_of(run("new"), (step(0),)), {}, {})
+    assert [each.run_id for each in (await store.load_state()).runs] == ["new"]
+    again = await store.load_runs([("default", "old"), ("default", "never was"), ("other", "new")])
+    assert again.runs == (old,)
+    assert again.steps == {("default", "old"): (step(0),)}
+
+
+async def test_anchors_beyond_the_horizon_are_forgotten(store: RunStore) -> None:
+    day_us = 86_400_000_000
+    await store.commit_batch(bounds(1), changes_of(run(), (), (anchor("old", at_us=NOW_US - 2 * day_us),)), {}, {})
+    await store.commit_batch(bounds(2, now_us=NOW_US), changes_of(run(), (), (anchor("new"),)), {}, {})
+    assert [each.value for each in (await store.load_state()).anchors] == ["new"]
+
+
+async def test_a_connection_that_dies_within_the_transaction_leaves_nothing_of_the_batch(
+    store: RunStore, postgres: EmbeddedPostgres, postgres_dsn: str
+) -> None:
+    """A lock on the last table of the commit holds it in the middle; then its connection is killed."""
+    await store.begin_batch(bounds(1))
+    owner = await asyncpg.connect(_as_owner(postgres, postgres_dsn))
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE capture_offsets IN ACCESS EXCLUSIVE MODE")
+            commit = asyncio.ensure_future(store.commit_batch(bounds(1), changes_of(run(), (step(0),)), {}, {}))
+            pid = await _waiting_backend(owner)
+            await owner.execute("SELECT pg_terminate_backend($1)", pid)
+            with pytest.raises(StoreUnavailable):
+                await commit
+    finally:
+        await owner.close()
+    assert (await store.load_state()).runs == ()
+    assert await store.offsets() == {}
+    assert await store.pending() == bounds(1)
+    await store.commit_batch(bounds(1), changes_of(run(), (step(0),)), {}, {})
+    assert (await store.load_state()).runs == (run(),)
+
+
+async def test_a_cancelled_commit_leaves_nothing_and_the_pool_goes_on(
+    store: RunStore, postgres: EmbeddedPostgres, postgres_dsn: str
+) -> None:
+    owner = await asyncpg.connect(_as_owner(postgres, postgres_dsn))
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE capture_offsets IN ACCESS EXCLUSIVE MODE")
+            commit = asyncio.ensure_future(store.commit_batch(bounds(1), changes_of(run()), {}, {}))
+            await _waiting_backend(owner)
+            commit.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await commit
+    finally:
+        await owner.close()
+    assert (await store.load_state()).runs == ()
+
+
+async def test_errors_are_told_apart_by_their_code(
+    store: RunStore, postgres: EmbeddedPostgres, postgres_dsn: str
+) -> None:
+    """Data is rejected; a database that is read-only, locked or not migrated is waited for."""
+    owner = await asyncpg.connect(_as_owner(postgres, postgres_dsn))
+    try:
+        await owner.execute("ALTER TABLE agent_debug_logs ADD CONSTRAINT small CHECK (total_steps < 100)")
+        with pytest.raises(StoreRejected) as caught:
+            await store.commit_batch(
+                bounds(1), changes_of(replace(run(), total_steps=100, title="secret")), {}, {}
+            )
+        assert "secret" not in str(caught.value)
+        await owner.execute("REVOKE INSERT ON agent_debug_logs FROM watchllm_app")
+        with pytest.raises(StoreUnavailable):
+            await store.commit_batch(bounds(1), changes_of(run()), {}, {})
+        await owner.execute("DROP TABLE agent_debug_logs")
+        with pytest.raises(StoreUnavailable):
+            await store.commit_batch(bounds(1), changes_of(run()), {}, {})
+    finally:
+        await owner.close()
+
+
+async def test_a_server_that_is_away_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable):
+        await open_pool("postgresql://x@/x?host=%2Fnowhere")
+
+
+async def _waiting_backend(owner: asyncpg.Connection) -> int:
+    """The pid of the one connection that waits for a lock, as soon as there is one."""
+    for _ in range(1000):
+        pid = await owner.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        if pid is not None:
+            return int(pid)
+        await asyncio.sleep(0.01)
+    raise AssertionError("the commit never came to the locked table")
+
+
+def _as_owner(postgres: EmbeddedPostgres, dsn: str) -> str:
+    return dsn.replace("//watchllm_app@", "//watchllm_owner@")

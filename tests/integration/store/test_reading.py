@@ -1,0 +1,291 @@
+"""What console and command line ask, on real engines: every question, and nothing of another project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from tests.unit.store.batches import bounds, busy_calls, call_id_of, full_call, placed
+from tests.unit.store.runs import NOW_US, changes_of, explanation, flag, run, step
+from watchllm_proxy.records import (
+    Confidence,
+    FlagKind,
+    Link,
+    LinkKind,
+    Placement,
+    RunChanges,
+    RunStatus,
+)
+from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store.postgres import RunStore
+from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.rows import event_inserts
+from watchllm_proxy.store.shapes import RunQuery, RunSort, StoredMessage
+
+SECOND_US = 1_000_000
+
+
+def rebuild(skeleton: bytes, messages: Sequence[StoredMessage]) -> bytes:
+    """Stands for decode.rebuild: skeleton and messages in one JSON text."""
+    if skeleton == b"{}":
+        raise ValueError("does not fit")
+    return orjson.dumps([orjson.loads(skeleton), [(each.slot, orjson.loads(each.content)) for each in messages]])
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[RunStore]:
+    opened = await RunStore.open(postgres_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def reading(store: RunStore, event_store: EventStore) -> StoreReading:
+    return StoreReading(store.pool, AsyncEventStore(event_store), rebuild=rebuild)
+
+
+@pytest.fixture
+def runs_only(store: RunStore, postgres_dsn: str) -> StoreReading:
+    """For questions about runs, which never go to ClickHouse."""
+    return StoreReading(store.pool, None, rebuild=rebuild)  # type: ignore[arg-type]
+
+
+FIVE = (
+    run("a-1", started_at_us=NOW_US, ended_at_us=NOW_US + 9, total_steps=1, status=RunStatus.COMPLETED,
+        total_cost_usd=Decimal("0.5"), title="Find 100% of_it"),
+    run("a-2", started_at_us=NOW_US + SECOND_US, total_steps=5, total_cost_usd=None, session_id="other"),
+    run("b-1", started_at_us=NOW_US + 2 * SECOND_US, ended_at_us=NOW_US + 60 * SECOND_US, total_steps=3,
+        status=RunStatus.FAILED, agent_name="Writer", total_cost_usd=Decimal("0.1"), parent_run_id="a-1"),
+    run("b-2", started_at_us=NOW_US + 3 * SECOND_US, total_steps=2, agent_name=None, total_cost_usd=Decimal(0)),
+    run("chat", started_at_us=NOW_US + 4 * SECOND_US, is_agent=False, total_steps=4, agent_name=None),
+)  # fmt: skip
+
+
+async def save_five(store: RunStore) -> None:
+    foreign = [replace(each, project_id="other") for each in FIVE]
+    flags = {("default", "b-1"): (flag(), flag(FlagKind.HIGH_COST_STEP)), ("other", "a-1"): (flag(),)}
+    await store.commit_batch(bounds(1), RunChanges(runs=(*FIVE, *foreign)), flags, {})
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (RunQuery(), "b-2 b-1 a-2 a-1"),
+        (RunQuery(with_chats=True), "chat b-2 b-1 a-2 a-1"),
+        (RunQuery(status=RunStatus.FAILED), "b-1"),
+        (RunQuery(agent="Writer"), "b-1"),
+        (RunQuery(agent="writer"), ""),
+        (RunQuery(flag=FlagKind.HIGH_COST_STEP), "b-1"),
+        (RunQuery(flag=FlagKind.TIMEOUT_RETRY), ""),
+        (RunQuery(session="other"), "a-2"),
+        (RunQuery(q="100% OF_"), "a-1"),
+        (RunQuery(q="%"), "a-1"),
+        (RunQuery(q="wRITer"), "b-1"),
+        (RunQuery(q="b-"), "b-2 b-1"),
+        (RunQuery(q="'; DROP TABLE agent_debug_logs; --"), ""),
+        (RunQuery(q="nul\0 \ud800"), ""),
+        (RunQuery(since_us=NOW_US + SECOND_US, until_us=NOW_US + 3 * SECOND_US), "b-1 a-2"),
+        (RunQuery(sort=RunSort.OLDEST), "a-1 a-2 b-1 b-2"),
+        (RunQuery(sort=RunSort.DEAREST), "a-1 b-1 b-2 a-2"),
+        (RunQuery(sort=RunSort.CHEAPEST), "b-2 b-1 a-1 a-2"),
+        (RunQuery(sort=RunSort.LONGEST), "b-1 a-1 b-2 a-2"),
+        (RunQuery(sort=RunSort.SHORTEST), "a-1 b-1 b-2 a-2"),
+        (RunQuery(sort=RunSort.MOST_STEPS), "a-2 b-1 b-2 a-1"),
+        (RunQuery(sort=RunSort.FEWEST_STEPS), "a-1 b-2 b-1 a-2"),
+    ],
+    ids=repr,
+)
+async def test_a_list_of_runs_is_filtered_and_sorted(
+    store: RunStore, runs_only: StoreReading, query: RunQuery, found: str
+) -> None:
+    await save_five(store)
+    listed = await runs_only.list_runs("default", query)
+    assert [row.run.run_id for row in listed.rows] == found.split()
+    assert listed.total == len(found.split())
+    assert {row.run.project_id for row in listed.rows} <= {"default"}
+
+
+def test_every_order_of_the_list_is_known() -> None:
+    from watchllm_proxy.store.reading import _ORDERS
+
+    assert set(_ORDERS) == set(RunSort)
+
+
+async def test_pages_tell_the_total_beyond_their_end(store: RunStore, runs_only: StoreReading) -> None:
+    await save_five(store)
+    page = await runs_only.list_runs("default", RunQuery(limit=2, offset=1))
+    assert ([row.run.run_id for row in page.rows], page.total) == (["b-1", "a-2"], 4)
+    beyond = await runs_only.list_runs("default", RunQuery(limit=2, offset=100))
+    assert (beyond.rows, beyond.total) == ((), 4)
+
+
+async def test_a_run_comes_with_its_flags_steps_and_reasons(store: RunStore, runs_only: StoreReading) -> None:
+    mine = run(ended_at_us=NOW_US + 1, status=RunStatus.COMPLETED)
+    key = ("default", "run-1")
+    steps = (step(0), step(1), step(10))
+    await store.commit_batch(
+        bounds(1),
+        changes_of(mine, steps),
+        {key: (flag(),)},
+        {key: (explanation(1), explanation(1), explanation(0))},
+    )
+    found = await runs_only.get_run("default", "run-1")
+    assert found is not None
+    assert (found.run, found.flags) == (mine, (flag(),))
+    assert tuple(await runs_only.get_steps("default", "run-1")) == steps
+    told = await runs_only.get_explanations("default", "run-1")
+    assert list(told) == [explanation(0), explanation(1), explanation(1)]
+
+
+@pytest.mark.parametrize(("project", "run_id"), [("other", "run-1"), ("default", "run-"), ("default", "nul\0")])
+async def test_a_foreign_id_is_an_unknown_id(
+    store: RunStore, runs_only: StoreReading, project: str, run_id: str
+) -> None:
+    await store.commit_batch(bounds(1), changes_of(run(), (step(0),)), {}, {})
+    assert await runs_only.get_run(project, run_id) is None
+    assert await runs_only.get_steps(project, run_id) == []
+    assert await runs_only.get_explanations(project, run_id) == []
+    assert await runs_only.get_links(project, run_id) == {}
+    assert await runs_only.get_children(project, run_id) == []
+
+
+async def test_ids_are_found_by_their_beginning_and_the_whole_one_first(
+    store: RunStore, runs_only: StoreReading
+) -> None:
+    await save_five(store)
+    await store.commit_batch(None, changes_of(run("a", started_at_us=0)), {}, {})
+    assert await runs_only.run_ids("default", "a") == ["a", "a-2", "a-1"]
+    assert await runs_only.run_ids("default", "b-1") == ["b-1"]
+    assert await runs_only.run_ids("default", "%") == []
+    assert await runs_only.run_ids("third", "a") == []
+
+
+async def test_links_say_why_each_call_is_there(store: RunStore, runs_only: StoreReading) -> None:
+    first, second = uuid4(), uuid4()
+    start = (Link(LinkKind.NEW_RUN, "", Confidence.CERTAIN),)
+    evidence = (
+        Link(LinkKind.ISSUED_ID, "call_1", Confidence.CERTAIN, first, 3),
+        Link(LinkKind.CONVERSATION, "conv_1", Confidence.PROBABLE),
+    )
+    changes = RunChanges(
+        runs=(run(),),
+        placements=(
+            Placement(first, "default", "run-1", "s", None, start),
+            Placement(second, "default", "run-1", "s", None, evidence),
+            Placement(uuid4(), "default", None, None, None, ()),
+        ),
+    )
+    await store.commit_batch(bounds(1), changes, {}, {})
+    assert await runs_only.get_links("default", "run-1") == {first: list(start), second: list(evidence)}
+
+
+async def test_children_and_counts(store: RunStore, runs_only: StoreReading) -> None:
+    await save_five(store)
+    assert [row.run.run_id for row in await runs_only.get_children("default", "a-1")] == ["b-1"]
+    counts = await runs_only.counts("default")
+    assert (counts.runs, counts.flagged) == (5, 1)
+    assert counts.by_status == {RunStatus.RUNNING: 3, RunStatus.COMPLETED: 1, RunStatus.FAILED: 1}
+    assert counts.agents == (("librarian", 2), ("Writer", 1))
+    assert (await runs_only.counts("third")).runs == 0
+
+
+async def save_calls(event_store: EventStore, calls: list, number: int = 1) -> None:
+    for insert in event_inserts(calls, bounds(number), keep_raw_days=1):
+        event_store.insert(*insert)
+
+
+async def test_a_call_comes_back_whole(store: RunStore, event_store: EventStore, reading: StoreReading) -> None:
+    call, placement = full_call()
+    await save_calls(event_store, [(call, placement)])
+    await store.commit_batch(bounds(1), RunChanges(runs=(run(),), placements=(placement,)), {}, {})
+    found = await reading.get_call("default", call.call_id)
+    assert found is not None
+    assert found.links == placement.links
+    assert orjson.loads(found.request or b"") == [
+        {"model": "gpt-4o-mini"},
+        [["messages", {"content": "Be brief.", "role": "system"}],
+         ["messages", {"content": "What is new? 0", "role": "user"}]],
+    ]  # fmt: skip
+    assert found.answer == b'{"content":"Nothing.","role":"assistant"}'
+    assert found.row.usage == call.usage
+    assert found.row.cost == call.cost
+    assert (found.row.call_id, found.row.end, found.row.api) == (call.call_id, call.end, call.api)
+    assert (found.finish_reasons, found.response_id) == (("stop",), "resp_1")
+    assert found.response_metadata == call.response_metadata
+    assert found.row.duration_us == call.ended_at_us - call.started_at_us
+
+
+async def test_an_unknown_or_foreign_call_is_none(event_store: EventStore, reading: StoreReading) -> None:
+    await save_calls(event_store, [full_call(), full_call(project="other")])
+    assert await reading.get_call("default", call_id_of(0, "other")) is None
+    assert await reading.get_call("default", uuid4()) is None
+
+
+async def test_a_call_without_answer_or_with_lost_messages_says_so(
+    event_store: EventStore, reading: StoreReading
+) -> None:
+    call, placement = full_call(1)
+    unanswered = (replace(call, answer=None), placement)
+    opaque = placed(replace(full_call(2)[0], messages=(), request_skeleton=b"", opaque_reason="not JSON"), None)
+    unfit = placed(replace(full_call(3)[0], request_skeleton=b"{}"))
+    await save_calls(event_store, [unanswered, opaque, unfit])
+    first = await reading.get_call("default", call_id_of(1))
+    assert first is not None
+    assert (first.answer, first.request is None) == (None, False)
+    second = await reading.get_call("default", call_id_of(2))
+    assert second is not None
+    assert (second.request, second.opaque_reason, second.row.run_id) == (None, "not JSON", None)
+    third = await reading.get_call("default", call_id_of(3))
+    assert third is not None
+    assert third.request is None
+    event_store.execute("TRUNCATE TABLE messages")
+    again = await reading.get_call("default", call_id_of(1))
+    assert again is not None
+    assert again.request is None
+
+
+async def test_tail_gets_each_call_once_in_the_order_of_storing(
+    event_store: EventStore, reading: StoreReading
+) -> None:
+    """A long call begins before others that are stored first: it must not be passed over."""
+    calls = busy_calls(6)
+    long_call = replace(calls[0][0], ended_at_us=calls[0][0].started_at_us + 3_600_000_000)
+    await save_calls(event_store, calls[1:4], 1)
+    first = await reading.recent_calls("default", None, 10)
+    await save_calls(event_store, [(long_call, calls[0][1]), *calls[4:]], 2)
+    second = await reading.recent_calls("default", first[-1].call_id, 2)
+    third = await reading.recent_calls("default", second[-1].call_id, 10)
+    seen = [row.call_id for row in (*first, *second, *third)]
+    assert seen == [call.call_id for call, _ in (*calls[1:4], *calls[4:], calls[0])]
+    assert await reading.recent_calls("default", seen[-1], 10) == []
+    assert await reading.recent_calls("other", None, 10) == []
+    assert [row.call_id for row in await reading.recent_calls("default", None, 2)] == [
+        calls[4][0].call_id,
+        calls[5][0].call_id,
+    ]
+
+
+async def test_raw_bodies_come_back_byte_for_byte(event_store: EventStore, reading: StoreReading) -> None:
+    # Calls of today: the table drops what has expired.
+    recently = time.time_ns() // 1000
+    every_byte = replace(full_call(1)[0], raw_request=bytes(range(256)), raw_response=b"", started_at_us=recently)
+    cut = replace(full_call(2)[0], raw_request=b"\0", raw_response=None, started_at_us=recently)
+    none = replace(full_call(3)[0], raw_request=None, raw_response=None)
+    await save_calls(event_store, [placed(every_byte), placed(cut), placed(none)])
+    assert await reading.get_raw("default", call_id_of(1)) == (bytes(range(256)), b"")
+    assert await reading.get_raw("default", call_id_of(2)) == (b"\0", None)
+    assert await reading.get_raw("default", call_id_of(3)) is None
+    assert await reading.get_raw("other", call_id_of(1)) is None
+
+
+async def test_calls_are_counted_once(event_store: EventStore, reading: StoreReading) -> None:
+    await save_calls(event_store, busy_calls(5), 1)
+    await save_calls(event_store, busy_calls(3), 2)
+    assert await reading.count_calls("default") == 5
+    assert await reading.count_calls("other") == 0

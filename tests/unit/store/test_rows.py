@@ -1,0 +1,147 @@
+"""Rows of ClickHouse: deterministic, each message once, nothing of what a client refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from tests.unit.store.batches import bounds, busy_calls, full_call, placed, stored_message
+from watchllm_proxy.records import BatchBounds, Call, LogPosition, Placement, Usage
+from watchllm_proxy.store.rows import (
+    EVENT_COLUMNS,
+    MESSAGE_COLUMNS,
+    OPAQUE_RAW_DAYS,
+    RAW_COLUMNS,
+    Insert,
+    RecentMessages,
+    event_inserts,
+    token,
+)
+
+DAY_US = 86_400_000_000
+
+
+def by_table(calls: list[tuple[Call, Placement]], **options: object) -> dict[str, Insert]:
+    inserts = event_inserts(calls, bounds(), **{"keep_raw_days": 0, **options})  # type: ignore[arg-type]
+    return {insert.table: insert for insert in inserts}
+
+
+def event(calls: list[tuple[Call, Placement]]) -> dict[str, object]:
+    return dict(zip(EVENT_COLUMNS, by_table(calls)["events"].rows[0], strict=True))
+
+
+def test_the_same_batch_makes_the_same_rows_under_the_same_tokens() -> None:
+    assert event_inserts(busy_calls(20), bounds(), keep_raw_days=1) == event_inserts(
+        busy_calls(20), bounds(), keep_raw_days=1
+    )
+
+
+def test_a_token_names_the_bounds_of_all_logs_and_the_table() -> None:
+    other_log = replace(bounds(), ends={**bounds().ends, "w1": LogPosition(0, 1)})
+    others_time = replace(bounds(), now_us=5)
+    names = {token(each, table) for each in (bounds(1), bounds(2), other_log) for table in ("events", "messages")}
+    assert len(names) == 6
+    assert token(others_time, "events") == token(bounds(), "events")
+    turned = BatchBounds({}, dict(reversed(other_log.ends.items())), 0)
+    assert token(turned, "events") == token(replace(turned, ends=other_log.ends), "events")
+
+
+def test_messages_are_inserted_before_the_events_that_need_them() -> None:
+    inserts = event_inserts(busy_calls(2), bounds(), keep_raw_days=1)
+    assert [insert.table for insert in inserts] == ["messages", "raw_exchanges", "events"]
+
+
+def test_every_row_has_every_column() -> None:
+    inserts = event_inserts([full_call()], bounds(), keep_raw_days=1)
+    assert [insert.columns for insert in inserts] == [MESSAGE_COLUMNS, RAW_COLUMNS, EVENT_COLUMNS]
+    assert all(len(row) == len(insert.columns) for insert in inserts for row in insert.rows)
+    assert all(insert.rows for insert in inserts)
+
+
+def test_a_message_of_many_calls_is_one_row_with_its_latest_time() -> None:
+    calls = busy_calls(10)
+    rows = by_table(calls)["messages"].rows
+    system = [row for row in rows if row[3] == b'{"content":"Be brief.","role":"system"}']
+    assert [row[4] for row in system] == [calls[-1][0].started_at_us]
+    assert len(rows) == 10 + 2  # each one's own, the system prompt, the answer
+
+
+def test_equal_messages_of_two_projects_are_two_rows() -> None:
+    rows = by_table([full_call(), full_call(project="other")])["messages"].rows
+    assert {row[0] for row in rows} == {"default", "other"}
+    assert len(rows) == 6
+
+
+def test_a_message_known_to_be_stored_is_not_written_again_for_a_day() -> None:
+    recent = RecentMessages()
+    first = event_inserts([full_call()], bounds(), keep_raw_days=0, recent=recent)
+    assert by_table([full_call()], recent=recent)["messages"].rows, "not remembered before it is stored"
+    recent.remember(first)
+    assert by_table([full_call()], recent=recent)["messages"].rows == []
+    assert len(by_table([full_call(project="other")], recent=recent)["messages"].rows) == 3
+    call, placement = full_call()
+    tomorrow = (replace(call, started_at_us=call.started_at_us + DAY_US), placement)
+    assert len(by_table([tomorrow], recent=recent)["messages"].rows) == 3
+
+
+def test_the_memory_of_stored_messages_is_bounded() -> None:
+    recent = RecentMessages(capacity=2)
+    recent.remember(event_inserts([full_call()], bounds(), keep_raw_days=0))
+    assert len(by_table([full_call()], recent=recent)["messages"].rows) == 1
+
+
+def test_refused_content_leaves_figures_and_no_text() -> None:
+    call = replace(full_call()[0], is_content_refused=True)
+    tables = by_table([placed(call)], keep_raw_days=5)
+    assert tables["messages"].rows == tables["raw_exchanges"].rows == []
+    kept = dict(zip(EVENT_COLUMNS, tables["events"].rows[0], strict=True))
+    assert kept["input_tokens"] == 10
+    assert kept["message_hashes"] == []
+    assert kept["answer_hash"] is None
+    assert (kept["request_skeleton"], kept["response_metadata"], kept["request_hash"]) == (b"", b"", bytes(16))
+
+
+@pytest.mark.parametrize(("keep_days", "opaque", "kept_days"), [(3, None, 3), (3, "gzip", 90), (200, "gzip", 200)])
+def test_raw_bytes_expire(keep_days: int, opaque: str | None, kept_days: int) -> None:
+    assert OPAQUE_RAW_DAYS == 90
+    call = replace(full_call()[0], opaque_reason=opaque)
+    (row,) = by_table([placed(call)], keep_raw_days=keep_days)["raw_exchanges"].rows
+    assert row[3] == (call.started_at_us + kept_days * DAY_US) // 1_000_000
+    assert row[4:] == (b"\x1f\x8b\x00raw", b"")
+
+
+def test_a_call_without_raw_bytes_has_no_raw_row() -> None:
+    call = replace(full_call()[0], raw_request=None, raw_response=None)
+    assert by_table([placed(call)])["raw_exchanges"].rows == []
+
+
+def test_what_is_not_known_stays_null_and_zero_stays_zero() -> None:
+    call = replace(full_call()[0], usage=Usage(None, 0), http_status=None)
+    row = event([placed(call, None)])
+    assert (row["input_tokens"], row["output_tokens"]) == (None, 0)
+    assert (row["http_status"], row["run_id"], row["session_id"]) == (None, None, None)
+
+
+def test_impossible_figures_are_not_known() -> None:
+    usage = Usage(10**30, -1, cost_usd=Decimal("NaN"))
+    row = event([placed(replace(full_call()[0], usage=usage, http_status=10**9, retry_count_hint=10**30))])
+    assert [row[name] for name in ("input_tokens", "output_tokens", "upstream_cost_usd", "http_status")] == [
+        None
+    ] * 4
+
+
+def test_texts_are_bytes_that_clickhouse_takes() -> None:
+    call = replace(full_call()[0], user_id="a\0b \ud800", tags=(("k\ud800", "v"),))
+    row = event([placed(call)])
+    assert row["user_id"] == b"a\0b ?"
+    assert row["tags"] == {b"k?": b"v"}
+
+
+def test_the_newest_of_equal_messages_wins_whatever_their_order() -> None:
+    message = stored_message("user", b'{"content":"x"}')
+    call = replace(full_call()[0], messages=(message,), answer=None)
+    older = replace(call, started_at_us=call.started_at_us - 5)
+    for order in ([placed(call), placed(older)], [placed(older), placed(call)]):
+        assert [row[4] for row in by_table(order)["messages"].rows] == [call.started_at_us]
