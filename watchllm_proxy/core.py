@@ -18,13 +18,14 @@ import structlog
 from aiohttp import web
 
 from watchllm_proxy import keyfile, recorder_metrics
+from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import Health
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.errors import SettingsError, StoreError
 from watchllm_proxy.lifecycle import Stopped, on_signals, patiently, rest
-from watchllm_proxy.proxy.auth import ProjectKey
+from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
 from watchllm_proxy.recorder import CLICKHOUSE, POSTGRES, Recorder, RecorderStats
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings
@@ -137,11 +138,13 @@ async def _run_parts(
     watch = UpstreamWatch(settings.upstream_url)
     recording = _new_recorder(settings, stores) if recorder else None
     async with asyncio.TaskGroup() as task_group, contextlib.AsyncExitStack() as closing:
-        task_group.create_task(refresh_keys(settings, stores.pool, stop))
+        keys = KeyRing(keyfile.read(settings.key_file))
+        task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         if console:
             task_group.create_task(watch.run(stop))
             health = _health_of(recording.stats if recording else None, watch)
-            app = build_app(stores.reading, settings=settings, health=health)
+            access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous))
+            app = build_app(stores.reading, settings=settings, health=health, project_of=access.project_of)
             if recording is not None:
                 app.router.add_get("/metrics", _metrics_of(recording.stats))
             await closing.enter_async_context(_serve(settings, app))
@@ -177,12 +180,14 @@ async def _serve(settings: Settings, app: web.Application) -> AsyncIterator[None
         settings.console_socket.unlink(missing_ok=True)
 
 
-async def refresh_keys(settings: Settings, pool: asyncpg.Pool, stop: asyncio.Event) -> None:
-    """Bring keys from Postgres to the proxies' file. While Postgres is away the file stays as it is."""
+async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, stop: asyncio.Event) -> None:
+    """Bring keys from Postgres to `keys` and the proxies' file; while Postgres is away both stay as they are."""
     while not stop.is_set():
         try:
             active = await project_keys.load_active(pool)
-            keyfile.write(settings.key_file, {digest: ProjectKey(*found) for digest, found in active.items()})
+            found = {digest: ProjectKey(*project) for digest, project in active.items()}
+            keys.replace(found)
+            keyfile.write(settings.key_file, found)
         except StoreError as exc:
             log.warning("core.keys_not_refreshed", error=str(exc))
         await rest(stop, KEY_REFRESH_S)
