@@ -22,7 +22,7 @@ import structlog
 from watchllm_proxy import keyfile, ports
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.errors import AlreadyRunning, StoreUnavailable
-from watchllm_proxy.lifecycle import make_data_dir, on_signals, rest
+from watchllm_proxy.lifecycle import make_data_dir, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.settings import Settings, child_environment
@@ -45,6 +45,7 @@ async def run_proxy(settings: Settings, *, worker: str, is_child: bool) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal cuts open answers at once."""
     stop, cut = asyncio.Event(), asyncio.Event()
     on_signals(stop, cut)
+    make_run_dir(settings.run_dir)
     keys = KeyRing()
     capture = LogWriter(settings.capture_dir / worker, max_bytes=settings.log_max_bytes)
     capture.open()

@@ -24,7 +24,7 @@ from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import Health
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.errors import SettingsError, StoreError
-from watchllm_proxy.lifecycle import Stopped, on_signals, patiently, rest
+from watchllm_proxy.lifecycle import Stopped, make_run_dir, on_signals, patiently, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
 from watchllm_proxy.recorder import CLICKHOUSE, POSTGRES, Recorder, RecorderStats
 from watchllm_proxy.sessionize import Sessionizer
@@ -168,7 +168,7 @@ def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
 @contextlib.asynccontextmanager
 async def _serve(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     """The console on its unix socket, which only our own user may open."""
-    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_run_dir(settings.run_dir)
     settings.console_socket.unlink(missing_ok=True)  # of a process that was killed
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONSOLE_DRAIN_S)
     await runner.setup()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +50,19 @@ def make_data_dir(path: Path) -> None:
         raise SettingsError([f"WATCHLLM_DATA_DIR: {path} cannot be used: {exc.strerror}"]) from exc
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise SettingsError([f"WATCHLLM_DATA_DIR: {path} cannot be written by this user"])
+
+
+def make_run_dir(path: Path) -> None:
+    """Create the directory of our sockets, or check that it is ours: it may stand in a directory for everyone.
+
+    Raises `SettingsError` where somebody else was there first: whoever owns it could answer in our place.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise SettingsError([f"WATCHLLM_DATA_DIR: {path} is not a directory of this user alone; remove it"])
 
 
 async def rest(stop: asyncio.Event, seconds: float) -> None:
