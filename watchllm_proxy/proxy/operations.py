@@ -36,16 +36,28 @@ def ready_answer(checks: dict[str, Check], *, is_draining: bool) -> Answer:
     return Answer(503 if is_draining else 200, body)
 
 
-def metrics_answer(own: metrics.Snapshot, others: list[metrics.Snapshot]) -> Answer:
-    body = metrics.exposition(metrics.add_up([own, *others]))
+def metrics_answer(own: metrics.Snapshot, others: list[metrics.Snapshot], of_console: bytes = b"") -> Answer:
+    """Prometheus' text: all workers' figures added up, then what the console says of what is behind the log."""
+    body = metrics.exposition(metrics.add_up([own, *others])) + of_console
     return Answer(200, body, b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def console_metrics(pool: Pool) -> bytes:
+    """The console's own /metrics text (recorder and stores), empty while it has none or is away."""
+    try:
+        async with asyncio.timeout(CONSOLE_TIMEOUT_S):
+            status, body = await _fetch(pool, b"/metrics")
+    except (TimeoutError, UpstreamError):
+        return b""
+    return body if status == 200 and body.endswith(b"\n") else b""
 
 
 async def console_checks(pool: Pool) -> dict[str, Check]:
     """The console's own checks, or what is wrong with it, within `CONSOLE_TIMEOUT_S`."""
     try:
         async with asyncio.timeout(CONSOLE_TIMEOUT_S):
-            found = json.loads(await _fetch(pool, b"/readyz"))
+            _, body = await _fetch(pool, b"/readyz")
+            found = json.loads(body)
     except TimeoutError:
         return {"console": degraded("the console does not answer")}
     except (UpstreamError, ValueError):
@@ -56,15 +68,16 @@ async def console_checks(pool: Pool) -> dict[str, Check]:
     return {"console": OK, **checks}
 
 
-async def _fetch(pool: Pool, target: bytes) -> bytes:
-    """The body of a GET, on a connection of its own. Raises `UpstreamError`."""
+async def _fetch(pool: Pool, target: bytes) -> tuple[int, bytes]:
+    """Status and body of a GET, on a connection of its own. Raises `UpstreamError`."""
     connection = await pool.connect()
     try:
         reading = _Reading()
         connection.begin(reading, is_head_request=False)
         connection.is_request_sent = True
         connection.write([b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
-        return await reading.body
+        body = await reading.body
+        return reading.status, body
     finally:
         connection.abort()
 
@@ -74,6 +87,7 @@ class _Reading:
 
     def __init__(self) -> None:
         self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.status = 0
         self._chunks: list[bytes] = []
         self._size_bytes = 0
 
@@ -81,7 +95,7 @@ class _Reading:
         pass
 
     def response_head(self, status: int, reason: bytes, fields: list[Field], framing: Framing) -> None:
-        pass
+        self.status = status
 
     def response_body(self, chunk: bytes) -> None:
         self._size_bytes += len(chunk)

@@ -63,6 +63,7 @@ class Relay:
         "_head",
         "_held",
         "_held_bytes",
+        "_is_chunked_out",
         "_is_head_request",
         "_is_http_10",
         "_is_last",
@@ -119,6 +120,7 @@ class Relay:
         self._received_bytes = 0
         self._out: list[bytes] = []
         self._framing = Framing.NONE
+        self._is_chunked_out = False
         self._has_answer_begun = False
         self._body_deadline_s = math.inf
         self._body_total_deadline_s = math.inf
@@ -255,6 +257,8 @@ class Relay:
         self._has_answer_begun = True
         self._held = []
         self._framing = framing
+        # A body without a length gets chunks, so that a cut can be seen; HTTP/1.0 knows none.
+        self._is_chunked_out = framing in _CHUNKED_OUT and not self._is_http_10
         self._counters.count_response(status)
         if self._tee is not None:
             self._tee.response_head(status, fields)
@@ -290,11 +294,6 @@ class Relay:
             self._wake()
         else:
             self._finish_failed(error)
-
-    @property
-    def _is_chunked_out(self) -> bool:
-        """A body without a length gets chunks, so that a cut can be seen; HTTP/1.0 knows none."""
-        return self._framing in _CHUNKED_OUT and not self._is_http_10
 
     def _own_fields(self) -> list[Field]:
         fields = [(answers.REQUEST_ID_HEADER, self.request_id.encode())]

@@ -196,12 +196,16 @@ class ProxyServer:
         if route is Route.HEALTH:
             return operations.HEALTHY
         if route is Route.METRICS:
-            others = await asyncio.to_thread(metrics.read_other_snapshots, self._settings.run_dir, self._worker)
-            return operations.metrics_answer(self._snapshot(), others)
+            return await self._metrics()
         checks = {"proxy": self._own_check(), "capture_log": self._capture_check()}
         if self._console is not None:
             checks |= await operations.console_checks(self._console)
         return operations.ready_answer(checks, is_draining=self._handler.is_draining)
+
+    async def _metrics(self) -> Answer:
+        others = await asyncio.to_thread(metrics.read_other_snapshots, self._settings.run_dir, self._worker)
+        of_console = await operations.console_metrics(self._console) if self._console is not None else b""
+        return operations.metrics_answer(self._snapshot(), others, of_console)
 
     def _own_check(self) -> operations.Check:
         if self._handler.is_draining:

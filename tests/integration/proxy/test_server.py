@@ -23,7 +23,8 @@ from tests.fixtures.raw_upstream import (
 from tests.integration.proxy.conftest import KEY, Build, Rig, until
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy import metrics
-from watchllm_proxy.records import ExchangeEnd
+from watchllm_proxy.proxy.client import ClientConnection
+from watchllm_proxy.records import Exchange, ExchangeEnd
 
 
 async def say_ok(conversation: Conversation) -> None:
@@ -118,6 +119,8 @@ async def console(tmp_path: Path) -> AsyncIterator[RawUpstream]:
         if conversation.request.target == b"/readyz":
             checks = {"recorder": {"status": "degraded", "detail": "10 s behind"}}
             await conversation.send(answer(json.dumps({"status": "degraded", "checks": checks}).encode()))
+        elif conversation.request.target == b"/metrics":
+            await conversation.send(answer(b"watchllm_recorder_lag_seconds 2.5\n"))
         else:
             await conversation.send(CHUNKED_HEAD + chunked(b"page of ", conversation.request.target) + LAST_CHUNK)
 
@@ -171,6 +174,28 @@ async def test_without_a_console_other_paths_are_404(build: Build) -> None:
     rig = await build(say_ok)
     async with rig.client() as client:
         assert (await client.ask(request("GET", "/dashboard", body=None))).status == 404
+
+
+async def test_an_exchange_is_captured_before_its_client_has_the_end(build: Build) -> None:
+    """Then whoever saw its answer whole can count on the capture, whatever happens to this process next."""
+    rig = await build(say_ok)
+    order = []
+    append, send = rig.log.append, ClientConnection.send
+
+    def noted_append(exchange: Exchange) -> ShedReason | None:
+        order.append("captured")
+        return append(exchange)
+
+    def noted_send(connection: ClientConnection, parts: list[bytes]) -> None:
+        order.append("sent")
+        send(connection, parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rig.log, "append", noted_append)
+        patch.setattr(ClientConnection, "send", noted_send)
+        async with rig.client() as client:
+            await client.ask(request())
+    assert order == ["captured", "sent"]
 
 
 # --- operations ------------------------------------------------------------------------------------
@@ -236,6 +261,19 @@ async def test_metrics_count_what_passed_over_all_workers(build: Build) -> None:
     assert 'watchllm_capture_shed_total{reason="log_full"} 3.0' in text
     assert "watchllm_proxy_upstream_connections 2.0" in text
     assert 'watchllm_proxy_overhead_seconds_bucket{le="+Inf"} 1.0' in text
+
+
+async def test_metrics_go_on_with_the_consoles_and_do_without(
+    build: Build, console: RawUpstream, tmp_path: Path
+) -> None:
+    rig = await build(say_ok, console_socket=tmp_path / "console.sock")
+    async with rig.client() as client:
+        text = (await client.ask(request("GET", "/metrics", body=None))).body
+        assert text.endswith(b"\nwatchllm_recorder_lag_seconds 2.5\n")
+        await console.stop()
+        text = (await client.ask(request("GET", "/metrics", body=None))).body
+        assert b"watchllm_proxy_in_flight" in text
+        assert b"recorder" not in text
 
 
 async def test_operations_take_get_and_head_only(build: Build) -> None:
