@@ -30,6 +30,7 @@ from watchllm_proxy.decode import decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
+from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.outcomes import DeadLetterReason
@@ -206,7 +207,8 @@ class Recorder:
                 continue
             try:
                 call = decode(record.exchange, keep_raw=self._keep_raw_days > 0)
-                calls.append((record, price(estimate_usage(call), upstream_url=self._upstream_url)))
+                call = price(estimate_usage(call), upstream_url=self._upstream_url)
+                calls.append((record, withhold_content(call)))
             except Exception as exc:
                 dead.append(_crashed(record, exc))
         return calls, dead
