@@ -22,6 +22,10 @@ MAX_HEADERS = 256
 LINGER_S = 5.0
 """How long a closing connection may take to get our last bytes across, or to send us the rest of its own."""
 
+REFUSED_LINGER_S = 0.5
+MAX_REFUSED = 8
+"""Refused connections that may linger at once."""
+
 KEEP_ALIVE_S = 75.0
 
 TCP_HUNG_UP = frozenset((7, 8))
@@ -190,9 +194,13 @@ class ClientConnection(RequestHandler):
         self.send([answer.encode(str(new_exchange_id()), is_last=True)])
 
     def _refuse_connection(self, transport: asyncio.Transport) -> None:
+        """One too many: told so, and given a moment to read it; a flood of them is not."""
         self._close = True  # no byte of it is parsed
         self.send_answer(answers.BUSY)
-        self._loop.call_later(LINGER_S / 10, transport.close)
+        if cast(ClientServer, self._manager).has_too_many_refused():
+            transport.close()
+        else:
+            self._loop.call_later(REFUSED_LINGER_S, transport.close)
         self._watch_closing(transport)
 
     def _watch_closing(self, transport: asyncio.Transport) -> None:
@@ -236,6 +244,10 @@ class ClientServer(web.Server):
 
     def is_full(self) -> bool:
         return len(self._connections) > self._max_connections
+
+    def has_too_many_refused(self) -> bool:
+        """So many wait to read their 503 that they use up the descriptors left for other things."""
+        return len(self._connections) > self._max_connections + MAX_REFUSED
 
     def end_soon(self) -> None:
         for connection in self.connections:

@@ -48,6 +48,10 @@ class Origin:
         return str(self.socket_path or f"{self.host}:{self.port}")
 
 
+class OutOfDescriptors(UpstreamError):
+    """This process can open no more sockets: the fault is ours, not the upstream's."""
+
+
 class Pool:
     """Idle connections, the one used last first, and how to make new ones."""
 
@@ -85,6 +89,8 @@ class Pool:
         except socket.gaierror as exc:
             raise _unreachable("the host name cannot be resolved") from exc
         except OSError as exc:
+            if exc.errno in {errno.EMFILE, errno.ENFILE}:
+                raise OutOfDescriptors(ExchangeEnd.UPSTREAM_UNREACHABLE, "out of file descriptors") from exc
             raise _unreachable(_os_reason(exc)) from exc
         self._all.add(connection)
         return connection

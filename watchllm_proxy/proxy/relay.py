@@ -22,7 +22,7 @@ from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response
 from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.metrics import Counters
-from watchllm_proxy.proxy.pool import Pool
+from watchllm_proxy.proxy.pool import OutOfDescriptors, Pool
 from watchllm_proxy.proxy.tee import Tee
 from watchllm_proxy.proxy.upstream import Framing, UpstreamConnection
 from watchllm_proxy.records import ExchangeEnd
@@ -373,7 +373,7 @@ class Relay:
         if self.end is not None:
             return
         if not self._has_answer_begun:
-            self._answer(self._failure(error.end))
+            self._answer(answers.BUSY if isinstance(error, OutOfDescriptors) else self._failure(error.end))
         self._finish(error.end, error.detail)
 
     def _refuse(self, answer: Answer, detail: str) -> None:

@@ -261,4 +261,4 @@ def _room_for_connections() -> int:
         limit = hard
     if limit == resource.RLIM_INFINITY:
         limit = 1 << 20
-    return max(1, (limit - min(SPARE_FILES, limit // 4)) // 2)
+    return max(1, (limit - min(SPARE_FILES, limit // 2)) // 2)

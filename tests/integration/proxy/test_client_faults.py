@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -495,3 +496,44 @@ async def test_an_answer_begun_before_a_drain_says_that_the_connection_ends(buil
         await draining
     assert got is not None
     assert (got.status, got.value(b"connection")) == (200, b"close")
+
+
+async def test_without_descriptors_for_the_upstream_the_answer_is_503_and_it_recovers(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await build(say_ok)
+
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with rig.client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("aiohappyeyeballs.start_connection", fail)
+            got = await client.ask(request())
+            assert (got.status, got.value(b"retry-after")) == (503, b"1")
+        assert (await client.ask(request())).status == 200
+    refused, _ = await rig.captured(2)
+    assert refused.end is ExchangeEnd.UPSTREAM_UNREACHABLE
+
+
+async def test_a_flood_of_connections_is_shed_and_leaves_nothing_behind(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchllm_proxy.proxy.server._room_for_connections", lambda: 4)
+    rig = await build(say_ok)
+
+    async def knock() -> int:
+        with contextlib.suppress(ConnectionError):
+            async with rig.client() as client:
+                await client.send(request())
+                got = await client.answer()
+                return got.status if got is not None else 0
+        return 0
+
+    statuses = await asyncio.gather(*(knock() for _ in range(100)))
+    assert set(statuses) <= {0, 200, 503}
+    assert statuses.count(200) >= 4
+    clients = rig.server._clients
+    assert clients is not None
+    await until(lambda: clients.connection_count == 0)
+    assert await knock() == 200
