@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from watchllm_proxy import logs, settings
+from watchllm_proxy import logs, ports, settings
 from watchllm_proxy.announcement import announce
 from watchllm_proxy.app import run_up
 from watchllm_proxy.commands.api_client import ApiClient
@@ -20,7 +21,7 @@ from watchllm_proxy.commands.terminal import Terminal
 from watchllm_proxy.demo.agents import run_all
 from watchllm_proxy.demo.json_access import as_list, as_object
 from watchllm_proxy.demo.model import ScriptedModel
-from watchllm_proxy.errors import WatchLLMError
+from watchllm_proxy.errors import AlreadyRunning, WatchLLMError
 from watchllm_proxy.settings import Settings, with_local_access
 
 STORED_WITHIN_S = 30.0
@@ -108,4 +109,16 @@ async def _stored(client: ApiClient, count: int) -> list[str]:
 def _settings(directory: Path, upstream_url: str, host: str | None, port: int | None) -> Settings:
     """The demo's own settings: nothing of the user's but the address, so that it cannot touch their data."""
     chosen = settings.load({}, host=host, port=port, data_dir=directory, upstream_url=upstream_url)
+    if port is None:
+        chosen = replace(chosen, port=_free_port(chosen))
     return with_local_access(chosen)
+
+
+def _free_port(chosen: Settings) -> int:
+    """The usual port, or any where it is taken: a demo should not fail because the product already runs."""
+    try:
+        ports.reserve(chosen.host, chosen.port).close()
+    except AlreadyRunning as exc:
+        Terminal().say(f"{exc} The demo takes another one.", style="dim")
+        return 0
+    return chosen.port
