@@ -1,6 +1,6 @@
 """The proxy that anyone would write first: aiohttp on both sides, headers as a dict, the answer streamed.
 
-    python -m bench.peers.naive PORT UPSTREAM_PORT
+python -m bench.peers.naive PORT UPSTREAM_PORT
 """
 
 from __future__ import annotations
