@@ -36,8 +36,8 @@ SHAPES = {
     "model_response": ("■", "magenta"),
     "tool_call": ("◆", "green"),
     "tool_result": ("◆", "green dim"),
-    "error": ("□", "red"),
-    "retry": ("□", "yellow"),
+    "error": ("✗", "red"),
+    "retry": ("↻", "yellow"),
 }
 MOMENTS = frozenset({"user_input", "retry"})  # steps that mark a point in time
 STATUS_MARKS = {

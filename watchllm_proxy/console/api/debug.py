@@ -144,7 +144,7 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "token_cost": _token_cost(step),
         "api_cost_usd": step.cost_usd if step.is_priced else Decimal(0),
         "cache_hit": _cache_hit(step),
-        "duration_ms": None if step.duration_us is None else step.duration_us // 1000,
+        "duration_ms": _ms(step.duration_us),
         "cost_percentage": costs.cost_percentage(step, total_usd) if step.is_priced else 0,
         "is_expensive": costs.is_expensive(step, total_usd),
         "why_explanation": explanation.text if explanation else None,
@@ -153,7 +153,21 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "explain_rules_matched": explanation.rules_matched if explanation else (),
         "flags": flags,
         "call_id": step.call_id,
+        "model": step.model,
+        "input_tokens": step.input_tokens,
+        "output_tokens": step.output_tokens,
+        "cache_read_input_tokens": step.cache_read_input_tokens,
+        "time_to_first_token_ms": _ms(step.time_to_first_token_us),
+        "is_duration_inferred": step.is_duration_inferred,
+        "is_tool_error": step.is_tool_error,
+        "http_status": step.http_status,
+        "error_type": step.error_type,
+        "error_message": step.error_message,
     }
+
+
+def _ms(duration_us: int | None) -> int | None:
+    return None if duration_us is None else duration_us // 1000
 
 
 def _token_cost(step: Step) -> int | None:

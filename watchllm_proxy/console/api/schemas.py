@@ -161,6 +161,16 @@ ALL: Final[Mapping[str, Schema]] = {
             "explain_rules_matched": _list(STRING),
             "flags": _list(_enum(FlagKind)),
             "call_id": MAYBE_UUID,
+            "model": TEXT,
+            "input_tokens": MAYBE_COUNT,
+            "output_tokens": MAYBE_COUNT,
+            "cache_read_input_tokens": MAYBE_COUNT,
+            "time_to_first_token_ms": MAYBE_COUNT,
+            "is_duration_inferred": BOOLEAN,
+            "is_tool_error": {"type": ["boolean", "null"]},
+            "http_status": MAYBE_COUNT,
+            "error_type": TEXT,
+            "error_message": TEXT,
         }
     ),
     "Debug": _object(
