@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ COMMAND = (sys.executable, "-m", "watchllm_proxy")
 FIRST_RESTART_DELAY_S = 0.1
 MAX_RESTART_DELAY_S = 5.0
 STEADY_S = 10.0
-"""A child that ran this long is healthy: its next restart is immediate again."""
+"""A child that ran this long is healthy: its next restart is immediate again. So is that of one that somebody
+else killed; only a child that keeps ending by itself is held back."""
 
 PARENT_POLL_S = 1.0
 
@@ -76,7 +78,8 @@ class Supervisor:
                 return
             self.restarts += 1
             log.error("supervisor.child_ended", child=child.name, status=process.returncode)
-            delay = FIRST_RESTART_DELAY_S if time.monotonic() - started > STEADY_S else delay
+            was_healthy = process.returncode == -signal.SIGKILL or time.monotonic() - started > STEADY_S
+            delay = FIRST_RESTART_DELAY_S if was_healthy else delay
             await _first_of(asyncio.sleep(delay), stop.wait())
             delay = min(delay * 2, MAX_RESTART_DELAY_S)
 

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,14 +27,22 @@ EXPORT = "export OPENAI_BASE_URL="
 class Stack:
     """`start()`, talk to `base_url`, look at what was stored with `runs()` and `debug()`, `stop()`.
 
-    `fake` is the upstream. `environ` adds settings to those that every stack has.
+    `fake` is the upstream. `environ` adds settings to those that every stack has. `program` is what Python runs
+    in place of the product as it is.
     """
 
-    def __init__(self, data_dir: Path, fake: FakeOpenAI, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        fake: FakeOpenAI,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "watchllm_proxy"),
+    ) -> None:
         self.data_dir = data_dir
         self.fake = fake
         self.base_url = ""
         self._environ = dict(environ or {})
+        self._program = tuple(program)
         self._process: subprocess.Popen[bytes] | None = None
         self._output = data_dir.with_name(f"{data_dir.name}.out")
         self._talk = data_dir.with_name(f"{data_dir.name}.err")
@@ -58,7 +66,7 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             **self._environ,
         }
-        command = [sys.executable, "-m", "watchllm_proxy", "up", "--port", str(port), "--print-env"]
+        command = [sys.executable, *self._program, "up", "--port", str(port), "--print-env"]
         with self._output.open("wb") as out, self._talk.open("wb") as err:
             self._process = subprocess.Popen(
                 command, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err

@@ -3,7 +3,7 @@
     python -m tests.integration.capture.kill_harness DIRECTORY SEED KILLS
 
 A process of its own, so that it may fork: each writer is a child that has everything imported already, and
-writes the id of a record to a pipe once `append_durable` returned. A reader follows the log all the while
+writes the id of a record to a pipe once `append` or `append_durable` returned. A reader follows the log all the while
 and releases segments, as a recorder does. Only children forked here are killed, by their pid.
 """
 
@@ -28,7 +28,7 @@ from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.records import LogPosition
 
 MIB = 1 << 20
-WRITER_POINTS = ("capture.segment_created", "capture.written", "capture.synced")
+WRITER_POINTS = ("capture.copied", "capture.segment_created", "capture.written", "capture.synced")
 HITS_TO_KILL_AT = (1, 2, 3, 7)
 CONCURRENT_APPENDS = 8
 
@@ -56,13 +56,16 @@ async def append_for_ever(directory: Path, acks: int) -> None:
     writer = LogWriter(directory, max_bytes=64 * MIB, segment_bytes=200_000, group_interval_s=0.001)
     writer.open()
 
-    async def append() -> None:
+    async def append(*, is_durable: bool) -> None:
         while True:
             exchange = make_exchange(random.randbytes(random.randrange(8000)))
-            assert await writer.append_durable(exchange) is None
+            reason = await writer.append_durable(exchange) if is_durable else writer.append(exchange)
+            assert reason is None
             os.write(acks, exchange.exchange_id.bytes)
+            if not is_durable:
+                await asyncio.sleep(random.uniform(0, 0.004))  # else it would outrun the disk
 
-    await asyncio.gather(*(append() for _ in range(CONCURRENT_APPENDS)))
+    await asyncio.gather(*(append(is_durable=n % 2 == 0) for n in range(CONCURRENT_APPENDS)))
 
 
 def fork(child: Callable[[int], None]) -> tuple[int, int]:

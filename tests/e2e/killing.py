@@ -1,0 +1,185 @@
+"""For tests that kill processes of a running product: the load, the kill, and what was stored in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import psutil
+
+from tests.e2e.stack import PROJECT, Stack
+from tests.fake_openai import FakeOpenAI
+
+CLIENTS = 6
+CALLS_PER_RUN = 40
+PAUSE_S = 0.03
+REQUEST_TIMEOUT_S = 10.0
+DEADLINE_S = 20.0
+REQUEST_ID = "X-WatchLLM-Request-Id"
+
+
+class Load:
+    """Clients that ask the same proxy again and again, every other time for a stream, while this is entered.
+
+    answered    ids of the exchanges whose answer came to its end
+    refused     nobody was there to connect to
+    broken      requests that broke off under way
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.answered: list[str] = []
+        self.refused = 0
+        self.broken = 0
+        self._base_url = base_url
+        self._asked = 0
+        self._stopping = asyncio.Event()
+        self._clients: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._clients = [asyncio.ensure_future(self._ask_on()) for _ in range(CLIENTS)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        await asyncio.gather(*self._clients)
+
+    async def _ask_on(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while not self._stopping.is_set():
+                self._asked += 1
+                try:
+                    self.answered.append(await self._ask(session, self._asked))
+                except aiohttp.ClientConnectorError:
+                    self.refused += 1
+                except (aiohttp.ClientError, TimeoutError):
+                    self.broken += 1
+                await asyncio.sleep(PAUSE_S)
+
+    async def _ask(self, session: aiohttp.ClientSession, number: int) -> str:
+        message = {"role": "user", "content": f"Question {number} of this load."}
+        body = {"model": "gpt-4o-mini", "messages": [message], "stream": number % 2 == 0}
+        headers = {"X-Run-Id": f"run-{number // CALLS_PER_RUN}"}
+        async with session.post(f"{self._base_url}/chat/completions", json=body, headers=headers) as answer:
+            await answer.read()  # raises unless the end of the body came
+            assert answer.status == 200, await answer.text()
+            return answer.headers[REQUEST_ID]
+
+
+class Victim:
+    """One kind of child of the running stack, `proxy` or `core`, to be killed again and again.
+
+    `down_s` holds, for each kill, the time from it until the product was all right again.
+    """
+
+    def __init__(self, stack: Stack, command: str) -> None:
+        self.down_s: list[float] = []
+        self._stack = stack
+        self._command = command
+
+    async def kill(self) -> None:
+        process = self._process()
+        assert process is not None, f"there is no {self._command} to kill"
+        killed_at = time.monotonic()
+        process.send_signal(signal.SIGKILL)
+        await self.until_back(process.pid, killed_at)
+
+    async def until_back(self, dead_pid: int, since: float) -> None:
+        """Another process stands in its place, and everything is well."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            while not (self.pid not in {None, dead_pid} and await self._is_well(session)):
+                assert time.monotonic() - since < DEADLINE_S, f"no {self._command} for {DEADLINE_S} s"
+                await asyncio.sleep(0.02)
+        self.down_s.append(time.monotonic() - since)
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process()
+        return None if process is None else process.pid
+
+    async def _is_well(self, session: aiohttp.ClientSession) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with session.get(f"{self._stack.origin}/readyz", timeout=aiohttp.ClientTimeout(2)) as answer:
+                found = await answer.json()
+                return bool(found["status"] == "ok")
+        return False
+
+    def _process(self) -> psutil.Process | None:
+        for child in psutil.Process(self._stack.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE and self._command in child.cmdline():
+                    return child
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What both stores hold: rows of `events` by call, links by call, how many calls the runs say they have."""
+
+    events: dict[str, int]
+    placed: dict[str, int]
+    calls_of_runs: int
+    dead_letters: int
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Stored:
+        """Of a stack that is stopped."""
+        command = [sys.executable, "-m", "tests.e2e.programs.count_stored", str(data_dir)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return cls(**json.loads(done.stdout))
+
+    def assert_each_once(self, answered: list[str]) -> None:
+        lost = [id_ for id_ in answered if id_ not in self.events or id_ not in self.placed]
+        doubled = [id_ for id_, rows in (*self.events.items(), *self.placed.items()) if rows != 1]
+        assert (len(lost), len(doubled), self.dead_letters) == (0, 0, 0)
+        assert len(set(answered)) == len(answered)
+        assert self.events.keys() == self.placed.keys()
+        assert self.calls_of_runs == len(self.events)  # a call thought about twice would count twice in its run
+
+
+@contextlib.asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[Stack]:
+    """A stack of one's own. `stored_in` stops it."""
+    with tempfile.TemporaryDirectory(prefix="watchllm-e2e-") as directory, FakeOpenAI() as fake:
+        stack = Stack(Path(directory) / "data", fake, **options)
+        await asyncio.to_thread(stack.start)
+        try:
+            yield stack
+        finally:
+            if psutil.pid_exists(stack.pid):
+                await asyncio.to_thread(stack.stop)
+
+
+async def stored_in(stack: Stack) -> Stored:
+    """What it stored by the time it has stopped by itself, which it must: then that is everything captured."""
+    status = await asyncio.to_thread(stack.stop)
+    assert status == 0, f"watchllm up ended with {status}"
+    return await asyncio.to_thread(Stored.of, stack.data_dir)
+
+
+def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> None:
+    down_s = sorted(victim.down_s)
+    print(
+        f"{what}: seed {seed}, {len(down_s)} kills, {len(load.answered)} answered, {load.broken} broken off, "
+        f"{len(stored.events)} stored; down p50 {down_s[len(down_s) // 2]:.2f} s, max {down_s[-1]:.2f} s"
+    )
+
+
+def new_seed() -> int:
+    return int.from_bytes(os.urandom(4))

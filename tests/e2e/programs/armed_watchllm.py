@@ -1,0 +1,39 @@
+"""`watchllm`, whose core kills itself at a crash point: python -m tests.e2e.programs.armed_watchllm <arguments>
+
+The file `crash-at` in the data directory names the point and how often it is to be reached:
+`recorder.after_begin 3`. The process that dies there deletes the file, so the next one lives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from watchllm_proxy import crash_points, supervisor
+from watchllm_proxy.cli import main
+
+CRASH_FILE = "crash-at"
+
+
+def arm(file: Path) -> None:
+    point, times = file.read_text().split()
+    left = int(times)
+
+    def count_down() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            file.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    crash_points.arm(point, count_down)
+
+
+if __name__ == "__main__":
+    supervisor.COMMAND = (sys.executable, "-m", "tests.e2e.programs.armed_watchllm")
+    crash_file = Path(os.environ["WATCHLLM_DATA_DIR"]) / CRASH_FILE
+    if "core" in sys.argv and crash_file.exists():
+        arm(crash_file)
+    main()

@@ -1,0 +1,33 @@
+"""`kill -9` of the proxy under load: whoever had a whole answer finds it stored, once, and nobody helped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.e2e.killing import Load, Victim, new_seed, report, running, stored_in
+
+KILLS = 50
+RESTART_LIMIT_S = 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_fifty_kills_of_the_proxy_lose_and_double_no_answered_call() -> None:
+    seed = new_seed()
+    chance = random.Random(seed)
+    async with running() as stack:
+        victim = Victim(stack, "proxy")
+        async with Load(stack.base_url) as load:
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0.1, 0.5))
+                await victim.kill()
+        stored = await stored_in(stack)
+
+    report("proxy", seed, victim, load, stored)
+    stored.assert_each_once(load.answered)
+    assert load.broken > 0, "no request was under way at any kill: this proved nothing"
+    assert len(load.answered) > KILLS * 10
+    assert max(victim.down_s) < RESTART_LIMIT_S

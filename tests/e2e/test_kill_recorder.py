@@ -1,0 +1,60 @@
+"""`kill -9` of the recorder under load, at any moment and between any two of its writes: all is stored once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.killing import DEADLINE_S, Load, Victim, new_seed, report, running, stored_in
+from tests.e2e.programs.armed_watchllm import CRASH_FILE
+
+KILLS = 50
+RESTART_LIMIT_S = 5.0
+POINTS = (
+    "recorder.after_begin",
+    "recorder.after_messages",
+    "recorder.after_events",
+    "recorder.after_raw_exchanges",
+    "recorder.after_commit",
+)
+ARMED = ("-m", "tests.e2e.programs.armed_watchllm")
+
+
+async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Random) -> None:
+    """Kill the core; the next one dies at `point`; wait for the one after that."""
+    file = data_dir / CRASH_FILE
+    file.write_text(f"{point} {chance.randint(1, 3)}")
+    await victim.kill()
+    armed = victim.pid
+    assert armed is not None
+    deadline = time.monotonic() + DEADLINE_S
+    while file.exists():
+        assert time.monotonic() < deadline, f"{point} was never reached"
+        await asyncio.sleep(0.01)
+    await victim.until_back(armed, time.monotonic())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_fifty_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
+    seed = new_seed()
+    chance = random.Random(seed)
+    async with running(program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1"}) as stack:
+        victim = Victim(stack, "core")
+        async with Load(stack.base_url) as load:
+            for point in POINTS:
+                await die_at(victim, point, stack.data_dir, chance)
+            while len(victim.down_s) < KILLS + len(POINTS):
+                await asyncio.sleep(chance.uniform(0, 0.3))
+                await victim.kill()
+        stored = await stored_in(stack)
+
+    report("recorder", seed, victim, load, stored)
+    stored.assert_each_once(load.answered)
+    assert (load.refused, load.broken) == (0, 0), "clients are not to notice"
+    assert len(stored.events) == len(load.answered) > KILLS * 10
+    assert max(victim.down_s) < RESTART_LIMIT_S
