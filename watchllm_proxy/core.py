@@ -26,7 +26,7 @@ from watchllm_proxy.decode import rebuild
 from watchllm_proxy.errors import SettingsError, StoreError
 from watchllm_proxy.lifecycle import Stopped, make_run_dir, on_signals, patiently, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
-from watchllm_proxy.recorder import CLICKHOUSE, POSTGRES, Recorder, RecorderStats
+from watchllm_proxy.recorder import CLICKHOUSE, LOG, POSTGRES, Recorder, RecorderStats
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys as project_keys
@@ -250,13 +250,18 @@ def _checks(stats: RecorderStats | None) -> dict[str, str | None]:
     if stats is None:
         return {}
     checks: dict[str, str | None] = dict.fromkeys((RECORDER, POSTGRES, CLICKHOUSE))
-    if stats.waiting_for is not None:
+    if stats.waiting_for in checks:
         checks[stats.waiting_for] = "away: requests still pass, their captures wait in the log until it is back"
-    if stats.lag_s > BEHIND_S:
-        checks[RECORDER] = f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
-    elif stats.dead_letters:
-        count = sum(stats.dead_letters.values())
-        checks[RECORDER] = (
-            f"{count} records could not be stored and were set aside with their bytes (dead_letters)"
-        )
+    checks[RECORDER] = _recorder_check(stats)
     return checks
+
+
+def _recorder_check(stats: RecorderStats) -> str | None:
+    if stats.waiting_for == LOG:
+        return "a capture log cannot be read; the log of this process tells why. What is in it is not lost"
+    if stats.lag_s > BEHIND_S:
+        return f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
+    if stats.dead_letters:
+        count = sum(stats.dead_letters.values())
+        return f"{count} records could not be stored and were set aside with their bytes (dead_letters)"
+    return None

@@ -9,6 +9,9 @@ One batch at a time, and a batch is all or nothing (docs/architecture.md, "Exact
 
 A crash before 4 leaves the pending bounds behind: the next start takes the same records at the same time
 with the same state, so it makes the same rows under the same tokens.
+
+A batch that cannot be stored, because a store refuses it or a bug of ours meets it, is halved until the one
+record that is to blame stands alone. That one is set aside with its bytes; all others are stored.
 """
 
 from __future__ import annotations
@@ -20,18 +23,19 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from watchllm_proxy import crash_points
-from watchllm_proxy.capture.merge import Batch, LogSet, MergedRecord
+from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
 from watchllm_proxy.decode import decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
-from watchllm_proxy.errors import StoreRejected, StoreUnavailable
+from watchllm_proxy.errors import CaptureLogError, StoreRejected, StoreUnavailable
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.records import (
@@ -51,7 +55,7 @@ from watchllm_proxy.store.rows import Insert, RecentMessages, event_inserts
 
 log = structlog.get_logger(__name__)
 
-POSTGRES, CLICKHOUSE = "postgres", "clickhouse"
+POSTGRES, CLICKHOUSE, LOG = "postgres", "clickhouse", "log"
 
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -83,10 +87,11 @@ class RecorderStats:
     batches: int = 0
     corrupt_frames: int = 0
     dead_letters: Counter[DeadLetterReason] = field(default_factory=Counter)
+    insight_crashes: int = 0  # runs stored without flags or explanations for a bug of ours
     flush_seconds: float = 0.0  # spent on batches
     log_depth_bytes: int = 0
     lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
-    waiting_for: str | None = None  # what the recorder waits for, in words; None when all is well
+    waiting_for: str | None = None  # POSTGRES, CLICKHOUSE or LOG while that is away; None when all is well
 
 
 class _Stopping(Exception):
@@ -96,7 +101,7 @@ class _Stopping(Exception):
 class Recorder:
     """Reads the logs from the committed offsets on and stores what they hold, exactly once.
 
-    `run` returns after `stop` is set and the batch under way is stored, or is left pending when a store
+    `run` returns after `stop` is set and what the log held by then is stored, or is left pending when a store
     is away. Nothing is lost either way: what is not stored is still in the log.
     """
 
@@ -120,6 +125,9 @@ class Recorder:
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._next_tick = 0.0
+        self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
+        self._log_count = 0
+        self._newest_us = 0  # when the newest exchange of the last batch ended
         self._stop = asyncio.Event()
         self.stats = RecorderStats()
 
@@ -131,15 +139,27 @@ class Recorder:
             while not stop.is_set():
                 if not await self.run_once():
                     await self._rest(IDLE_POLL_S)
-            while await self.run_once():  # what the proxies wrote while they drained
-                pass
+            await self._store_the_rest()
+
+    async def _store_the_rest(self) -> None:
+        """What the proxies wrote until now, while they drained; not what others may go on writing."""
+        stopped_us = time.time_ns() // 1000
+        while True:
+            if await self.run_once():
+                if self._newest_us > stopped_us:
+                    return
+            elif self._log_count < 2 or time.time_ns() // 1000 > stopped_us + MERGE_HOLDBACK_US:
+                return
+            else:
+                await asyncio.sleep(IDLE_POLL_S)  # records wait for another log's
 
     async def run_once(self) -> bool:
         """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
         now_us = time.time_ns() // 1000
-        batch = await asyncio.to_thread(
-            self._logs.choose, self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES
+        batch = await self._from_log(
+            lambda: self._logs.choose(self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
         )
+        self._log_count = len(batch.bounds.ends)
         self.stats.corrupt_frames += batch.corrupt_frames
         if not batch.records and batch.bounds.ends == batch.bounds.starts:
             self.stats.lag_s = 0.0
@@ -159,37 +179,40 @@ class Recorder:
         bounds = await self._patiently(POSTGRES, self._runs.pending)
         if bounds is None:
             return
-        batch = await asyncio.to_thread(self._logs.read_again, bounds)
+        batch = await self._from_log(lambda: self._logs.read_again(bounds))
         log.info("recorder.pending_batch_taken_up", records=len(batch.records))
         await self._store(batch)
 
     async def _store(self, batch: Batch) -> None:
-        """Think about a batch and flush it; one that a store rejects is bisected down to its poison record."""
+        """Think about a batch and flush it; one that cannot be stored is bisected down to its poison record."""
         started = time.monotonic()
+        self._oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)
         await self._patiently(POSTGRES, lambda: self._runs.begin_batch(batch.bounds))
         crash_points.reach("recorder.after_begin")
-        thought = await self._think(batch)
         try:
+            thought = await self._think(batch)
             await self._flush(batch.bounds, thought)
-        except StoreRejected as exc:
-            log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))
+        except (_Stopping, OSError, MemoryError):
+            raise  # the batch is not to blame
+        except Exception as exc:
+            _tell_failed(batch, exc)
             await self._patiently(POSTGRES, self._restore)
-            await self._store_rejected(batch, exc)
+            await self._store_apart(batch, exc)
             return
-        self._note_stored(batch, thought, time.monotonic() - started)
-        await asyncio.to_thread(self._logs.release, batch.bounds.ends)
+        await self._note_stored(batch, thought, time.monotonic() - started)
 
-    async def _store_rejected(self, batch: Batch, exc: StoreRejected) -> None:
+    async def _store_apart(self, batch: Batch, exc: Exception) -> None:
+        """Halve a batch that cannot be stored; set the record aside that cannot be stored alone."""
         if len(batch.records) > 1:
             for bounds in batch.halves():
-                await self._store(await asyncio.to_thread(self._logs.read_again, bounds))
+                await self._store(await self._from_log(partial(self._logs.read_again, bounds)))
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
-        dead = _dead_letter(batch.records[0], DeadLetterReason.REJECTED, str(exc))
+        dead = _given_up(batch.records[0], exc)
         nothing = Thought((), (dead,), RunChanges(), {}, {})
         await self._flush(batch.bounds, nothing)
-        self._note_stored(batch, nothing, 0.0)
+        await self._note_stored(batch, nothing, 0.0)
 
     async def _think(self, batch: Batch) -> Thought:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
@@ -230,7 +253,25 @@ class Recorder:
             except Exception as exc:
                 dead.append(_crashed(record, exc))
         self._sessionizer.tick(now_us)
-        return _with_insights(tuple(placed), tuple(dead), self._sessionizer.drain())
+        return self._with_insights(tuple(placed), tuple(dead), self._sessionizer.drain())
+
+    def _with_insights(
+        self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
+    ) -> Thought:
+        """What is worth a look. A bug here costs a run its flags, never its calls."""
+        flags: dict[RunKey, tuple[Flag, ...]] = {}
+        explanations: dict[RunKey, tuple[Explanation, ...]] = {}
+        for run in changes.runs:
+            key = _key(run)
+            steps = changes.all_steps[key]
+            flags[key], explanations[key] = (), ()
+            try:
+                flags[key] = find_flags(run, steps)
+                explanations[key] = explain(run, steps, flags[key])
+            except Exception as exc:
+                self.stats.insight_crashes += 1
+                log.error("recorder.insight_crashed", error=type(exc).__name__, exc_info=exc)
+        return Thought(calls, dead, changes, flags, explanations)
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         for insert in event_inserts(
@@ -258,19 +299,27 @@ class Recorder:
         self._sessionizer.tick(now_us)
         changes = self._sessionizer.drain()
         if changes.runs:
-            thought = _with_insights((), (), changes)
-            await self._patiently(POSTGRES, lambda: self._commit(None, thought))
+            thought = self._with_insights((), (), changes)
+            try:
+                await self._patiently(POSTGRES, lambda: self._commit(None, thought))
+            except StoreRejected as exc:  # the runs stay open in the store; no call waits behind them
+                log.error("recorder.ends_rejected", runs=len(changes.runs), error=str(exc))
+
+    async def _from_log(self, read: Callable[[], T]) -> T:
+        """Read the capture logs in a thread, waiting while that is not possible."""
+        return await self._patiently(LOG, lambda: asyncio.to_thread(read))
 
     async def _patiently(self, store: str, operation: Callable[[], Awaitable[T]]) -> T:
-        """Do it, waiting as long as it takes for a store that is away; raises `_Stopping` when told to stop."""
+        """Do it, waiting as long as it takes for what is away; raises `_Stopping` when told to stop."""
         delay = 0.1
         while True:
             try:
                 result = await operation()
-            except StoreUnavailable as exc:
+            except (StoreUnavailable, CaptureLogError) as exc:
                 if self.stats.waiting_for is None:
                     log.warning("recorder.store_away", store=store, error=str(exc))
                 self.stats.waiting_for = store
+                await self._note_lag()
                 if self._stop.is_set():
                     raise _Stopping from exc
                 await self._rest(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
@@ -285,29 +334,28 @@ class Recorder:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
-    def _note_stored(self, batch: Batch, thought: Thought, took_s: float) -> None:
+    async def _note_stored(self, batch: Batch, thought: Thought, took_s: float) -> None:
         stats = self.stats
         stats.batches += 1
         stats.stored_calls += len(thought.calls)
         stats.flush_seconds += took_s
         for letter in thought.dead_letters:
             stats.dead_letters[letter.reason] += 1
-        oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)
-        stats.lag_s = 0.0 if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
-        stats.log_depth_bytes = self._logs.depth_bytes(self._offsets)
+        self._newest_us = max((record.order_us for record in batch.records if record.exchange), default=0)
+        await self._release(batch.bounds.ends)
+        await self._note_lag()
 
+    async def _release(self, ends: dict[str, LogPosition]) -> None:
+        try:
+            await asyncio.to_thread(self._logs.release, ends)
+        except CaptureLogError as exc:  # they are stored; the next batch tries again
+            log.warning("recorder.log_not_trimmed", error=str(exc))
 
-def _with_insights(
-    calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
-) -> Thought:
-    flags: dict[RunKey, tuple[Flag, ...]] = {}
-    explanations: dict[RunKey, tuple[Explanation, ...]] = {}
-    for run in changes.runs:
-        key = _key(run)
-        steps = changes.all_steps[key]
-        flags[key] = find_flags(run, steps)
-        explanations[key] = explain(run, steps, flags[key])
-    return Thought(calls, dead, changes, flags, explanations)
+    async def _note_lag(self) -> None:
+        """How far we are behind, as of now: also while a store is away."""
+        self.stats.lag_s = 0.0 if self._oldest_us is None else max(0.0, time.time() - self._oldest_us / 1e6)
+        with contextlib.suppress(CaptureLogError, OSError):
+            self.stats.log_depth_bytes = await asyncio.to_thread(self._logs.depth_bytes, self._offsets)
 
 
 def _key(run: Run) -> RunKey:
@@ -316,6 +364,19 @@ def _key(run: Run) -> RunKey:
 
 def _dead_letter(record: MergedRecord, reason: DeadLetterReason, detail: str) -> DeadLetter:
     return DeadLetter(record.log_name, record.record_id, reason, detail, record.payload)
+
+
+def _tell_failed(batch: Batch, exc: Exception) -> None:
+    if isinstance(exc, StoreRejected):
+        log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))
+    else:
+        log.error("recorder.batch_crashed", records=len(batch.records), error=type(exc).__name__, exc_info=exc)
+
+
+def _given_up(record: MergedRecord, exc: Exception) -> DeadLetter:
+    if isinstance(exc, StoreRejected):
+        return _dead_letter(record, DeadLetterReason.REJECTED, str(exc))
+    return _crashed(record, exc)
 
 
 def _crashed(record: MergedRecord, exc: Exception) -> DeadLetter:

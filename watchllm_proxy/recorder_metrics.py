@@ -38,6 +38,11 @@ class _Collector:
             dead.add_metric([reason], count)
         yield dead
         yield CounterMetricFamily(
+            "watchllm_recorder_insight_crashes",
+            "Runs stored without flags or explanations since start, for a bug of ours.",
+            value=stats.insight_crashes,
+        )
+        yield CounterMetricFamily(
             "watchllm_recorder_flush_seconds", "Time spent on batches since start.", value=stats.flush_seconds
         )
         yield GaugeMetricFamily(
