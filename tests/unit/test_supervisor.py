@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,21 @@ async def test_groups_stop_one_after_the_other(tmp_path: Path, program: Callable
     stopped = [name for name, word, _ in await events(tmp_path, 6) if word == "stopped"]
     assert set(stopped[:2]) == {"proxy1", "proxy2"}
     assert stopped[2] == "recorder"
+
+
+async def test_a_child_that_is_killed_again_and_again_is_back_at_once_each_time(
+    tmp_path: Path, program: Callable[[str], Child]
+) -> None:
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(Supervisor([[program("proxy")]], os.environ).run(stop))
+    began = time.monotonic()
+    for kill in range(1, 7):
+        *_, (_, _, pid) = await events(tmp_path, kill)
+        os.kill(int(pid), signal.SIGKILL)
+    await events(tmp_path, 7)
+    assert time.monotonic() - began < 5.0  # with growing delays these were 6.3 s alone
+    stop.set()
+    await running
 
 
 async def test_a_child_that_is_killed_is_started_again(tmp_path: Path, program: Callable[[str], Child]) -> None:

@@ -163,7 +163,7 @@ class CrashBuffer:
                 self._mapping[slot] = _SETTLED  # one byte: done or not done, never half
 
     def swap(self) -> None:
-        """A commit of all that is kept begins; what comes from now on goes to the other, empty, half."""
+        """A commit of all that is kept begins; from now on the other half takes, which `empty` must have left."""
         self._active, self._other = self._other, self._active
 
     def empty(self) -> None:
