@@ -13,23 +13,20 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from bench import targets
+from bench.entering import entered
 from bench.processes import memory_mb
-
-T = TypeVar("T")
 
 EVENT = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795000000,"model":"slow","choices":'
     b'[{"index":0,"delta":{"content":"some words of an answer that comes slowly "},"finish_reason":null}]}\n\n'
 )
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-LAST = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
 FLOOD_PIECE = EVENT * 64
 SAMPLE_INTERVAL_S = 1.0
 SLOW_PIECE_BYTES = 4096
@@ -102,7 +99,7 @@ async def _before_a_proxy(drive: Drive) -> Course:
     server = await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=2048)
     with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
         upstream_port = server.sockets[0].getsockname()[1]
-        async with server, _entered(targets.proxy(Path(folder), upstream_port)) as target:
+        async with server, entered(targets.proxy(Path(folder), upstream_port)) as target:
             worker = target.pids()[0]
             course = Course(idle=Sample(0.0, *memory_mb(worker)))
             sampling = asyncio.ensure_future(_sample(course, worker))
@@ -111,16 +108,6 @@ async def _before_a_proxy(drive: Drive) -> Course:
             finally:
                 sampling.cancel()
     return course
-
-
-@contextlib.asynccontextmanager
-async def _entered(opening: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Entered and left in a thread: a target is ready when it answered, and it is this loop that answers it."""
-    entered = await asyncio.to_thread(opening.__enter__)
-    try:
-        yield entered
-    finally:
-        await asyncio.to_thread(opening.__exit__, None, None, None)
 
 
 async def _sample(course: Course, worker: int) -> None:
@@ -160,11 +147,12 @@ async def _many(course: Course, port: int, plan: Plan) -> None:
 
 
 async def _read_stream(port: int, shape: str) -> int:
-    """Ask for a stream and read it to its end; its bytes. Raises where it is cut."""
+    """Ask for a stream and read it to its end; the bytes of its body. Raises where it is cut."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(_request(shape))
-        size_bytes = len(await reader.readuntil(b"\r\n\r\n"))
+        await reader.readuntil(b"\r\n\r\n")
+        size_bytes = 0
         while line := await reader.readuntil(b"\r\n"):
             piece_bytes = int(line, 16)
             await reader.readexactly(piece_bytes + 2)
@@ -236,7 +224,7 @@ async def _drip(writer: asyncio.StreamWriter, events: int, pause_s: float) -> No
         writer.write(_chunk(EVENT))
         await writer.drain()
         await asyncio.sleep(pause_s)
-    writer.write(LAST)
+    writer.write(_chunk(DONE) + b"0\r\n\r\n")
 
 
 async def _flood(writer: asyncio.StreamWriter) -> None:
@@ -245,6 +233,11 @@ async def _flood(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(_chunk(FLOOD_PIECE))
         await writer.drain()
+
+
+def stream_bytes(plan: Plan) -> int:
+    """Of the body of one whole stream."""
+    return plan.events * len(EVENT) + len(DONE)
 
 
 def _chunk(piece: bytes) -> bytes:
