@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## Format the code and repair what ruff can repair
 docs: $(VENV)/.dev ## Write the tables of docs/data-model.md out of the schemas
 	$(BIN)/python docs/data_model.py
 
-bench: $(VENV)/.dev ## CPU and latency beside nginx and a plain aiohttp proxy; bytes stored beside bytes passed
+bench: $(VENV)/.dev ## What forwarding, recording and storing cost, beside nginx and a plain proxy: writes docs/benchmarks.md
 	$(BIN)/python -m bench
 
 setup: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) chromium ## Set up what `make test` needs, and stop

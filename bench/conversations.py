@@ -110,10 +110,10 @@ def conversation(shape: Shape, number: int, chance: random.Random, texts: Texts)
         is_last = step == shape.steps - 1
         said = texts.passage(shape.said_characters)
         answer: Json = {"role": "assistant", "content": said}
+        call_id = f"call_{chance.getrandbits(96):024x}"
         if not is_last:
             arguments = json.dumps({"path": f"src/part_{step}.py", "query": texts.passage(20)})
             function = {"name": chance.choice(TOOL_NAMES), "arguments": arguments}
-            call_id = f"call_{chance.getrandbits(96):024x}"
             answer["tool_calls"] = [{"id": call_id, "type": "function", "function": function}]
         yield _exchange(number, step, messages, answer, chance, is_stream=is_stream)
         messages.append(answer)
@@ -130,7 +130,12 @@ def _exchange(
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     request = json.dumps(fields).encode()
     response_id = f"chatcmpl-{chance.getrandbits(96):024x}"
-    usage = {"prompt_tokens": len(request) // 4, "completion_tokens": 60, "total_tokens": len(request) // 4 + 60}
+    prompt_tokens = len(request) // 4
+    usage: Json = {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": 60,
+        "total_tokens": prompt_tokens + 60,
+    }
     write = _event_stream if is_stream else _json_answer
     response = write(response_id, answer, usage)
     kind = "text/event-stream" if is_stream else "application/json"

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,11 +178,12 @@ def _settle(
 
 def _figures(name: str, results: Results) -> Figures:
     def median(load: Load, field: str, target: str = name) -> float:
-        return statistics.median(getattr(measured, field) for measured in results[target, load])
+        return statistics.median(float(getattr(measured, field)) for measured in results[target, load])
 
     def times_nginx(load: Load, field: str) -> float:
         pairs = zip(results[name, load], results["nginx", load], strict=True)
-        return statistics.median(getattr(ours, field) / getattr(theirs, field) for ours, theirs in pairs)
+        ratios = [float(getattr(ours, field)) / float(getattr(theirs, field)) for ours, theirs in pairs]
+        return statistics.median(ratios)
 
     return Figures(
         target=name,
@@ -202,7 +203,3 @@ def _brief(measured: Measured) -> str:
         f"{measured.requests_per_s:9.0f}/s  p50 {measured.latency_p50_us:8.0f} us"
         f"  CPU {measured.cpu_us_per_request:8.1f} us/request {measured.cpu_us_per_event:6.1f} us/event"
     )
-
-
-def _named(figures: Sequence[Figures], target: str) -> Figures:
-    return next(found for found in figures if found.target == target)

@@ -154,6 +154,7 @@ async def _ask(session: aiohttp.ClientSession, phase: Phase, number: int, due_s:
 async def _until_stored(session: aiohttp.ClientSession, count: int) -> None:
     """Two steps a call: the question and the answer."""
     deadline_s = time.monotonic() + DRAIN_LIMIT_S
+    steps = 0
     while time.monotonic() < deadline_s:
         async with session.get(f"/api/agent-runs?limit={2 * RUNS}&kind=all") as response:
             listed = await response.json()

@@ -25,7 +25,7 @@ from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.recorder import BATCH_BYTES, BATCH_RECORDS
-from watchllm_proxy.records import Call, Placement
+from watchllm_proxy.records import Call, Exchange, Placement
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.rows import RecentMessages, event_inserts
 
@@ -161,7 +161,7 @@ async def _write(logs: Path, shape: Shape) -> tuple[int, int]:
     """How many exchanges, and the bytes of their bodies."""
     count = passed_bytes = 0
 
-    def counted() -> Iterator[conversations.Exchange]:
+    def counted() -> Iterator[Exchange]:
         nonlocal count, passed_bytes
         for exchange in conversations.log_of(shape, CONVERSATIONS[shape.name]):
             count += 1

@@ -1,0 +1,74 @@
+"""`python -m bench [forwarding | recording | storage | streams | outage …]`: measure, and write the page.
+
+Without words: forwarding, recording and storage, which take about five minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from bench import conversations, forwarding, outage, recording, report, storage, streams, targets
+
+USUAL = ("forwarding", "recording", "storage")
+STORED_RUNS = (1, 20)
+RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
+LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
+SLOW_READERS, SLOW_SECONDS = 100, 30.0
+OUTAGE = outage.Plan(per_s=200, calm_s=20.0, outage_s=60.0)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def measure_forwarding() -> str:
+    if missing := targets.missing_tools():
+        raise SystemExit(
+            f"bench: there is no {', '.join(missing)} here. As root: apt-get install nginx gcc util-linux "
+            "(nginx is only run by the benchmark, in the foreground, not as a service)."
+        )
+    return report.forwarding(forwarding.compare(say), forwarding.whole_product())
+
+
+def measure_recording() -> str:
+    return report.recording([recording.measure(shape) for shape in (conversations.SMALL, conversations.LARGE)])
+
+
+def measure_storage() -> str:
+    return report.storage([storage.measure(runs) for runs in STORED_RUNS])
+
+
+def measure_streams() -> str:
+    renewed = ("streams of 20 s, asked for again and again", RENEWED, streams.many_streams(RENEWED))
+    lasting = ("the same streams from beginning to end", LASTING, streams.many_streams(LASTING))
+    return report.streams([renewed, lasting], streams.slow_readers(SLOW_READERS, SLOW_SECONDS))
+
+
+def measure_outage() -> str:
+    return report.outage(OUTAGE, outage.run(OUTAGE))
+
+
+MEASUREMENTS: dict[str, Callable[[], str]] = {
+    "forwarding": measure_forwarding,
+    "recording": measure_recording,
+    "storage": measure_storage,
+    "streams": measure_streams,
+    "outage": measure_outage,
+}
+
+
+def main(names: list[str]) -> None:
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        raise SystemExit(f"bench: there is no {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
+    for name in names or USUAL:
+        say(f"\n=== {name}")
+        text = MEASUREMENTS[name]()
+        say(text)
+        report.write_section(name, f"`python -m bench {name}`", text)
+    say(f"\nwritten to {report.PAGE}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,209 @@
+"""Figures as Markdown, and docs/benchmarks.md: each section written anew by the command that measures it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.forwarding import Figures, WholeProduct
+from bench.outage import Outcome, Phase
+from bench.outage import Plan as OutagePlan
+from bench.recording import Breakdown, Rate
+from bench.storage import Stored
+from bench.streams import Course
+from bench.streams import Plan as StreamPlan
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+KIB = 1024
+
+
+def write_section(name: str, command: str, text: str, page: Path = PAGE) -> None:
+    """Put `text` between the marks of section `name`. Raises `LookupError` where the page has no such marks."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    written = f"{begin}\n{text}\n\n*{command}: {_when_and_where()}*\n{end}"
+    found, count = pattern.subn(lambda _: written, page.read_text(encoding="utf-8"))
+    if count != 1:
+        raise LookupError(f"{page} has no section {name}")
+    page.write_text(found, encoding="utf-8")
+
+
+def forwarding(figures: Sequence[Figures], whole: WholeProduct) -> str:
+    rows = [_forwarding_row(found) for found in figures]
+    table = _table(
+        "target",
+        "added p50, one at a time",
+        "CPU/request",
+        "× nginx",
+        "requests/s",
+        "CPU/SSE event",
+        "× nginx",
+        "event delay p50",
+        "failed",
+        rows=rows,
+    )
+    return (
+        f"{table}\n\n"
+        f"From the socket to both stores, `watchllm up`: {whole.all_us:,.0f} µs of CPU a request in all its "
+        f"processes and its Postgres, {whole.worker_us:,.0f} µs of it in the proxy worker."
+    )
+
+
+def _forwarding_row(found: Figures) -> list[str]:
+    if found.target == "direct":
+        return ["the model itself", "–", "–", "–", f"{found.requests_per_s:,.0f}", "–", "–",
+                f"{found.event_delay_p50_us:.0f} µs", str(found.failed)]  # fmt: skip
+    return [
+        found.target,
+        f"{found.added_p50_us:.0f} µs",
+        f"{found.cpu_us_per_request:.0f} µs",
+        f"{found.times_nginx_json:.1f}",
+        f"{found.requests_per_s:,.0f}",
+        f"{found.cpu_us_per_event:.1f} µs",
+        f"{found.times_nginx_sse:.1f}",
+        f"{found.event_delay_p50_us:.0f} µs",
+        str(found.failed),
+    ]
+
+
+def recording(measured: Sequence[tuple[Rate, Breakdown]]) -> str:
+    rates = _table(
+        "conversations",
+        "exchanges",
+        "request + answer, mean",
+        "exchanges/s and core",
+        "exchanges/s, by the clock",
+        "CPU, recorder",
+        "CPU, Postgres",
+        rows=[
+            [
+                rate.shape,
+                f"{rate.exchanges:,}",
+                f"{rate.mean_bytes / KIB:.1f} KiB",
+                f"{rate.per_core_s:,.0f}",
+                f"{rate.per_wall_s:,.0f}",
+                f"{rate.cpu_us:,.0f} µs",
+                f"{rate.postgres_us:,.0f} µs",
+            ]
+            for rate, _ in measured
+        ],
+    )
+    stages = list(measured[0][1].stages)
+    breakdown = _table(
+        "CPU of an exchange, µs",
+        *(found.shape for _, found in measured),
+        rows=[[stage, *(f"{found.stages[stage]:,.0f}" for _, found in measured)] for stage in stages],
+    )
+    return f"{rates}\n\n{breakdown}"
+
+
+def storage(measured: Sequence[Stored]) -> str:
+    return _table(
+        "runs of 50 steps",
+        "passed",
+        "ClickHouse, as it came",
+        "ClickHouse, merged",
+        "Postgres with indexes",
+        "stored / passed",
+        "… merged",
+        rows=[
+            [
+                str(found.runs),
+                _kib(found.passed_bytes),
+                _kib(found.clickhouse_bytes),
+                _kib(found.clickhouse_merged_bytes),
+                _kib(found.postgres_bytes),
+                f"1/{1 / found.share:.0f} ({found.share:.1%})",
+                f"1/{1 / found.merged_share:.0f} ({found.merged_share:.1%})",
+            ]
+            for found in measured
+        ],
+    )
+
+
+def streams(measured: Sequence[tuple[str, StreamPlan, Course]], slow: Course) -> str:
+    rows = [
+        [
+            what,
+            f"{course.most_at_once:,}",
+            f"{course.finished:,} / {course.failed}",
+            _mb(course.idle.rss_mb, course.idle.pss_mb),
+            _mb(course.at(plan.ramp_up_s).rss_mb, course.at(plan.ramp_up_s).pss_mb),
+            _mb(course.at(60).rss_mb, course.at(60).pss_mb),
+            _mb(course.samples[-1].rss_mb, course.samples[-1].pss_mb),
+            f"{course.slope_mb_per_min(60):+.2f} MB/min",
+        ]
+        for what, plan, course in measured
+    ]
+    last = slow.samples[-1]
+    rows.append(
+        [
+            "readers of 16 KB/s, an endless fast answer",
+            f"{slow.most_at_once:,}",
+            f"– / {slow.failed}",
+            _mb(slow.idle.rss_mb, slow.idle.pss_mb),
+            _mb(slow.at(5).rss_mb, slow.at(5).pss_mb),
+            "–",
+            f"{_mb(last.rss_mb, last.pss_mb)} after {last.at_s:.0f} s",
+            f"{slow.received_bytes / 1e6:.0f} MB read by the clients",
+        ]
+    )
+    header = ("", "at once", "ended well / cut", "idle", "ramped up", "after 1 min", "at the end", "growth")
+    return _table(*header, rows=rows) + "\n\nMemory of the worker in MB, resident (proportional)."
+
+
+def outage(plan: OutagePlan, found: Outcome) -> str:
+    table = _table(
+        f"{plan.per_s} requests/s",
+        "seconds",
+        "p50",
+        "p99",
+        "worst",
+        "client errors",
+        rows=[
+            ["all well", *_phase(plan.calm_s, found.calm)],
+            ["recorder and console stopped (SIGSTOP)", *_phase(plan.outage_s, found.outage)],
+        ],
+    )
+    return (
+        f"{table}\n\n"
+        f"Sent {found.sent:,}, stored {found.stored:,}: {len(found.lost)} lost, "
+        f"{len(found.doubled)} stored twice, {found.unreadable} of the sampled calls unreadable. "
+        f"Everything was stored {found.drain_s:.1f} s after the recorder was back."
+    )
+
+
+def _phase(seconds: float, phase: Phase) -> list[str]:
+    times = [f"{phase.percentile_ms(share):.1f} ms" for share in (0.5, 0.99, 1.0)]
+    return [f"{seconds:.0f}", *times, str(len(phase.errors))]
+
+
+def _table(*header: str, rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _mb(rss_mb: float, pss_mb: float) -> str:
+    return f"{rss_mb:.0f} ({pss_mb:.0f})"
+
+
+def _kib(size_bytes: int) -> str:
+    return f"{size_bytes / KIB:,.0f} KiB"
+
+
+def _when_and_where() -> str:
+    now = datetime.datetime.now(datetime.UTC)
+    load = os.getloadavg()[1]
+    return (
+        f"{now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores of {_processor()}, {platform.system()} "
+        f"{platform.release().split('-')[0]}, Python {platform.python_version()}; load over 5 minutes {load:.1f}"
+    )
+
+
+def _processor() -> str:
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return found[1] if found else platform.machine()
