@@ -1,7 +1,8 @@
 """Records that are not on disk yet, kept where the death of the process does not reach them: shared memory.
 
-    file     header | half | half
+    file     header | owner | half | half
     header   magic (8) | version (u16) | 6 zero bytes | file id (16) | boot id (16) | half bytes (u64) | crc (u32)
+    owner    mount namespace, line feed, path of the log directory, zero bytes
     half     sequence (u64) | marker (8) | crc (u32) | frames back to back
     frame    is settled (u8) | marker (8) | payload length (u32) | record id (16) | crc (u32) | payload
 
@@ -43,12 +44,14 @@ FILE_NAME = "crash-buffer"
 _VERSION = 1
 _MAGIC = b"WLCRASHB"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MOUNTS = "/proc/self/ns/mnt"
 _CRC = struct.Struct("<I")
 _HEADER = struct.Struct("<8sH6x16s16sQ")
 _HALF = struct.Struct("<Q8s")
 _FRAME = struct.Struct("<8sI16s")
 
-_HEADER_BYTES = mmap.PAGESIZE
+_OWNER_AT = _HEADER.size + _CRC.size
+_HEADER_BYTES = 2 * mmap.PAGESIZE
 _HALF_HEADER_BYTES = _HALF.size + _CRC.size
 FRAME_HEADER_BYTES = 1 + _FRAME.size + _CRC.size
 
@@ -105,18 +108,20 @@ class CrashBuffer:
         `believed` is the `file_id` of the last writer's buffer. Raises nothing for a place that cannot be used:
         the proxy works without, and `path` tells.
         """
-        digest = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:32]
-        for path in (shared_memory / f"watchllm-{os.geteuid()}-{digest}", directory / FILE_NAME):
+        with suppress(OSError):
+            _sweep(shared_memory)
+        real_directory = os.path.realpath(directory)
+        digest = hashlib.sha256(os.fsencode(real_directory)).hexdigest()[:32]
+        for path in (shared_memory / f"{_prefix()}{digest}", directory / FILE_NAME):
             with suppress(OSError):
-                return cls._open_file(path, believed, half_bytes)
+                return cls._open_file(path, _owner(real_directory), believed, half_bytes)
         return cls(mmap.mmap(-1, mmap.PAGESIZE), (_Half(0, 0), _Half(0, 0)), None, "")
 
     @classmethod
-    def _open_file(cls, path: Path, believed: str, half_bytes: int) -> CrashBuffer:
-        boot_id = UUID(_BOOT_ID.read_text().strip()).bytes
+    def _open_file(cls, path: Path, owner: bytes, believed: str, half_bytes: int) -> CrashBuffer:
         fd = _open_private(path)
         try:
-            file_id, half_bytes = _adopt(fd, boot_id) or _create(fd, path, boot_id, half_bytes)
+            file_id, half_bytes = _adopt(fd) or _create(fd, path, owner, half_bytes)
             mapping = mmap.mmap(fd, _file_bytes(half_bytes))
         except BaseException:
             os.close(fd)
@@ -234,7 +239,7 @@ def _open_private(path: Path) -> int:
     return fd
 
 
-def _adopt(fd: int, boot_id: bytes) -> tuple[bytes, int] | None:
+def _adopt(fd: int) -> tuple[bytes, int] | None:
     """File id and bytes of a half, as the last process chose them; None where this is no buffer of this boot.
 
     A file on a disk comes out of a power cut with any mixture of old and new pages.
@@ -245,24 +250,59 @@ def _adopt(fd: int, boot_id: bytes) -> tuple[bytes, int] | None:
     magic, version, file_id, noted_boot_id, half_bytes = _HEADER.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
     is_ours = magic == _MAGIC and version == _VERSION and crc == zlib.crc32(data[: _HEADER.size])
-    if not is_ours or noted_boot_id != boot_id or os.fstat(fd).st_size != _file_bytes(half_bytes):
+    if not is_ours or noted_boot_id != _boot_id() or os.fstat(fd).st_size != _file_bytes(half_bytes):
         return None
     return file_id, half_bytes
 
 
-def _create(fd: int, path: Path, boot_id: bytes, half_bytes: int) -> tuple[bytes, int]:
+def _create(fd: int, path: Path, owner: bytes, half_bytes: int) -> tuple[bytes, int]:
     """Every page is allocated now: a file system that is full later would answer a write with SIGBUS."""
     file_id = secrets.token_bytes(16)
-    header = _HEADER.pack(_MAGIC, _VERSION, file_id, boot_id, half_bytes)
+    header = _HEADER.pack(_MAGIC, _VERSION, file_id, _boot_id(), half_bytes)
     try:
         os.ftruncate(fd, 0)
         os.posix_fallocate(fd, 0, _file_bytes(half_bytes))
+        os.pwrite(fd, owner, _OWNER_AT)
         os.pwrite(fd, header + _CRC.pack(zlib.crc32(header)), 0)
     except OSError:
         with suppress(OSError):
             path.unlink()
         raise
     return file_id, half_bytes
+
+
+def _sweep(shared_memory: Path) -> None:
+    """Delete our buffers of log directories that are gone: a killed process does not, and this is memory."""
+    for path in shared_memory.glob(f"{_prefix()}*"):
+        with suppress(OSError):
+            if _is_left_behind(path):
+                os.close(_open_private(path))  # raises for one that is in use
+                path.unlink()
+
+
+def _is_left_behind(path: Path) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if _adopt(fd) is None:
+            return False
+        owner = os.pread(fd, _HEADER_BYTES - _OWNER_AT, _OWNER_AT).rstrip(b"\0")
+    finally:
+        os.close(fd)
+    mounts, _, directory = owner.partition(b"\n")
+    # Of another mount namespace's directories we cannot tell: containers may share /dev/shm.
+    return mounts == os.fsencode(os.readlink(_MOUNTS)) and not os.path.exists(directory)
+
+
+def _owner(directory: str) -> bytes:
+    return os.fsencode(f"{os.readlink(_MOUNTS)}\n{directory}")[: _HEADER_BYTES - _OWNER_AT]
+
+
+def _prefix() -> str:
+    return f"watchllm-{os.geteuid()}-"
+
+
+def _boot_id() -> bytes:
+    return UUID(_BOOT_ID.read_text().strip()).bytes
 
 
 def _file_bytes(half_bytes: int) -> int:

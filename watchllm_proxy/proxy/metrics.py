@@ -60,6 +60,8 @@ class Gauges:
     capture_memory_bytes: int
     client_connections: int
     upstream_connections: int
+    capture_recovered: int = 0
+    capture_unprotected: int = 0
 
 
 Snapshot = dict[str, Any]
@@ -79,6 +81,8 @@ def snapshot(counters: Counters, gauges: Gauges) -> Snapshot:
         "overhead_sum_s": counters.overhead_sum_s,
         "capture_accepted": gauges.capture_accepted,
         "capture_shed": gauges.capture_shed,
+        "capture_recovered": gauges.capture_recovered,
+        "capture_unprotected": gauges.capture_unprotected,
         "capture_log_bytes": gauges.capture_log_bytes,
         "capture_memory_bytes": gauges.capture_memory_bytes,
         "client_connections": gauges.client_connections,
@@ -169,6 +173,13 @@ _COUNTERS = (
     ("stale_retries", "watchllm_proxy_stale_retries", "Requests sent again on a fresh connection.", None),
     ("capture_accepted", "watchllm_capture_accepted", "Exchanges durably in the capture log.", None),
     ("capture_shed", "watchllm_capture_shed", "Exchanges given up, by reason. The requests passed.", "reason"),
+    ("capture_recovered", "watchllm_capture_recovered", "Exchanges taken over from a killed process.", None),
+    (
+        "capture_unprotected",
+        "watchllm_capture_unprotected",
+        "Exchanges without room in the crash buffer: a kill before their sync would have lost them.",
+        None,
+    ),
 )
 
 _GAUGES = (

@@ -234,6 +234,8 @@ class ProxyServer:
         gauges = Gauges(
             capture_accepted=self._log.accepted,
             capture_shed=self._shed(),
+            capture_recovered=self._log.recovered,
+            capture_unprotected=self._log.unprotected,
             capture_log_bytes=self._log.bytes_on_disk,
             capture_memory_bytes=self._handler.budget.used_bytes,
             client_connections=self._clients.connection_count if self._clients is not None else 0,

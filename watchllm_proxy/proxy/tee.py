@@ -31,6 +31,8 @@ class CaptureLog(Protocol):
     """What the proxy needs of the capture log (capture.writer.LogWriter)."""
 
     accepted: int
+    recovered: int
+    unprotected: int
     bytes_on_disk: int
 
     @property

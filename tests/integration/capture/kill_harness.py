@@ -3,8 +3,8 @@
     python -m tests.integration.capture.kill_harness DIRECTORY SEED KILLS
 
 A process of its own, so that it may fork: each writer is a child that has everything imported already, and
-writes the id of a record to a pipe once `append` or `append_durable` returned. A reader follows the log all the while
-and releases segments, as a recorder does. Only children forked here are killed, by their pid.
+writes the id of a record to a pipe once `append` or `append_durable` returned. A reader follows the log all the
+while and releases segments, as a recorder does. Only children forked here are killed, by their pid.
 """
 
 from __future__ import annotations

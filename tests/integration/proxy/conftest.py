@@ -41,6 +41,8 @@ class ListLog:
         self.exchanges: list[Exchange] = []
         self.shed: Counter[ShedReason] = Counter()
         self.bytes_on_disk = 0
+        self.recovered = 0
+        self.unprotected = 0
         self.refusal: ShedReason | None = None
 
     @property

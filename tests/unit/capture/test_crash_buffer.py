@@ -194,6 +194,21 @@ def test_a_buffer_that_another_process_holds_is_left_to_it(place: Place) -> None
     second.close(is_done=True)
 
 
+def test_what_the_dead_left_of_directories_that_are_gone_is_deleted(place: Place, tmp_path: Path) -> None:
+    """And nothing else: not what is in use, not what waits for its next process."""
+    for name in ("gone", "waiting"):
+        (tmp_path / name).mkdir()
+        CrashBuffer.open(tmp_path / name, believed="", shared_memory=place.shared_memory).close(is_done=False)
+    (tmp_path / "gone").rmdir()
+    (place.shared_memory / f"watchllm-{os.geteuid()}-of-somebody").write_text("else")
+    place.directory.rename(tmp_path / "renamed")  # its process lives
+    before = len(list(place.shared_memory.iterdir()))
+    CrashBuffer.open(tmp_path, believed="", shared_memory=place.shared_memory).close(is_done=True)
+    assert len(list(place.shared_memory.iterdir())) == before - 1
+    place.keep(b"still mine")
+    assert [kept.payload for kept in place.buffer.survivors()] == [b"still mine"]
+
+
 def test_without_any_place_nothing_is_kept_and_nothing_fails(tmp_path: Path) -> None:
     buffer = CrashBuffer.open(tmp_path / "no", believed="", shared_memory=tmp_path / "nor here")
     buffer.empty_all()

@@ -60,6 +60,8 @@ class ListLog:
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self.accepted = 0
+        self.recovered = 0
+        self.unprotected = 0
         self.bytes_on_disk = 0
         self.shed: Counter[ShedReason] = Counter()
 
