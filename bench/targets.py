@@ -107,7 +107,7 @@ def up(directory: Path, upstream_port: int, **environ: str) -> Iterator[Target]:
         directory=PROJECT,
     )
     with running(child):
-        child.wait_until(lambda: "OPENAI_BASE_URL=" in child.printed(), "naming its address")
+        child.wait_until(lambda: "dashboard" in child.printed(), "saying that all of it is there")
         address = child.printed().split("OPENAI_BASE_URL=")[1].split()[0].strip("'\"")
         port = int(address.removesuffix("/v1").rpartition(":")[2])
         yield Target("watchllm up", port, lambda: tree(child.pid) + _postgres(data_dir))

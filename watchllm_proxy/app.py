@@ -2,27 +2,28 @@
 
 run_proxy   one worker on the port: capture log -> keys -> server
 run_core    what is behind the log: stores -> recorder -> console (either can be left out)
-run_up      one machine: Postgres if embedded, then the two above as supervised children
+run_up      one machine: the two above as supervised children, and Postgres where no server is named
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 import structlog
 
 from watchllm_proxy import keyfile, ports
 from watchllm_proxy.capture.writer import LogWriter
-from watchllm_proxy.errors import AlreadyRunning, StoreUnavailable
-from watchllm_proxy.lifecycle import make_data_dir, make_run_dir, on_signals, rest
+from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.lifecycle import held, make_data_dir, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.settings import Settings, child_environment
@@ -33,6 +34,10 @@ log = structlog.get_logger(__name__)
 
 KEY_POLL_S = 1.0
 POSTGRES_POLL_S = 2.0
+START_POLL_S = 0.1
+START_PATIENCE_S = 10.0
+"""What is behind the proxies takes some seconds to start: only after these it is told what is missing."""
+
 CORE_STOP_TIMEOUT_S = 60.0
 AFTER_DRAIN_S = 10.0
 """What a proxy may take beyond its drain time to sync its log, before it is killed."""
@@ -110,60 +115,64 @@ def _settle_memory() -> None:
 # --- everything on one machine ----------------------------------------------------------------------
 
 
-async def run_up(
-    settings: Settings, announce: Callable[[Settings], None], *, until: asyncio.Event | None = None
-) -> None:
-    """Run until SIGTERM or SIGINT (or `until`): embedded stores where no server is named, then all processes.
+class Told(Protocol):
+    """Who is told how `run_up` gets on. Each gets the settings in force: the port as chosen."""
 
-    `announce` is called with the settings in force (the port as chosen) once requests are served.
-    Raises `AlreadyRunning` for a data directory or a port that is taken.
+    def serving(self, settings: Settings) -> None:
+        """Requests pass."""
+
+    def missing(self, problems: Mapping[str, str]) -> None:
+        """It takes long: what is not well, by the name of the part. Again when that changes."""
+
+    def ready(self, settings: Settings) -> None:
+        """All is well. The last to be told."""
+
+
+async def run_up(settings: Settings, told: Told, *, until: asyncio.Event | None = None) -> None:
+    """Run until SIGTERM or SIGINT (or `until`): the proxies at once, and what is behind them as it gets ready.
+
+    The proxies need nothing of what is behind them: requests pass while stores start, or do not. Raises
+    `AlreadyRunning` for a data directory or a port that is taken.
     """
     stop, cut = until or asyncio.Event(), asyncio.Event()
     on_signals(stop, cut)
     with (
         _sole_user(settings) as note_port,
-        contextlib.closing(ports.reserve(settings.host, settings.port)) as held,
+        contextlib.closing(ports.reserve(settings.host, settings.port)) as reserved,
     ):
-        settings = replace(settings, port=held.getsockname()[1])
+        settings = replace(settings, port=reserved.getsockname()[1])
         note_port(settings.port)
-        async with _own_postgres(settings) as settings:
-            supervisor = Supervisor(_children(settings), child_environment(settings))
-            async with asyncio.TaskGroup() as task_group:
-                task_group.create_task(supervisor.run(stop))
-                if await _until_served(settings, stop):
-                    announce(settings)
+        drained = asyncio.Event()
+        async with asyncio.TaskGroup() as task_group:
+            task_group.create_task(_run_proxies(settings, stop, cut, drained))
+            task_group.create_task(_run_behind(settings, drained))
+            task_group.create_task(_tell(settings, told, stop))
 
 
-def _children(settings: Settings) -> list[list[Child]]:
-    proxies = [
-        Child(f"w{index}", ("proxy", "--worker", f"w{index}", "--child"), settings.drain_timeout_s + AFTER_DRAIN_S)
-        for index in range(settings.workers)
-    ]
-    return [proxies, [Child("core", ("core", "--child"), CORE_STOP_TIMEOUT_S)]]
+async def _run_proxies(
+    settings: Settings, stop: asyncio.Event, cut: asyncio.Event, drained: asyncio.Event
+) -> None:
+    stop_within_s = settings.drain_timeout_s + AFTER_DRAIN_S
+    names = [f"w{index}" for index in range(settings.workers)]
+    workers = [Child(name, ("proxy", "--worker", name, "--child"), stop_within_s) for name in names]
+    await Supervisor(workers, child_environment(settings)).run(stop, cut)
+    drained.set()
+
+
+async def _run_behind(settings: Settings, drained: asyncio.Event) -> None:
+    """Postgres if it is ours, and recorder and console: until the proxies' last records are stored."""
+    core = Child("core", ("core", "--child"), CORE_STOP_TIMEOUT_S)
+    async with _own_postgres(settings) as complete:
+        await Supervisor([core], child_environment(complete)).run(drained)
 
 
 @contextlib.contextmanager
 def _sole_user(settings: Settings) -> Iterator[Callable[[int], None]]:
     """Hold the data directory; gives a function that notes our port for whoever comes second."""
     make_data_dir(settings.data_dir)
-    descriptor = os.open(settings.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            holder = lock.read().strip() or "another process"
-            raise AlreadyRunning(
-                f"{settings.data_dir} is in use by {holder}. "
-                "Stop it, or give this one a directory of its own with WATCHLLM_DATA_DIR."
-            ) from exc
-
-        def note_port(port: int) -> None:
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"watchllm up (pid {os.getpid()}, http://{settings.host}:{port})\n")
-            lock.flush()
-
-        yield note_port
+    hint = "Stop it, or give this one a directory of its own with WATCHLLM_DATA_DIR."
+    with held(settings.data_dir / "up.lock", str(settings.data_dir), hint) as note:
+        yield lambda port: note(f"watchllm up (pid {os.getpid()}, http://{settings.host}:{port})")
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +182,7 @@ async def _own_postgres(settings: Settings) -> AsyncIterator[Settings]:
         yield settings
         return
     server = EmbeddedPostgres(settings.data_dir / "postgres")
-    await asyncio.to_thread(server.start)
+    await _start(server)
     watching = asyncio.ensure_future(_keep_up(server))
     try:
         yield replace(settings, database_url=server.dsn, owner_database_url=server.owner_dsn)
@@ -190,19 +199,49 @@ async def _keep_up(server: EmbeddedPostgres) -> None:
         await asyncio.sleep(POSTGRES_POLL_S)
         if server.pid is None:
             log.error("postgres.ended")
-            with contextlib.suppress(StoreUnavailable):
-                await asyncio.to_thread(server.start)
+            await _start(server)
 
 
-async def _until_served(settings: Settings, stop: asyncio.Event) -> bool:
-    """True once the console answers through the proxy; False when told to stop before that."""
-    url = f"{settings.base_url}/api/agent-runs?limit=1"
+async def _start(server: EmbeddedPostgres) -> None:
+    """Where that fails it is tried again later: requests pass without it, and what is behind them says so."""
+    try:
+        await asyncio.to_thread(server.start)
+    except (StoreUnavailable, OSError) as exc:
+        log.error("postgres.not_started", error=str(exc))
+
+
+async def _tell(settings: Settings, told: Told, stop: asyncio.Event) -> None:
+    """Tell how the start goes: requests pass, then what is still missing where it takes long, then all is well."""
     timeout = aiohttp.ClientTimeout(total=2)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(settings.base_url, timeout=timeout) as session:
+        while await _asked(session, "/healthz") is None:
+            if stop.is_set():
+                return
+            await rest(stop, START_POLL_S)
+        told.serving(settings)
+        patient_until, shown = time.monotonic() + START_PATIENCE_S, None
         while not stop.is_set():
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(url) as answer:
-                    if answer.status == 200:
-                        return True
-            await rest(stop, 0.1)
-    return False
+            missing = _missing(await _asked(session, "/readyz"))
+            if missing == {}:
+                told.ready(settings)
+                return
+            if missing != shown and missing is not None and time.monotonic() > patient_until:
+                told.missing(missing)
+                shown = missing
+            await rest(stop, START_POLL_S)
+
+
+async def _asked(session: aiohttp.ClientSession, path: str) -> object:
+    """What it answers; None where it does not."""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+        async with session.get(path) as answer:
+            return await answer.json()
+    return None
+
+
+def _missing(ready: object) -> dict[str, str] | None:
+    """What is not well, each with a sentence; empty when all is; None when that is not known."""
+    checks = ready.get("checks") if isinstance(ready, dict) else None
+    if not isinstance(checks, dict):
+        return None
+    return {name: str(check.get("detail")) for name, check in checks.items() if check.get("status") != "ok"}

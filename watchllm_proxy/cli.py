@@ -16,7 +16,7 @@ import typer
 import uvloop
 
 from watchllm_proxy import __version__, logs, settings
-from watchllm_proxy.announcement import announce
+from watchllm_proxy.announcement import Announcement
 from watchllm_proxy.commands import doctor, reading
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.lifecycle import make_data_dir
@@ -58,7 +58,7 @@ def up(  # noqa: PLR0917 - typer calls it by name
         _log_to_file(chosen, "up")
         from watchllm_proxy.app import run_up
 
-        run(run_up(with_local_access(chosen), lambda running: announce(running, only_env=print_env)))
+        run(run_up(with_local_access(chosen), Announcement(only_env=print_env)))
 
 
 @app.command()
@@ -116,7 +116,7 @@ def migrate() -> None:
     """Bring both stores to today's schema. Safe to repeat, and while another version runs."""
     with errors_told():
         chosen = settings.load()
-        from watchllm_proxy.core import run_migrations
+        from watchllm_proxy.stores import run_migrations
 
         terminal = Terminal()
         for line in run(run_migrations(chosen)):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from watchllm_proxy import logs, ports, settings
-from watchllm_proxy.announcement import announce
+from watchllm_proxy.announcement import Announcement
 from watchllm_proxy.app import run_up
 from watchllm_proxy.commands.api_client import ApiClient
 from watchllm_proxy.commands.reading import run_tree
@@ -46,26 +46,31 @@ async def run_demo(*, host: str | None, port: int | None, leave: bool) -> None:
             await model.stop()
 
 
+class _Heard(Announcement):
+    """Announces as `watchllm up` does, and knows when all is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: Settings | None = None
+        self.over = asyncio.Event()  # the start is: all is there, or it was given up
+
+    def ready(self, settings: Settings) -> None:
+        super().ready(settings)
+        self.running = settings
+        self.over.set()
+
+
 async def _run(chosen: Settings, *, leave: bool) -> None:
-    stop = asyncio.Event()
-    served = asyncio.Event()
-    running = chosen
-
-    def note(settings_in_force: Settings) -> None:
-        nonlocal running
-        running = settings_in_force
-        announce(running)
-        served.set()
-
+    stop, heard = asyncio.Event(), _Heard()
     Terminal().say("Starting the proxy, the recorder, the stores and a scripted model …", style="dim")
     async with asyncio.TaskGroup() as task_group:
-        up = task_group.create_task(run_up(chosen, note, until=stop))
-        up.add_done_callback(lambda _: served.set())  # told to stop, or failed: the group raises why
-        await served.wait()
-        if up.done():
+        up = task_group.create_task(run_up(chosen, heard, until=stop))
+        up.add_done_callback(lambda _: heard.over.set())  # told to stop, or failed: the group raises why
+        await heard.over.wait()
+        if heard.running is None:
             return
         try:
-            await _show_runs(running)
+            await _show_runs(heard.running)
             if not leave:
                 Terminal().say(
                     "\nThe dashboard stays open. Ctrl-C ends the demo and removes its data.", style="dim"

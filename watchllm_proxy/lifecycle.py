@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from watchllm_proxy.errors import SettingsError, StoreUnavailable
+from watchllm_proxy.errors import AlreadyRunning, SettingsError, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -71,15 +72,45 @@ async def rest(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
-async def patiently(operation: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-    """Do it as soon as the store lets us. Raises `Stopped` when told to stop before that."""
+async def patiently(
+    operation: Callable[[], Awaitable[T]], stop: asyncio.Event, *, waiting: Callable[[StoreError], None]
+) -> T:
+    """Do it as soon as the store lets us, telling `waiting` why not yet; `Stopped` when told to stop.
+
+    What a store refuses is waited for too: a person can put right what is no matter of rows.
+    """
     told = False
     while not stop.is_set():
         try:
             return await operation()
-        except StoreUnavailable as exc:
+        except StoreError as exc:
+            waiting(exc)
             if not told:
                 log.warning("store.away", error=str(exc))
             told = True
         await rest(stop, STORE_RETRY_S)
     raise Stopped
+
+
+@contextlib.contextmanager
+def held(path: Path, what: str, hint: str = "") -> Iterator[Callable[[str], None]]:
+    """Hold a lock file; gives a function that notes who we are for whoever comes second.
+
+    Raises `AlreadyRunning`, which names the holder. The kernel drops the lock with its process; the file stays.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = lock.read().strip() or "another process"
+            raise AlreadyRunning(f"{what} is in use by {holder}. {hint}".rstrip()) from exc
+
+        def note(holder: str) -> None:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"{holder}\n")
+            lock.flush()
+
+        note(f"watchllm (pid {os.getpid()})")
+        yield note

@@ -1,8 +1,8 @@
 """Keeps the processes of `watchllm up` running on one machine: start, restart, stop in order.
 
-Children run in sessions of their own, so that Ctrl-C reaches only the supervisor, which stops them in the
-right order: first the proxies (they drain), then the recorder (it stores what they wrote). A child whose
-supervisor is gone notices by its parent's pid and drains as if told to.
+Children run in sessions of their own, so that Ctrl-C reaches only the supervisor: it stops them in order, or
+passes on that somebody is in a hurry. A child whose supervisor is gone notices by its parent's pid and drains as
+if told to.
 """
 
 from __future__ import annotations
@@ -40,29 +40,20 @@ class Child:
 
 
 class Supervisor:
-    """Runs groups of children; groups are stopped one after the other, in the order given."""
+    """Runs children side by side. They end with it, however it ends."""
 
-    def __init__(self, groups: Sequence[Sequence[Child]], environ: Mapping[str, str]) -> None:
-        self._groups = groups
+    def __init__(self, children: Sequence[Child], environ: Mapping[str, str]) -> None:
+        self._children = children
         self._environ = environ
         self.restarts = 0
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Start everything; return when `stop` is set and every child has ended."""
+    async def run(self, stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:
+        """Start everything; return when `stop` is set and every child has ended. `cut` makes them hurry."""
         async with asyncio.TaskGroup() as task_group:
-            before = stop
-            for group in self._groups:
-                ended = asyncio.Event()
-                task_group.create_task(self._run_group(group, before, ended))
-                before = ended
+            for child in self._children:
+                task_group.create_task(self._keep_running(child, stop, cut or asyncio.Event()))
 
-    async def _run_group(self, group: Sequence[Child], stop: asyncio.Event, ended: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as task_group:
-            for child in group:
-                task_group.create_task(self._keep_running(child, stop))
-        ended.set()
-
-    async def _keep_running(self, child: Child, stop: asyncio.Event) -> None:
+    async def _keep_running(self, child: Child, stop: asyncio.Event, cut: asyncio.Event) -> None:
         delay = FIRST_RESTART_DELAY_S
         while not stop.is_set():
             started = time.monotonic()
@@ -70,10 +61,11 @@ class Supervisor:
                 *COMMAND, *child.arguments,
                 env=self._environ, stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-            await _first_of(process.wait(), stop.wait())
-            if process.returncode is None:
-                await _end(process, child)
-                return
+            try:
+                await _first_of(process.wait(), stop.wait())
+            finally:
+                if process.returncode is None:
+                    await _end(process, child, cut)
             if stop.is_set():
                 return
             self.restarts += 1
@@ -84,11 +76,15 @@ class Supervisor:
             delay = min(delay * 2, MAX_RESTART_DELAY_S)
 
 
-async def _end(process: asyncio.subprocess.Process, child: Child) -> None:
+async def _end(process: asyncio.subprocess.Process, child: Child, cut: asyncio.Event) -> None:
     """Ask the child to stop; after its time is up, kill it: its log is safe on disk either way."""
     process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), child.stop_timeout_s)
+        async with asyncio.timeout(child.stop_timeout_s):
+            await _first_of(process.wait(), cut.wait())
+            if process.returncode is None:
+                process.terminate()  # the second time means: at once
+                await process.wait()
     except TimeoutError:
         log.error("supervisor.child_killed", child=child.name, after_s=child.stop_timeout_s)
         process.kill()

@@ -72,7 +72,7 @@ class Stack:
                 command, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
         self._wait(self._announced, "watchllm up to name its address")
-        self._wait(self._is_ready, "/readyz to answer 200")
+        self._wait(self._is_ready, "/readyz to say that all is well")
         return self
 
     def stop(self) -> int:
@@ -128,8 +128,8 @@ class Stack:
     def _is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.origin}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, ConnectionError):
+                return bool(json.loads(answer.read())["status"] == "ok")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
     def _wait(self, condition: Any, what: Any, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -1,4 +1,4 @@
-"""Children are started, started again when they die, and stopped group by group."""
+"""Children are started, started again when they die, and stopped with their supervisor."""
 
 from __future__ import annotations
 
@@ -51,23 +51,51 @@ async def events(tmp_path: Path, count: int) -> list[list[str]]:
             await asyncio.sleep(0.02)
 
 
-async def test_groups_stop_one_after_the_other(tmp_path: Path, program: Callable[[str], Child]) -> None:
+async def test_all_children_are_stopped_before_it_returns(tmp_path: Path, program: Callable[[str], Child]) -> None:
     stop = asyncio.Event()
-    groups = [[program("proxy1"), program("proxy2")], [program("recorder")]]
-    running = asyncio.ensure_future(Supervisor(groups, os.environ).run(stop))
-    await events(tmp_path, 3)
+    children = [program("proxy1"), program("proxy2")]
+    running = asyncio.ensure_future(Supervisor(children, os.environ).run(stop))
+    await events(tmp_path, 2)
     stop.set()
     await running
-    stopped = [name for name, word, _ in await events(tmp_path, 6) if word == "stopped"]
-    assert set(stopped[:2]) == {"proxy1", "proxy2"}
-    assert stopped[2] == "recorder"
+    stopped = [name for name, word, _ in await events(tmp_path, 4) if word == "stopped"]
+    assert set(stopped) == {"proxy1", "proxy2"}
+
+
+async def test_children_are_stopped_when_it_is_cancelled(tmp_path: Path, program: Callable[[str], Child]) -> None:
+    running = asyncio.ensure_future(Supervisor([program("proxy")], os.environ).run(asyncio.Event()))
+    await events(tmp_path, 1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [word for _, word, _ in await events(tmp_path, 2)] == ["started", "stopped"]
+
+
+async def test_who_is_in_a_hurry_is_heard_by_children_that_drain(
+    tmp_path: Path, program: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drains = (
+        PROGRAM.replace("    time.sleep(0.1)\n", "")
+        .replace("def stop(*_):", "asked = []\ndef stop(*_):\n    asked.append(1)\n    if len(asked) < 2: return")
+        .replace("time.sleep(60)", "while True: time.sleep(60)")
+    )
+    (tmp_path / "child.py").write_text(drains)
+    stop, cut = asyncio.Event(), asyncio.Event()
+    running = asyncio.ensure_future(Supervisor([program("proxy")], os.environ).run(stop, cut))
+    await events(tmp_path, 1)
+    stop.set()
+    done, _ = await asyncio.wait([running], timeout=0.3)
+    assert not done, "it drains"
+    cut.set()
+    await asyncio.wait_for(running, 3)
+    assert [word for _, word, _ in await events(tmp_path, 2)] == ["started", "stopped"]
 
 
 async def test_a_child_that_is_killed_again_and_again_is_back_at_once_each_time(
     tmp_path: Path, program: Callable[[str], Child]
 ) -> None:
     stop = asyncio.Event()
-    running = asyncio.ensure_future(Supervisor([[program("proxy")]], os.environ).run(stop))
+    running = asyncio.ensure_future(Supervisor([program("proxy")], os.environ).run(stop))
     began = time.monotonic()
     for kill in range(1, 7):
         *_, (_, _, pid) = await events(tmp_path, kill)
@@ -80,7 +108,7 @@ async def test_a_child_that_is_killed_again_and_again_is_back_at_once_each_time(
 
 async def test_a_child_that_is_killed_is_started_again(tmp_path: Path, program: Callable[[str], Child]) -> None:
     stop = asyncio.Event()
-    boss = Supervisor([[program("proxy")]], os.environ)
+    boss = Supervisor([program("proxy")], os.environ)
     running = asyncio.ensure_future(boss.run(stop))
     ((_, _, first_pid),) = await events(tmp_path, 1)
     os.kill(int(first_pid), signal.SIGKILL)

@@ -46,11 +46,11 @@ class SessionizerState:
     anchors: tuple[Anchor, ...]
 
 
-async def open_pool(dsn: str, *, max_size: int = 4) -> asyncpg.Pool:
-    """Connections to Postgres. Raises `StoreUnavailable` when there is none to be had."""
+async def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
+    """Connections to Postgres, `min_size` of them at once. Raises `StoreUnavailable` when they are not to be had."""
     async with translated():
         return await asyncpg.create_pool(
-            dsn, min_size=1, max_size=max_size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
+            dsn, min_size=min_size, max_size=max_size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
         )
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.integration.conductors.recording import Recording, Running, chat, run_until_stored, until
-from watchllm_proxy import core, crash_points, recorder_metrics
+from watchllm_proxy import crash_points, recorder_metrics
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.health import StoresAway, checks
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.records import (
     BatchBounds,
@@ -175,7 +176,7 @@ async def test_postgres_away_for_a_while_is_told_and_waited_for(
         postgres_wire.refuse()
         ids += await recording.write([chat(n) for n in range(20, 60)])
         await until(lambda: recorder.stats.waiting_for == "postgres", "the recorder to say so")
-        told = core._checks(recorder.stats)
+        told = checks(recorder.stats, StoresAway())
         assert "away" in (told["postgres"] or "")
         assert told["clickhouse"] is None
         await until(lambda: recorder.stats.log_depth_bytes > 0, "the depth of the log, while it waits")
@@ -184,7 +185,7 @@ async def test_postgres_away_for_a_while_is_told_and_waited_for(
         postgres_wire.restore()
         await until(lambda: recorder.stats.stored_calls == 60, "the rest")
         assert time.monotonic() - back < 6.0
-        assert core._checks(recorder.stats) == dict.fromkeys(("recorder", "postgres", "clickhouse"))
+        assert checks(recorder.stats, StoresAway()) == dict.fromkeys(("postgres", "clickhouse", "recorder"))
     await runs.close()
     assert sorted(await recording.call_ids()) == sorted(ids)
 
@@ -200,7 +201,7 @@ async def test_clickhouse_away_for_a_while_is_told_and_waited_for(
         clickhouse_wire.refuse()
         ids += await recording.write([chat(n) for n in range(20, 60)])
         await until(lambda: recorder.stats.waiting_for == "clickhouse", "the recorder to say so")
-        told = core._checks(recorder.stats)
+        told = checks(recorder.stats, StoresAway())
         assert "away" in (told["clickhouse"] or "")
         assert told["postgres"] is None
         clickhouse_wire.restore()
@@ -279,7 +280,7 @@ async def test_garbage_with_a_right_checksum_is_set_aside_and_holds_up_nothing(
     assert sorted(await recording.call_ids()) == sorted(first + last)
     assert await recording.dead_letters() == {garbage: "corrupt"}
     assert await recording.in_postgres("SELECT payload FROM dead_letters") == b"\xff" * 100
-    assert "dead_letters" in (core._checks(recorder.stats)["recorder"] or "")
+    assert "dead_letters" in (checks(recorder.stats, StoresAway())["recorder"] or "")
 
 
 @only_embedded
@@ -512,7 +513,7 @@ async def test_a_log_that_cannot_be_read_is_waited_for(recording: Recording) -> 
     twin.write_bytes(segment.read_bytes())
     async with Running(recording.recorder()) as recorder:
         await until(lambda: recorder.stats.waiting_for is not None, "the recorder to say so")
-        assert "capture log" in (core._checks(recorder.stats)["recorder"] or "")
+        assert "capture log" in (checks(recorder.stats, StoresAway())["recorder"] or "")
         twin.unlink()
         await until(lambda: recorder.stats.stored_calls == 1, "the call")
     assert await recording.call_ids() == ids
