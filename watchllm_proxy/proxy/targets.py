@@ -7,11 +7,13 @@ behind it, and only paths that cannot mean anything else to any parser get that 
 from __future__ import annotations
 
 import re
+import urllib.parse
 from enum import Enum, auto
 
 from watchllm_proxy.proxy.answers import Refusal, bad_request
 
 API_PREFIX = "/v1/"
+MAX_DECODINGS = 3
 
 # Segments that begin with a letter, digit, "_", "-" or "~" and hold nothing that any parser reads twice.
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~\-][A-Za-z0-9_.~:,;=+!$&'()*\-]*)+/?")
@@ -54,8 +56,16 @@ def _refuse_unsafe(path: str, target: str) -> None:
         raise Refusal(bad_request("The request target must be a path that begins with “/”."))
     if "//" in path:
         raise Refusal(bad_request("The path holds “//”. Check the base URL for a slash too many."))
-    decoded = re.sub("%2f|%5c", "/", re.sub("%2e", ".", path, flags=re.IGNORECASE), flags=re.IGNORECASE)
     if "@" in path or "\\" in path or "%5c" in path.lower():
         raise Refusal(bad_request("The path holds “@” or a backslash. Percent-encode “@” as %40."))
-    if any(segment in {".", ".."} for segment in decoded.split("/")):
+    # To the console such segments may be a run's id: it looks names up, and walks no tree.
+    segments = re.split(r"[/\\]", _decoded(path)) if path.startswith(API_PREFIX) else ()
+    if any(segment.partition(";")[0] in {".", ".."} for segment in segments):
         raise Refusal(bad_request("The path holds “.” or “..” segments. Send the path they lead to."))
+
+
+def _decoded(path: str) -> str:
+    """`path` as the most eager chain of servers would read it: some decode once more than others."""
+    for _ in range(MAX_DECODINGS):
+        path = urllib.parse.unquote(path)
+    return path

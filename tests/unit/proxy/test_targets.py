@@ -83,6 +83,7 @@ def is_forwarded(target: str) -> bool:
         ("/v1x/chat", Route.CONSOLE),
         ("/dashboard/runs/..%20?a=b", Route.CONSOLE),
         ("/static/a..b.css", Route.CONSOLE),
+        ("/runs/a%2F..%2Fb", Route.CONSOLE),
     ],
 )
 def test_each_path_goes_where_it_belongs(target: str, where: Route) -> None:
