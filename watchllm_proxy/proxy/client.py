@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -137,7 +138,7 @@ class ClientConnection(RequestHandler):
         if transport is None:
             return
         if reset:
-            transport.abort()
+            _close_by_reset(transport)
         self.force_close()
         self._watch_closing(transport)
 
@@ -256,6 +257,14 @@ class ClientServer(web.Server):
     def sweep(self, now_s: float) -> None:
         for connection in self.connections:
             cast(ClientConnection, connection).sweep(now_s)
+
+
+def _close_by_reset(transport: asyncio.Transport) -> None:
+    """`abort` alone closes the socket, which looks like a clean end; what the kernel has not sent yet is lost."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _is_error(messages: Any) -> bool:

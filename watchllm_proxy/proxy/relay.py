@@ -410,7 +410,7 @@ class Relay:
         self.response_flush()  # also what came before a failure is the client's
         if end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE:
             self._is_last = True
-            self._client.cut(reset=self._framing is Framing.CLOSE and self._is_http_10)
+            self._client.cut(reset=self._is_http_10 and self._framing in _CHUNKED_OUT)
         self._counters.count_end(end)
         self._wake()
 

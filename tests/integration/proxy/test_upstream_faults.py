@@ -48,11 +48,11 @@ async def test_an_upstream_that_cannot_be_reached_is_502(build: Build, host: str
     rig = await build(silence, upstream_url=f"http://{host}:{unused_port()}/v1")
     async with rig.client() as client:
         for _ in range(2):  # and the client's connection goes on
-            got = await client.ask(request())
+            got = await client.ask(request(body=b'{"model": "asked"}'))
             assert (got.status, error_code(got)) == (502, "upstream_unreachable")
     for captured in await rig.captured(2):
         assert (captured.end, captured.status) == (ExchangeEnd.UPSTREAM_UNREACHABLE, None)
-        assert captured.request_body.content == b"", "nothing of the body was taken"
+        assert captured.request_body.content == b'{"model": "asked"}', "what was asked can be looked at"
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +178,22 @@ async def test_a_reset_of_an_answer_without_a_length_is_no_clean_end(build: Buil
     async with rig.client() as client:
         got = await client.ask(request())
         assert (got.body, got.is_whole) == (b"part", False)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_a_truncated_answer_looks_truncated_to_an_http_10_client_too(build: Build, case: str) -> None:
+    """What nginx speaks to us by default: it knows no chunks, so that only a reset tells it of a cut."""
+
+    async def script(conversation: Conversation) -> None:
+        for piece in BROKEN[case]:
+            await conversation.send(piece)
+        await asyncio.sleep(0.05)
+        conversation.close()
+
+    rig = await build(script)
+    async with rig.client() as client:
+        got = await client.ask(b"GET /v1/x HTTP/1.0\r\n\r\n")
+        assert (got.body in {b"data: 1\n\n", b""}, got.is_whole) == (True, False)
 
 
 @pytest.mark.parametrize("in_one_read", [False, True])
