@@ -49,15 +49,20 @@ def holder_in_words(port: int) -> str:
     for connection in connections:
         listens_here = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
         if listens_here and connection.pid:
-            return f" by {_process_name(connection.pid)} (pid {connection.pid})"
+            return f" by {process_in_words(connection.pid)}"
     return ""
 
 
-def _process_name(pid: int) -> str:
+def process_in_words(pid: int) -> str:
+    """`nginx (pid 123)`; one of ours by what it does, `watchllm proxy (pid 123)`, not as one more python."""
     try:
-        return psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        name, command = process.name(), process.cmdline()
     except psutil.Error:
-        return "a process"
+        return f"a process (pid {pid})"
+    if command[1:3] == ["-m", "watchllm_proxy"]:
+        name = f"watchllm {command[3]}" if command[3:] else "watchllm"
+    return f"{name} (pid {pid})"
 
 
 def _resolve(host: str, port: int) -> tuple[int, int, int, str, tuple[str, int]]:

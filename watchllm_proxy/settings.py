@@ -6,12 +6,13 @@ test fails for one that it lacks.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import ipaddress
 import os
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import platformdirs
 
 from watchllm_proxy.errors import SettingsError
 
+PREFIX = "WATCHLLM_"
 MIB = 1024 * 1024
 MAX_SOCKET_DIR_BYTES = 80
 
@@ -28,29 +30,39 @@ def _text(raw: str) -> str:
     return raw
 
 
+def _integer(raw: str) -> int:
+    try:
+        return int(raw)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+
+
 def _port(raw: str) -> int:
-    port = int(raw)
+    port = _integer(raw)
     if not 0 <= port <= 65535:
         raise ValueError("a port is 0 to 65535 (0 lets the system choose)")
     return port
 
 
 def _count(raw: str) -> int:
-    count = int(raw)
+    count = _integer(raw)
     if count < 1:
         raise ValueError("must be at least 1")
     return count
 
 
 def _whole(raw: str) -> int:
-    number = int(raw)
+    number = _integer(raw)
     if number < 0:
         raise ValueError("must not be negative")
     return number
 
 
 def _seconds(raw: str) -> float:
-    seconds = float(raw)
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError("must be a number of seconds above 0")
     return seconds
@@ -260,10 +272,10 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     problems: list[str] = []
     known = {f.metadata["name"]: f for f in fields(Settings)}
     for name in sorted(env):
-        if not name.startswith("WATCHLLM_") or name.startswith("WATCHLLM_TEST_"):
+        if not name.startswith(PREFIX) or name.startswith("WATCHLLM_TEST_"):
             continue
         if name not in known:
-            problems.append(f"{name}: there is no such setting")
+            problems.append(f"{name}: there is no such setting{_suggestion(name, known)}")
             continue
         setting = known[name]
         try:
@@ -282,6 +294,12 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     return settings
 
 
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    words = [each.removeprefix(PREFIX) for each in known]
+    alike = difflib.get_close_matches(name.removeprefix(PREFIX), words, n=1)
+    return f"; did you mean {PREFIX}{alike[0]}?" if alike else ""
+
+
 def with_local_access(settings: Settings) -> Settings:
     """Settings for `watchllm up`: on a loopback address nobody needs a project key, unless told otherwise."""
     if settings.allow_anonymous is not None:
@@ -291,7 +309,7 @@ def with_local_access(settings: Settings) -> Settings:
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a child process that is to see exactly these settings."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("WATCHLLM_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         if value is not None:

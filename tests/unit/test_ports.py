@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +29,15 @@ def test_a_port_in_use_is_refused_and_its_holder_named() -> None:
         port = holder.getsockname()[1]
         with pytest.raises(AlreadyRunning, match=rf"port {port} .* \(pid {os.getpid()}\).*WATCHLLM_PORT"):
             ports.reserve("127.0.0.1", port)
+
+
+def test_a_process_of_ours_is_named_by_what_it_does() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "watchllm_proxy", "version", "-h"], stdout=subprocess.PIPE
+    ) as ours:
+        said = ports.process_in_words(ours.pid)
+    assert said == f"watchllm version (pid {ours.pid})"
+    assert ports.process_in_words(ours.pid) == f"a process (pid {ours.pid})", "one that has ended"
 
 
 def test_a_port_that_another_watchllm_shares_is_refused_too() -> None:

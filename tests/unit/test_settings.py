@@ -41,7 +41,9 @@ def test_everything_wrong_is_reported_at_once_by_name() -> None:
 
 
 def test_a_misspelt_setting_is_refused_and_other_variables_are_left_alone() -> None:
-    assert problems_of({"WATCHLLM_PROT": "1"}) == ["WATCHLLM_PROT: there is no such setting"]
+    assert problems_of({"WATCHLLM_FRUIT": "1"}) == ["WATCHLLM_FRUIT: there is no such setting"]
+    (misspelt,) = problems_of({"WATCHLLM_UPSTREM_URL": "1"})
+    assert misspelt.endswith("; did you mean WATCHLLM_UPSTREAM_URL?")
     assert settings.load({"PORT": "x", "HOME": "/", "WATCHLLM_TEST_CLICKHOUSE_URL": "x"}).port == 8787
 
 
@@ -61,6 +63,11 @@ def test_a_wrong_secret_is_named_but_not_shown(name: str) -> None:
     (problem,) = problems_of({name: "canary-password@host"})
     assert problem.startswith(f"{name}: ")
     assert "canary" not in problem
+
+
+@pytest.mark.parametrize("name", ["WATCHLLM_PORT", "WATCHLLM_WORKERS", "WATCHLLM_KEEP_RAW"])
+def test_a_number_that_is_none_is_told_in_words(name: str) -> None:
+    assert problems_of({name: "many"}) == [f"{name}: must be a whole number (it is 'many')"]
 
 
 def test_a_wrong_value_that_is_no_secret_is_shown() -> None:
@@ -83,9 +90,9 @@ def test_a_flag_is_on_or_off_in_the_usual_spellings(raw: str, meant: bool) -> No
     assert settings.load({"WATCHLLM_ALLOW_ANONYMOUS": raw}).allow_anonymous is meant
 
 
-@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-3", ""])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-3", "", "soon"])
 def test_a_time_limit_is_a_number_of_seconds_above_zero(seconds: str) -> None:
-    assert problems_of({"WATCHLLM_IDLE_TIMEOUT_S": seconds})
+    assert "must be a number of seconds above 0" in problems_of({"WATCHLLM_IDLE_TIMEOUT_S": seconds})[0]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from watchllm_proxy.commands.findings import Finding, ok, problem, warning
 from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.errors import SettingsError
+from watchllm_proxy.ports import process_in_words
 from watchllm_proxy.settings import Settings
 
 MIB = 1024 * 1024
@@ -82,7 +81,8 @@ def _can_be_made(directory: Path) -> Iterator[Finding]:
 
 
 def _is_private(directory: Path) -> Iterator[Finding]:
-    if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+    """To pass through is not to look: as root, Postgres' own user must reach its files below."""
+    if stat.S_IMODE(directory.stat().st_mode) & 0o066:
         yield warning(
             "data",
             "other users of this machine can look into the data directory, which holds prompts and answers",
@@ -93,7 +93,7 @@ def _is_private(directory: Path) -> Iterator[Finding]:
 def _who_holds(directory: Path) -> Iterator[Finding]:
     holders = sorted({pid for path in _lock_files(directory) if (pid := _holder(path))})
     if holders:
-        words = ", ".join(_process_in_words(pid) for pid in holders)
+        words = ", ".join(process_in_words(pid) for pid in holders)
         yield ok("data", f"in use by {words}")
 
 
@@ -110,13 +110,6 @@ def _holder(lock_file: Path) -> int | None:
         if "FLOCK" in words and "->" not in words and words[5].endswith(inode):
             return int(words[4])
     return None
-
-
-def _process_in_words(pid: int) -> str:
-    try:
-        return f"{psutil.Process(pid).name()} (pid {pid})"
-    except psutil.Error:
-        return f"pid {pid}"
 
 
 def _disk(directory: Path, settings: Settings) -> Iterator[Finding]:

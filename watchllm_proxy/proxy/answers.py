@@ -136,7 +136,7 @@ NO_CONSOLE = error(
 BAD_KEY = error(
     401,
     "invalid_api_key",
-    "This project key is not valid here. Check it for typing errors, or make a new one with `watchllm keys`.",
+    "This project key is not valid here. Check it for typing errors, or ask who runs this proxy.",
     type="authentication_error",
 )
 NO_KEY = error(
