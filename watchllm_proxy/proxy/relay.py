@@ -142,6 +142,7 @@ class Relay:
                 await self._attempt(upstream)
                 upstream = None  # a second attempt takes a fresh connection, and is the last
         except UpstreamError as error:
+            self._take_what_came()
             self._finish_failed(error)
         except asyncio.CancelledError:
             self.client_gone()
@@ -245,6 +246,12 @@ class Relay:
         else:
             self._held = []
         return True
+
+    def _take_what_came(self) -> None:
+        """No connection, so nobody asked for the body: what is here of it is captured all the same."""
+        content = self._request.content
+        if not self._received_bytes and content.exception() is None and (chunk := content.read_nowait()):
+            self._take_body(chunk)
 
     # --- the answer's way down (upstream.Receiver) ------------------------------------------------------
 
