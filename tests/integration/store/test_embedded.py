@@ -151,6 +151,40 @@ def test_a_second_start_is_refused_and_names_the_first(folder: Path) -> None:
     assert not is_running(int(first.said))
 
 
+def test_a_server_below_a_directory_that_was_closed_to_it_is_stopped(folder: Path) -> None:
+    """As root anybody may take away the right to pass through: pg_ctl then cannot run as the server's user."""
+    parent = folder / "parent"
+    parent.mkdir(mode=0o711)
+    server = EmbeddedPostgres(parent / "pg")
+    server.start()
+    pid = server.pid
+    assert pid is not None
+    parent.chmod(0o700)
+    server.stop()
+    assert not is_running(pid)
+    assert "database system is shut down" in (parent / "pg/data/server.log").read_text()
+
+
+def test_a_server_that_cannot_start_yet_has_its_address_already(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "pg")
+    server.start()
+    server.stop()
+    version = folder / "pg/data/PG_VERSION"
+    right = version.read_text()
+    version.write_text("11\n")
+    later = EmbeddedPostgres(folder / "pg")
+    with pytest.raises(StoreUnavailable):
+        later.start()
+    dsn = later.dsn
+    version.write_text(right)
+    later.start()
+    try:
+        assert later.dsn == dsn
+        assert answer(dsn) == 42
+    finally:
+        later.stop()
+
+
 def test_a_server_that_died_is_started_again_at_the_same_address(folder: Path) -> None:
     server = EmbeddedPostgres(folder / "pg")
     server.start()

@@ -12,9 +12,11 @@ import os
 import pwd
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypedDict
@@ -96,9 +98,10 @@ class EmbeddedPostgres:
         is_first = self._lock is None
         self._lock = self._lock or DirectoryLock(self._directory, "the embedded Postgres")
         try:
-            self._init_once()
+            # First, so that the address is known, and stays, even where the server does not start now.
             running_at = self._running_socket_dir()
             self._socket_dir = running_at or self._socket_dir or self._make_socket_dir()
+            self._init_once()
             if running_at is None:
                 self._start_server()
             self._create_database_once()
@@ -112,7 +115,7 @@ class EmbeddedPostgres:
         """Stop the server if it is the one of this directory, and let the directory go."""
         server = self._server()
         if server is not None:
-            self._run("pg_ctl", "stop", "-D", str(self._pgdata), "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_S))
+            self._stop_server(server)
         if self._socket_dir is not None:
             with contextlib.suppress(OSError):  # not empty: then it is not ours to remove
                 self._socket_dir.rmdir()
@@ -169,6 +172,19 @@ class EmbeddedPostgres:
         except StoreUnavailable as exc:
             said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
             raise StoreUnavailable(f"the embedded Postgres does not start: {exc}\n{said}") from exc
+
+    def _stop_server(self, server: psutil.Process) -> None:
+        """A fast shutdown, as `pg_ctl stop -m fast` does it. That one runs as the server's user, who may not pass
+        through our directories any more; and who waits for the process waits for ever where nobody reaps it."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server.send_signal(signal.SIGINT)
+        while self._server() is not None:
+            if time.monotonic() > deadline_s:
+                raise StoreUnavailable(
+                    f"the embedded Postgres (pid {server.pid}) did not stop within {STOP_TIMEOUT_S} s"
+                )
+            time.sleep(0.02)
 
     def _server(self) -> psutil.Process | None:
         """The running server of this directory. A pid alone proves nothing: they are used again."""
