@@ -14,6 +14,9 @@ from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.upstream import Framing
 
 CONSOLE_TIMEOUT_S = 1.0
+SHED_TOLD_S = 10.0
+"""Captures that were shed are told for this long, so that nobody has to ask at the right moment."""
+
 MAX_CONSOLE_BYTES = 64 * 1024
 
 HEALTHY = Answer(200, b'{"status": "ok"}')
@@ -40,6 +43,31 @@ def metrics_answer(own: metrics.Snapshot, others: list[metrics.Snapshot], of_con
     """Prometheus' text: all workers' figures added up, then what the console says of what is behind the log."""
     body = metrics.exposition(metrics.add_up([own, *others])) + of_console
     return Answer(200, body, b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class ShedWatch:
+    """Whether captures are shed these days, and why: whoever asks is told the same, however often others ask."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._risen_at_s: dict[str, float] = {}
+
+    def note(self, shed: dict[str, int], now_s: float) -> None:
+        """`shed` counts by reason since the start; to be told about once a second."""
+        for reason, count in shed.items():
+            if count > self._counts.get(reason, 0):
+                self._risen_at_s[reason] = now_s
+        self._counts = shed
+
+    def check(self, now_s: float) -> Check:
+        recent = [
+            f"{reason} ({self._counts[reason]} since the start)"
+            for reason, at_s in sorted(self._risen_at_s.items())
+            if now_s - at_s < SHED_TOLD_S
+        ]
+        if not recent:
+            return OK
+        return degraded(f"requests pass, but captures are given up: {', '.join(recent)}")
 
 
 async def console_metrics(pool: Pool) -> bytes:

@@ -84,7 +84,7 @@ class ProxyServer:
             operate=self._operate,
         )
         self._max_connections = room
-        self._shed_seen = 0
+        self._shed_watch = operations.ShedWatch()
         self._listener: asyncio.Server | None = None
         self._clients: ClientServer | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -191,6 +191,7 @@ class ProxyServer:
         self._upstream.sweep(now_s)
         if self._console is not None:
             self._console.sweep(now_s)
+        self._shed_watch.note(self._shed(), now_s)
 
     # --- operations ----------------------------------------------------------------------------------
 
@@ -215,14 +216,9 @@ class ProxyServer:
         return operations.OK
 
     def _capture_check(self) -> operations.Check:
-        shed = sum(self._shed().values())
-        newly_shed, self._shed_seen = shed - self._shed_seen, shed
-        if newly_shed:
-            return operations.degraded(
-                f"{newly_shed} captures were shed since the last check; see watchllm_capture_shed_total. "
-                "Requests pass."
-            )
-        return operations.OK
+        now_s = time.monotonic()
+        self._shed_watch.note(self._shed(), now_s)
+        return self._shed_watch.check(now_s)
 
     def _shed(self) -> dict[str, int]:
         shed = {str(reason): count for reason, count in self._log.shed.items()}
