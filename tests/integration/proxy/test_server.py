@@ -22,7 +22,7 @@ from tests.fixtures.raw_upstream import (
 )
 from tests.integration.proxy.conftest import KEY, Build, Rig, until
 from watchllm_proxy.outcomes import ShedReason
-from watchllm_proxy.proxy import metrics
+from watchllm_proxy.proxy import metrics, operations
 from watchllm_proxy.proxy.client import ClientConnection
 from watchllm_proxy.records import Exchange, ExchangeEnd
 
@@ -86,6 +86,41 @@ async def test_every_bad_project_key_gets_the_same_401(
         assert got.body == (await client.ask(request(fields=((b"api-key", b"lgw_proj_other"),)))).body
     assert rig.upstream.connections == 0
     assert rig.log.exchanges == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"Authorization", KEY),
+        (b"Authorization", b"Bearer\t" + KEY),
+        (b"Authorization", b"Basic " + KEY),
+        (b"Authorization", b"Bearer Bearer " + KEY),
+        (b"x-api-key", b"Bearer " + KEY),
+        (b"x-goog-api-key", KEY),
+        (b"Cookie", b"key=" + KEY),
+        (b"X-Odd", KEY),
+        (b"X-Odd-" + KEY, b"1"),
+        None,
+    ],
+)
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_a_project_key_in_a_wrong_place_goes_nowhere(
+    build: Build, field: tuple[bytes, bytes] | None, with_key: bool
+) -> None:
+    rig = await build(say_ok, allow_anonymous=True)
+    fields = (((b"X-WatchLLM-Key", KEY),) if with_key else ()) + ((field,) if field else ())
+    target = "/v1/models" if field else "/v1/models?k=" + KEY.decode()
+    async with rig.client() as client:
+        got = await client.ask(request("GET", target, body=None, fields=fields))
+    assert (got.status, rig.upstream.connections, rig.log.exchanges) == (400, 0, [])
+    assert KEY not in got.body
+
+
+async def test_a_provider_key_may_be_the_project_key_of_another_watchllm(build: Build) -> None:
+    rig = await build(say_ok, upstream_api_key="lgw_proj_further_up")
+    async with rig.client() as client:
+        assert (await client.ask(request(fields=((b"x-api-key", OTHER_KEY),)))).status == 200
+    assert rig.upstream.requests[0].value(b"x-api-key") == b"lgw_proj_further_up"
 
 
 async def test_without_a_key_calls_need_the_setting(build: Build) -> None:
@@ -226,7 +261,9 @@ async def test_readiness_tells_of_the_console_and_what_it_says_itself(
     assert "console is away" in json.dumps(said)
 
 
-async def test_readiness_tells_of_captures_that_are_shed_until_they_are_not(build: Build) -> None:
+async def test_readiness_tells_of_captures_that_are_shed_until_they_are_not(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = await build(say_ok)
     assert await ready(rig) == (
         200,
@@ -237,9 +274,12 @@ async def test_readiness_tells_of_captures_that_are_shed_until_they_are_not(buil
         assert (await client.ask(request())).status == 200
     status, said = await ready(rig)
     assert (status, said["status"]) == (200, "degraded")
+    assert "disk_full (1 since the start)" in said["checks"]["capture_log"]["detail"]
+    assert (await ready(rig))[1] == said, "whoever asks next is told the same"
     rig.log.refusal = None
     async with rig.client() as client:
         await client.ask(request())
+    monkeypatch.setattr(operations, "SHED_TOLD_S", 0.0)
     assert (await ready(rig))[1]["status"] == "ok"
 
 
