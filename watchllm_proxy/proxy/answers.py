@@ -154,6 +154,10 @@ NO_PROVIDER_KEY = error(
     type="authentication_error",
 )
 KEYS_DISAGREE = bad_request("Two different project keys were sent. Send one.")
+STRAY_KEY = bad_request(
+    "A project key (lgw_proj_…) was sent where it would reach the upstream; nothing was sent there. "
+    "Send it as `Authorization: Bearer lgw_proj_…`, or in X-WatchLLM-Key beside your own key."
+)
 
 
 def body_too_large(limit_bytes: int) -> Answer:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, Refusal
-from watchllm_proxy.proxy.auth import Authenticator, KeyRing
+from watchllm_proxy.proxy.auth import PROJECT_KEY_PREFIX, Authenticator, Identity, KeyRing
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_request_head
 from watchllm_proxy.proxy.journal import RepeatedWarning
@@ -129,6 +129,7 @@ class Handler:
             host=self._upstream_host,
             replaced=identity.replaced,
         )
+        _refuse_stray_key(request_bytes, identity)
         tee = Tee(
             self._log,
             self.budget,
@@ -244,6 +245,16 @@ class Handler:
         ) or request.version < (1, 1)
         client.send([answer.encode(str(exchange_id), is_head=request.method == "HEAD", is_last=is_last)])
         return ENDS if is_last else GOES_ON
+
+
+def _refuse_stray_key(request_bytes: bytes, identity: Identity) -> None:
+    """No project key goes upstream, wherever in the head a client put it. Raises `Refusal`.
+
+    The provider key may be one: of another WatchLLM further up.
+    """
+    found = request_bytes.count(PROJECT_KEY_PREFIX)
+    if found and found > sum(value.count(PROJECT_KEY_PREFIX) for value in identity.replaced.values()):
+        raise Refusal(answers.STRAY_KEY)
 
 
 def _is_browser(request: web.BaseRequest) -> bool:

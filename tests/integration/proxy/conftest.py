@@ -87,7 +87,8 @@ async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
 
 
 KEY = b"lgw_proj_" + b"k" * 32
-KEYS = {digest(KEY): ProjectKey("shop", "sk-provider-of-shop")}
+OTHER_KEY = b"lgw_proj_" + b"o" * 32
+KEYS = {digest(KEY): ProjectKey("shop", "sk-provider-of-shop"), digest(OTHER_KEY): ProjectKey("other", None)}
 
 Build = Callable[..., Awaitable[Rig]]
 

@@ -20,7 +20,7 @@ from tests.fixtures.raw_upstream import (
     chunked,
     request,
 )
-from tests.integration.proxy.conftest import KEY, Build, Rig, until
+from tests.integration.proxy.conftest import KEY, OTHER_KEY, Build, Rig, until
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy import metrics, operations
 from watchllm_proxy.proxy.client import ClientConnection
