@@ -99,6 +99,8 @@ def checks(stats: RecorderStats | None, away: StoresAway) -> Checks:
 def _recorder_check(stats: RecorderStats) -> str | None:
     if stats.waiting_for == LOG:
         return "a capture log cannot be read; the log of this process tells why. What is in it is not lost"
+    if stats.is_starting:
+        return "starting: captures wait in the log until it has taken up what the last one left"
     if stats.lag_s > BEHIND_S:
         return f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
     if stats.dead_letters:

@@ -77,10 +77,11 @@ async def patiently(
 ) -> T:
     """Do it as soon as the store lets us, telling `waiting` why not yet; `Stopped` when told to stop.
 
-    What a store refuses is waited for too: a person can put right what is no matter of rows.
+    Who is told so before it began still tries once: a process that is stopped while it starts has captures to
+    store, too. What a store refuses is waited for: a person can put right what is no matter of rows.
     """
     told = False
-    while not stop.is_set():
+    while True:
         try:
             return await operation()
         except StoreError as exc:
@@ -88,8 +89,9 @@ async def patiently(
             if not told:
                 log.warning("store.away", error=str(exc))
             told = True
+            if stop.is_set():
+                raise Stopped from exc
         await rest(stop, STORE_RETRY_S)
-    raise Stopped
 
 
 @contextlib.contextmanager

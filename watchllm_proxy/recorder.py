@@ -30,7 +30,7 @@ import structlog
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
-from watchllm_proxy.decode import decode
+from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
@@ -91,6 +91,7 @@ class RecorderStats:
     flush_seconds: float = 0.0  # spent on batches
     log_depth_bytes: int = 0
     lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
+    is_starting: bool = True  # until what the last process left half done is done
     waiting_for: str | None = None  # POSTGRES, CLICKHOUSE or LOG while that is away; None when all is well
 
 
@@ -124,6 +125,7 @@ class Recorder:
         self._sessionizer = new_sessionizer()
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
+        self._known_messages = KnownMessages()
         self._next_tick = 0.0
         self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
         self._log_count = 0
@@ -136,6 +138,7 @@ class Recorder:
         with contextlib.suppress(_Stopping):
             await self._patiently(POSTGRES, self._restore)
             await self._finish_pending()
+            self.stats.is_starting = False
             while not stop.is_set():
                 if not await self.run_once():
                     await self._rest(IDLE_POLL_S)
@@ -229,7 +232,7 @@ class Recorder:
                 dead.append(_dead_letter(record, DeadLetterReason.CORRUPT, record.problem or ""))
                 continue
             try:
-                call = decode(record.exchange, keep_raw=self._keep_raw_days > 0)
+                call = decode(record.exchange, keep_raw=self._keep_raw_days > 0, known=self._known_messages)
                 call = price(estimate_usage(call), upstream_url=self._upstream_url)
                 calls.append((record, withhold_content(call)))
             except Exception as exc:

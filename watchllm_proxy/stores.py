@@ -87,7 +87,7 @@ async def run_migrations(settings: Settings) -> list[str]:
 
 
 async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: asyncio.Event) -> None:
-    """Wait for both stores and bring them to today's schema. Raises `Stopped` when told to stop before that."""
+    """Wait for both stores and bring them to today's schema. `Stopped` when told to stop while one is away."""
     owner, events = owner_dsn(settings), stores.recorder_events
 
     async def when_there(store: str, operation: Callable[[], Awaitable[T]]) -> T:

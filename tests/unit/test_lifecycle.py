@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from watchllm_proxy import lifecycle
-from watchllm_proxy.errors import SettingsError, StoreUnavailable
+from watchllm_proxy.errors import SettingsError, StoreError, StoreUnavailable
 
 
 def test_the_run_directory_is_made_for_our_user_alone_and_taken_up_again(tmp_path: Path) -> None:
@@ -58,7 +58,9 @@ async def test_a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatc
             raise answer
         return "done"
 
-    assert await lifecycle.patiently(operation, asyncio.Event()) == "done"
+    told: list[StoreError] = []
+    assert await lifecycle.patiently(operation, asyncio.Event(), waiting=told.append) == "done"
+    assert [str(error) for error in told] == ["away", "away"]
 
 
 async def test_waiting_for_a_store_ends_when_the_process_is_to_stop() -> None:
@@ -69,4 +71,14 @@ async def test_waiting_for_a_store_ends_when_the_process_is_to_stop() -> None:
         raise StoreUnavailable("away")
 
     with pytest.raises(lifecycle.Stopped):
-        await lifecycle.patiently(operation, stop)
+        await lifecycle.patiently(operation, stop, waiting=lambda error: None)
+
+
+async def test_a_process_that_is_stopped_while_it_starts_still_tries_once() -> None:
+    stop = asyncio.Event()
+    stop.set()
+
+    async def operation() -> str:
+        return "done"
+
+    assert await lifecycle.patiently(operation, stop, waiting=lambda error: None) == "done"
