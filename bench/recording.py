@@ -19,7 +19,7 @@ from bench.apart import in_a_process_of_its_own
 from bench.conversations import Shape
 from bench.stores import Stores
 from watchllm_proxy.capture.merge import LogSet
-from watchllm_proxy.decode import decode
+from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
@@ -102,7 +102,7 @@ async def _by_stage(shape: Shape) -> Breakdown:
 async def _stages(logs: LogSet, opened: Stores) -> dict[str, float]:
     clock = _Clock(opened)
     sessionizer = Sessionizer(silence_us=stores.SILENCE_US)
-    recent = RecentMessages()
+    recent, known = RecentMessages(), KnownMessages()
     offsets = await opened.runs.offsets()
     while True:
         now_us = time.time_ns() // 1000
@@ -111,7 +111,9 @@ async def _stages(logs: LogSet, opened: Stores) -> dict[str, float]:
         if not batch.records:
             return clock.spent_s
         with clock.around("decode"):
-            calls = [decode(record.exchange) for record in batch.records if record.exchange is not None]
+            calls = [
+                decode(record.exchange, known=known) for record in batch.records if record.exchange is not None
+            ]
         with clock.around("tokens"):
             calls = [estimate_usage(call) for call in calls]
         with clock.around("prices"):

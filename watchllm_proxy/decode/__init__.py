@@ -2,7 +2,8 @@
 
     content    content encodings, with caps against bombs
     canonical  JSON in one spelling, and what is refused because it cannot be kept exactly
-    request    dialects, rebuild (skeleton and messages), pieces (what a message says), mentions (ids in it)
+    request    dialects, rebuild (skeleton and messages), pieces (what a message says), mentions (ids in it),
+               known (messages that were read before)
     response   sse, lenient (JSON, nearly), then chat | completions | responses | messages: read one object, or
                assemble a stream into it
     ids        who sent it: run and session ids, users, tags
@@ -12,7 +13,8 @@ Pure: no IO, no clock, no logging, no environment.
 """
 
 from watchllm_proxy.decode.call import decode
+from watchllm_proxy.decode.known import KnownMessages
 from watchllm_proxy.decode.pieces import combined_link_hash
 from watchllm_proxy.decode.rebuild import rebuild
 
-__all__ = ["combined_link_hash", "decode", "rebuild"]
+__all__ = ["KnownMessages", "combined_link_hash", "decode", "rebuild"]

@@ -8,21 +8,26 @@ from watchllm_proxy.decode.canonical import digest, dump
 from watchllm_proxy.decode.dialects import api_of
 from watchllm_proxy.decode.errors import error_of_end
 from watchllm_proxy.decode.ids import read_client
+from watchllm_proxy.decode.known import KnownMessages
 from watchllm_proxy.decode.mentions import MAX_ID_CHARACTERS
 from watchllm_proxy.decode.request import Request, read_request
 from watchllm_proxy.decode.response import Response, read_response
 from watchllm_proxy.records import Api, Call, Exchange
 
 
-def decode(exchange: Exchange, *, keep_raw: bool = False) -> Call:
+def decode(exchange: Exchange, *, keep_raw: bool = False, known: KnownMessages | None = None) -> Call:
     """Understand an exchange as far as it can be understood. Never raises, never drops one.
+
+    `known` spares the reading of messages that earlier calls held; the result is the same without it.
 
     What could not be understood is named in `opaque_reason`, the bytes of that side are kept raw, and all
     the rest is filled in. A reason that starts with "internal:" is a bug of ours.
     """
     api = api_of(exchange.method, exchange.target)
     try:
-        request = read_request(api, exchange.target, exchange.request_body, exchange.request_headers)
+        request = read_request(
+            api, exchange.target, exchange.request_body, exchange.request_headers, known or KnownMessages()
+        )
         response = read_response(api, exchange)
         return _build(exchange, api, request, response, keep_raw)
     except Exception as error:  # the last resort: the exchange is kept, and the reason can be counted

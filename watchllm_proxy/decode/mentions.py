@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from watchllm_proxy.decode.known import Reading
 from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
 from watchllm_proxy.records import Message
 
@@ -18,12 +19,15 @@ MAX_TEXT_IDS = 500
 MAX_SCANNED_CHARACTERS = 256 * 1024
 """Of one message, its end counts: that is where the newest words stand."""
 
-_ID_KEYS = frozenset(
-    {"id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id"}
-)
+_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id")
 _NESTED_KEYS = ("tool_calls", "content", "reasoning_details")
-_TOP_LEVEL_KEYS = frozenset(
-    {"previous_response_id", "conversation", "conversation_id", "container", "response_id", "item_id"}
+_TOP_LEVEL_KEYS = (
+    "previous_response_id",
+    "conversation",
+    "conversation_id",
+    "container",
+    "response_id",
+    "item_id",
 )
 MIN_WORD_CHARACTERS, MAX_WORD_CHARACTERS = 12, 128
 _DIGIT, _LETTER = re.compile(rb"[0-9]"), re.compile(rb"[A-Za-z]")
@@ -32,27 +36,29 @@ _WORDS_TO_W = bytes(0x77 if byte in _WORD_BYTES else 0x20 for byte in range(256)
 _LONG_WORD = b"w" * MIN_WORD_CHARACTERS
 
 
-def mentioned_ids(target: str, body: Json, values: Sequence[Json], messages: Sequence[Message]) -> tuple[str, ...]:
-    """In order of appearance, without repeats; where there are too many, the last ones.
-
-    `values` are the messages as JSON, `messages` the same ones as read.
-    """
+def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple[str, ...]:
+    """In order of appearance, without repeats; where there are too many, the last ones."""
     backwards: dict[str, None] = {}
     field_ids = text_ids = 0
-    for value, message in zip(reversed(values), reversed(messages), strict=True):
-        if message.slot == "tools":
-            continue
+    for reading in reversed(readings):
         if text_ids < MAX_TEXT_IDS:
-            for word in reversed(_words(message.text)[-(MAX_TEXT_IDS - text_ids) :]):
+            for word in reversed(reading.words[-(MAX_TEXT_IDS - text_ids) :]):
                 text_ids += word not in backwards
                 backwards.setdefault(word)
         if field_ids < MAX_FIELD_IDS:
-            for found in reversed(list(_ids_of(value))):
+            for found in reversed(reading.field_ids):
                 field_ids += found not in backwards
                 backwards.setdefault(found)
     for found in reversed([*_path_ids(target), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]):
         backwards.setdefault(found)
     return tuple(reversed(backwards))
+
+
+def read_ids(value: Json, message: Message) -> Reading:
+    """The message with the ids in it: `value` is its JSON. Tool schemas mention nothing."""
+    if message.slot == "tools":
+        return Reading(message)
+    return Reading(message, tuple(_ids_of(value)), tuple(_words(message.text)))
 
 
 def _ids_of(value: Json) -> Iterator[str]:
@@ -66,9 +72,11 @@ def _ids_of(value: Json) -> Iterator[str]:
                 yield from _ids_at(item, _ID_KEYS)
 
 
-def _ids_at(value: dict[str, Json], keys: frozenset[str]) -> Iterator[str]:
-    for key, found in value.items():
-        if key in keys:
+def _ids_at(value: dict[str, Json], keys: Sequence[str]) -> Iterator[str]:
+    """In the order of `keys`: what is found must not hang on the order in which an object was written."""
+    for key in keys:
+        if key in value:
+            found = value[key]
             text = as_str(found.get("id") if isinstance(found, dict) else found)  # conversation: {"id": …}
             if text and len(text) <= MAX_ID_CHARACTERS:
                 yield text

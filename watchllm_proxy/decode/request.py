@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from watchllm_proxy.decode import chat, completions, messages, responses
-from watchllm_proxy.decode.canonical import UnfaithfulJson, digest, parse
+from watchllm_proxy.decode.canonical import UnfaithfulJson, digest, dump, parse
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.dialects import SLOTS
-from watchllm_proxy.decode.mentions import mentioned_ids
+from watchllm_proxy.decode.known import KnownMessages, Reading
+from watchllm_proxy.decode.mentions import mentioned_ids, read_ids
 from watchllm_proxy.decode.pieces import Pieces, build_message, tool_definitions_text, tool_name
 from watchllm_proxy.decode.rebuild import split
 from watchllm_proxy.decode.values import Json, as_dict, as_str, dicts
@@ -31,7 +32,7 @@ class Request:
     problem: str | None = None
 
 
-def read_request(api: Api, target: str, body: Body, headers: Headers) -> Request:
+def read_request(api: Api, target: str, body: Body, headers: Headers, known: KnownMessages) -> Request:
     if body.is_truncated:
         whole = digest((body.sha256 or "").encode())
         return Request(request_hash=whole, problem="request body cut at the capture limit")
@@ -46,13 +47,14 @@ def read_request(api: Api, target: str, body: Body, headers: Headers) -> Request
         return Request(
             request_hash=digest(unpacked.data or body.content), problem=f"request body is not JSON: {error}"
         )
-    return _read_json(api, target, parsed)
+    return _read_json(api, target, parsed, known)
 
 
-def _read_json(api: Api, target: str, body: Json) -> Request:
+def _read_json(api: Api, target: str, body: Json, known: KnownMessages) -> Request:
     fields = as_dict(body)
     skeleton, parts = split(body, SLOTS[api])
-    found = tuple(_read_part(api, slot, value) for slot, value in parts)
+    readings = [_read_part(api, slot, value, known) for slot, value in parts]
+    found = tuple(reading.message for reading in readings)
     is_foreign = api is not Api.OTHER and not isinstance(body, dict)
     return Request(
         fields=fields,
@@ -63,7 +65,7 @@ def _read_json(api: Api, target: str, body: Json) -> Request:
         model=as_str(fields.get("model")),
         is_stream=fields.get("stream") is True,
         tool_names=tuple(_tool_names(fields)),
-        mentioned_ids=mentioned_ids(target, body, [value for _, value in parts], found),
+        mentioned_ids=mentioned_ids(target, body, readings),
         problem="request body is not a JSON object" if is_foreign else None,
     )
 
@@ -73,8 +75,11 @@ def _tool_names(fields: dict[str, Json]) -> list[str]:
     return [name for tool in offered if (name := tool_name(tool))]
 
 
-def _read_part(api: Api, slot: str, value: Json) -> Message:
-    return build_message(slot, value, _READERS[api, slot](value))
+def _read_part(api: Api, slot: str, value: Json, known: KnownMessages) -> Reading:
+    def read() -> Reading:
+        return read_ids(value, build_message(slot, value, _READERS[api, slot](value)))
+
+    return known.read((api, slot, dump(value)), read)
 
 
 def _read_tools(value: Json) -> Pieces:

@@ -18,7 +18,7 @@ import zstandard
 
 from tests.integration.decode import expected
 from tests.integration.decode.wire import answer_bytes, exchange_of, read_jsonl, read_wire
-from watchllm_proxy.decode import decode, rebuild
+from watchllm_proxy.decode import KnownMessages, decode, rebuild
 from watchllm_proxy.decode.sse import SseParser, parse_events
 from watchllm_proxy.records import Api, Call
 
@@ -67,6 +67,14 @@ def test_every_recording_is_understood_or_says_why_not(wire: list[Recorded]) -> 
         # text/plain under /chat/completions: "method=POST pathname=…"
         ("chat_completions", "answer is not JSON"): 1,
     }
+
+
+def test_calls_are_the_same_whether_their_messages_were_read_before_or_not(
+    wire: list[Recorded], agents: list[Recorded]
+) -> None:
+    known = KnownMessages()
+    for record, call in (*wire, *agents):
+        assert decode(exchange_of(record), known=known) == call
 
 
 def test_an_agents_recording_is_always_understood(agents: list[Recorded]) -> None:

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.decode.exchanges import CHAT, MESSAGES, RESPONSES, exchange
+from watchllm_proxy.decode import KnownMessages, decode
+from watchllm_proxy.decode.known import MAX_ENTRY_BYTES, Reading
+from watchllm_proxy.records import Api, Message
+
+CALL = {"id": "call_1234567890ab", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+TURNS: list[dict[str, Any]] = [
+    {"role": "user", "content": "read note 3f2504e04f8941d3"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1234567890ab", "content": "done"},
+]
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "call_0987654321cd"}}]
+
+
+def _reading(content: bytes, text: str = "") -> Reading:
+    return Reading(Message("messages", "user", content, b"", b"", text))
+
+
+def _place(content: bytes) -> tuple[Api, str, bytes]:
+    return Api.CHAT_COMPLETIONS, "messages", content
+
+
+class Reader:
+    """Counts how often a message had to be read."""
+
+    def __init__(self, known: KnownMessages) -> None:
+        self.known = known
+        self.reads = 0
+
+    def read(self, content: bytes, text: str = "") -> Reading:
+        def read() -> Reading:
+            self.reads += 1
+            return _reading(content, text)
+
+        return self.known.read(_place(content), read)
+
+
+@pytest.mark.parametrize(
+    ("target", "bodies"),
+    [
+        (CHAT, [{"messages": TURNS[:count], "tools": TOOLS} for count in (1, 2, 3, 3)]),
+        (RESPONSES, [{"input": "hello 3f2504e04f8941d3", "instructions": "be brief"}, {"input": "hello"}]),
+        (MESSAGES, [{"system": "be brief", "messages": [{"role": "user", "content": "hello"}]}] * 2),
+    ],
+)
+def test_a_call_is_the_same_whether_its_messages_are_known_or_not(target: str, bodies: list[Any]) -> None:
+    known = KnownMessages()
+    exchanges = [exchange(target, {"model": "m", **body}) for body in bodies]
+
+    assert [decode(one, known=known) for one in exchanges] == [decode(one) for one in exchanges]
+
+
+def test_the_order_in_which_keys_are_written_changes_nothing() -> None:
+    known = KnownMessages()
+    written = {"role": "assistant", "id": "msg_1", "item_id": "item_1", "content": "x"}
+    otherwise = dict(reversed(written.items()))
+    first, second = (exchange(request={"model": "m", "messages": [one]}) for one in (written, otherwise))
+
+    assert decode(first, known=known) == decode(second, known=known) == decode(second)
+
+
+def test_the_same_content_in_another_dialect_or_slot_is_read_anew() -> None:
+    known = KnownMessages()
+    text = {
+        "messages": [{"role": "user", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]}]
+    }
+
+    chat = decode(exchange(CHAT, text), known=known)
+    messages = decode(exchange(MESSAGES, text), known=known)
+
+    assert chat.messages[0].tool_calls == ()
+    assert [call.name for call in messages.messages[0].tool_calls] == ["f"]
+
+
+def test_a_message_that_comes_again_is_read_once() -> None:
+    reader = Reader(KnownMessages())
+    first = reader.read(b'"a"')
+
+    assert reader.read(b'"a"') is first
+    assert reader.reads == 1
+
+
+def test_what_was_not_asked_for_longest_is_forgotten_first() -> None:
+    reader = Reader(KnownMessages(max_bytes=2 * 1500))
+    reader.read(b"a" * 100)
+    reader.read(b"b" * 100)
+    reader.read(b"a" * 100)
+    reader.read(b"c" * 100)
+    assert reader.reads == 3
+
+    reader.read(b"a" * 100)
+    assert reader.reads == 3
+    reader.read(b"b" * 100)
+    assert reader.reads == 4
+
+
+def test_a_huge_message_is_not_kept_and_pushes_nothing_out() -> None:
+    reader = Reader(KnownMessages(max_bytes=2 * MAX_ENTRY_BYTES))
+    reader.read(b"small")
+    reader.read(b"x" * MAX_ENTRY_BYTES)
+    reader.read(b"x" * MAX_ENTRY_BYTES)
+    assert reader.reads == 3
+
+    reader.read(b"small")
+    assert reader.reads == 3

@@ -1,0 +1,59 @@
+"""Messages that were read before. An agent sends its whole conversation again with every request: reading each
+message once, and not once a request, is most of what decoding costs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from watchllm_proxy.records import Api, Message
+
+Place = tuple[Api, str, bytes]
+"""(api, slot, canonical content): all that a reading depends on."""
+
+MAX_ENTRY_BYTES = 1024 * 1024
+_ENTRY_OVERHEAD_BYTES = 1024
+_ID_OVERHEAD_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message as read, the ids at their places in it, and the words of its text that look like one."""
+
+    message: Message
+    field_ids: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+class KnownMessages:
+    """Readings by what they are of. Only saves work: decode gives the same without it.
+
+    Takes some `max_bytes` of memory; what was not asked for longest is forgotten first. For one thread.
+    """
+
+    def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._max_bytes = max_bytes
+        self._readings: OrderedDict[Place, Reading] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, place: Place, read: Callable[[], Reading]) -> Reading:
+        """The reading at `place`: the known one, else what `read` gives."""
+        known = self._readings.get(place)
+        if known is not None:
+            self._readings.move_to_end(place)
+            return known
+        reading = read()
+        size_bytes = _size_bytes(place, reading)
+        if size_bytes <= MAX_ENTRY_BYTES:
+            self._readings[place] = reading
+            self._bytes += size_bytes
+            while self._bytes > self._max_bytes:
+                self._bytes -= _size_bytes(*self._readings.popitem(last=False))
+        return reading
+
+
+def _size_bytes(place: Place, reading: Reading) -> int:
+    """About what an entry takes: content twice (the key, the message), text as wide characters at worst."""
+    ids_bytes = sum(len(found) + _ID_OVERHEAD_BYTES for found in (*reading.field_ids, *reading.words))
+    return _ENTRY_OVERHEAD_BYTES + 2 * len(place[2]) + 2 * len(reading.message.text) + ids_bytes
