@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
 from aiohttp.web_protocol import RequestHandler
 
 from watchllm_proxy.proxy import answers
@@ -20,6 +20,9 @@ from watchllm_proxy.proxy.tee import new_exchange_id
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADERS = 256
+MAX_HEAD_BYTES = 256 * 1024
+"""Limit of a whole request head: the two above would let anybody make us hold 16 MiB a connection."""
+
 LINGER_S = 5.0
 """How long a closing connection may take to get our last bytes across, or to send us the rest of its own."""
 
@@ -71,12 +74,22 @@ ENDS = Written(keep_alive=False)
 class ClientConnection(RequestHandler):
     """One client connection. `relay` is the exchange under way that wants to hear of it."""
 
-    __slots__ = ("_head_deadline_s", "_head_timeout_s", "address", "has_sent", "relay")
+    __slots__ = (
+        "_head_bytes",
+        "_head_deadline_s",
+        "_head_timeout_s",
+        "_last_body",
+        "address",
+        "has_sent",
+        "relay",
+    )
 
     def __init__(self, manager: ClientServer, *, head_timeout_s: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._head_timeout_s = head_timeout_s
         self._head_deadline_s = math.inf
+        self._head_bytes = 0
+        self._last_body: StreamReader | None = None
         self.relay: Exchanging | None = None
         self.address = ""
         self.has_sent = False
@@ -99,9 +112,13 @@ class ClientConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
+        # The last request is here whole: what comes now is the head of another, be its answer sent or not.
+        is_head = self._last_body is None or self._last_body.is_eof()
         super().data_received(data)
         if self._request_count != before:
             self._head_deadline_s = math.inf
+            self._head_bytes = 0
+            self._last_body = self._messages[-1][1] if self._messages else None
             self.has_sent = False
             if self.relay is not None and _is_error(self._messages):
                 # aiohttp's parser forgets the body it was in the middle of: a reader of it would wait for ever.
@@ -110,6 +127,10 @@ class ClientConnection(RequestHandler):
             self.has_sent = True  # the beginning of a head
             if self._head_deadline_s == math.inf:
                 self._head_deadline_s = time.monotonic() + self._head_timeout_s
+        if is_head and self._request_count == before:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self._close:
+                self._refuse_head()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -193,6 +214,12 @@ class ClientConnection(RequestHandler):
 
     def send_answer(self, answer: Answer) -> None:
         self.send([answer.encode(str(new_exchange_id()), is_last=True)])
+
+    def _refuse_head(self) -> None:
+        """What the parser holds of it is let go with the connection; an answer that is under way is cut."""
+        if self._current_request is None:
+            self.send_answer(answers.HEAD_TOO_LARGE)
+        self.cut()
 
     def _refuse_connection(self, transport: asyncio.Transport) -> None:
         """One too many: told so, and given a moment to read it; a flood of them is not."""

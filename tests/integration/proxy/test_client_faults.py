@@ -157,6 +157,28 @@ async def test_a_second_head_that_never_ends_is_408(build: Build) -> None:
         assert (await client.ask(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nX-Slow")).status == 408
 
 
+async def test_a_head_of_many_long_headers_is_431_before_it_is_whole(build: Build) -> None:
+    """Nobody needs a key to send a head: 28 MB of each were held, for every connection."""
+    rig = await build(silence)
+    field = b"X: " + b"x" * 60_000 + b"\r\n"
+    async with rig.client() as client:
+        await client.send(b"GET /v1/x HTTP/1.1\r\nHost: a\r\n" + 5 * field)
+        got = await client.ask(field)
+        assert (got.status, json.loads(got.body)["error"]["code"]) == (431, "request_head_too_large")
+        assert await client.is_closed()
+    assert rig.upstream.connections == 0
+
+
+async def test_such_a_head_behind_a_request_under_way_ends_both(build: Build) -> None:
+    rig = await build(silence)
+    async with rig.client() as client:
+        await client.send(request())
+        await until(lambda: rig.upstream.open_connections == 1)
+        await client.send(b"GET /v1/x HTTP/1.1\r\nHost: a\r\n" + 5 * (b"X: " + b"x" * 60_000 + b"\r\n"))
+        assert await client.is_closed()
+    await rig.until_upstream_left()
+
+
 async def test_a_body_that_stops_is_408_and_the_upstream_is_freed(build: Build) -> None:
     rig = await build(silence, body_progress_timeout_s=0.2)
     async with rig.client() as client:
