@@ -239,9 +239,9 @@ SELECT * FROM run_links WHERE project_id = $1 AND call_id = $2 ORDER BY ordinal;
 SELECT * FROM agent_debug_logs WHERE project_id = $1 AND parent_run_id = $2 ORDER BY started_at, run_id;
 
 -- name: count_by_status
--- Runs by status, and how many of them carry a flag.
-SELECT status, count(*) AS runs, count(*) FILTER (WHERE flags <> '[]') AS flagged
-FROM agent_debug_logs WHERE project_id = $1 GROUP BY status;
+-- Runs by status; $2 counts lone chats as well.
+SELECT status, count(*) AS runs
+FROM agent_debug_logs WHERE project_id = $1 AND ($2::boolean OR is_agent) GROUP BY status;
 
 -- name: count_by_agent
 -- The agents with the most runs.

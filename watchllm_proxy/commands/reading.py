@@ -22,6 +22,7 @@ from watchllm_proxy.commands.api_client import (
 from watchllm_proxy.commands.lines import RUN_COLUMNS, call_line, is_failed, run_cells, short_ids
 from watchllm_proxy.commands.terminal import Terminal, clean, errors_told, table
 from watchllm_proxy.console.addresses import encode_id, run_path
+from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_object, as_text
 from watchllm_proxy.demo.tree import render_tree
 from watchllm_proxy.records import RunStatus
@@ -73,6 +74,8 @@ def runs(
         else:
             document = as_object(client.get("/api/agent-runs", query))
             _print_runs(terminal, document, now, as_ndjson=as_ndjson)
+            if not as_ndjson and not as_list(document.get("runs")):
+                _say_nothing_found(terminal, client, query)
         terminal.link(f"{client.url}/runs")
 
 
@@ -83,13 +86,21 @@ def _print_runs(terminal: Terminal, document: JsonObject, now: datetime, *, as_n
             terminal.json(run)
         return
     if not found:
-        terminal.say("No runs. Point an agent at the proxy, or try `watchllm demo`; --chats shows lone chats too.")
         return
     ids = [as_text(run.get("run_id")) for run in found]
     shown = short_ids(ids) if terminal.is_interactive else ids
     for line in table(RUN_COLUMNS, [run_cells(run, name, now) for run, name in zip(found, shown, strict=True)]):
         terminal.line(line)
     terminal.say(f"{len(found)} of {as_int(document.get('total')) or len(found)} runs", style="dim")
+
+
+def _say_nothing_found(terminal: Terminal, client: ApiClient, query: Query) -> None:
+    """A first `curl` is a lone chat: whoever looks for it should learn where it is."""
+    everything = as_object(client.get("/api/agent-runs", {**query, "kind": "all", "limit": 1}))
+    if chats := as_int(everything.get("total")):
+        terminal.say(f"No runs of agents, but {count_of(chats, 'lone chat')}: --chats shows them.")
+    else:
+        terminal.say("No runs. Point an agent at the proxy, or try `watchllm demo`.")
 
 
 # --- show -------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ _MESSAGES = {
     405: "This address is for reading: use GET.",
     500: "This is an error of WatchLLM's own; its log says more. Requests to your model still pass.",
 }
+_MESSAGES_FOR_PEOPLE = {404: "There is no such run or page here, or it belongs to another project."}
 
 
 def _refuse(
@@ -92,9 +93,10 @@ def _refuse(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """An OpenAI-shaped body for programs, a page for people. A foreign id and an unknown one look the same."""
-    text = message or _MESSAGES[status]
     if not _wants_json(request):
+        text = message or _MESSAGES_FOR_PEOPLE.get(status) or _MESSAGES[status]
         return render_message(request, status, text, headers=headers)
+    text = message or _MESSAGES[status]
     kind = _ERROR_TYPES.get(status, "invalid_request_error")
     code = "invalid_parameter" if param else _CODES.get(status)
     return error_answer(status, text, type=kind, code=code, param=param, headers=headers)

@@ -95,13 +95,11 @@ class StoreReading:
         found = await self._fetch("get_children", views.key(project_id), views.key(run_id))
         return [_run_row(row) for row in found]
 
-    async def counts(self, project_id: str) -> RunCounts:
-        by_status = await self._fetch("count_by_status", views.key(project_id))
+    async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts:
+        by_status = await self._fetch("count_by_status", views.key(project_id), with_chats)
         by_agent = await self._fetch("count_by_agent", views.key(project_id))
         return RunCounts(
-            runs=sum(row["runs"] for row in by_status),
             by_status={RunStatus(row["status"]): row["runs"] for row in by_status},
-            flagged=sum(row["flagged"] for row in by_status),
             agents=tuple((row["agent_name"], row["runs"]) for row in by_agent),
         )
 

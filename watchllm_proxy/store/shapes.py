@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
@@ -71,10 +71,8 @@ class RunList:
 class RunCounts:
     """What the filters of the list offer."""
 
-    runs: int
-    by_status: Mapping[RunStatus, int] = field(default_factory=dict)
-    flagged: int = 0
-    agents: tuple[tuple[str, int], ...] = ()  # name and number of runs, most first, at most 200
+    by_status: Mapping[RunStatus, int]
+    agents: tuple[tuple[str, int], ...]  # name and number of runs, most first, at most 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[..., Awaitable[Watched]]
 MAX_ELEMENTS = 1200
+IS_UNCOVERED = """(element) => {
+  const box = element.getBoundingClientRect();
+  return element.contains(document.elementFromPoint(box.x + 4, box.y + box.height / 2));
+}"""
 
 
 @pytest.fixture
@@ -51,6 +55,22 @@ async def test_a_run_opens_at_its_first_error_and_keys_move_on(watched: Open, re
         await seen.page.keyboard.press(key)
         await _selected(seen, index)
         assert key == "a" or seen.page.url.endswith(f"#step-{index}")
+    await seen.assert_clean()
+
+
+@pytest.mark.parametrize("width", [390, 1024])
+async def test_on_a_narrow_screen_list_and_detail_can_both_be_reached(
+    watched: Open, reading: MemoryReading, width: int
+) -> None:
+    seen = await watched(reading, viewport={"width": width, "height": 844})
+    await seen.go("/runs/run_big2000")
+    for wanted in ("#grid .row[aria-selected=true]", "#detail .nn"):
+        found = seen.page.locator(wanted)
+        await found.scroll_into_view_if_needed()
+        assert await found.evaluate(IS_UNCOVERED), wanted
+    assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    await seen.go("/runs")
+    assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
     await seen.assert_clean()
 
 

@@ -88,6 +88,31 @@ async def test_no_run_at_all_leads_to_the_welcome_page(client: TestClient, readi
     assert 'href="/welcome"' in page
 
 
+async def test_where_there_are_only_lone_chats_they_are_listed(client: TestClient, reading: MemoryReading) -> None:
+    reading.runs = [LoadedRun(make_run("lone", is_agent=False), (), ())]
+    page = await _page(client, "/runs")
+    assert "/runs/lone" in page
+    assert "1 run" in page
+    assert "No runs that are failed." in await _page(client, "/runs?status=failed"), "a filter means what it says"
+
+
+async def test_the_figures_beside_the_filters_count_what_the_list_may_show(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    reading.runs = [
+        LoadedRun(make_run("agent", status=RunStatus.FAILED), (), ()),
+        LoadedRun(make_run("lone", is_agent=False, status=RunStatus.FAILED), (), ()),
+    ]
+    assert "Failed <b>1</b>" in await _page(client, "/runs")
+    assert "Failed <b>2</b>" in await _page(client, "/runs?kind=all")
+
+
+async def test_a_run_that_is_not_there_is_told_to_people_without_the_api(client: TestClient) -> None:
+    page = await _page(client, "/runs/no-such-run", 404)
+    assert "There is no such run or page here" in page
+    assert "/api/" not in page
+
+
 async def test_a_wrong_filter_is_told_in_words(client: TestClient) -> None:
     assert "limit must be a whole number" in await _page(client, "/runs?limit=x", 422)
 

@@ -59,6 +59,13 @@ def test_runs_asks_the_server_for_what_was_asked(api: FakeApi, watchllm: Watchll
     ]
 
 
+def test_where_there_are_only_lone_chats_it_is_said_how_to_see_them(api: FakeApi, watchllm: Watchllm) -> None:
+    api.routes["/api/agent-runs"] = lambda query: run_list(*[run_summary("a")] if "kind" in query else [])
+    result = watchllm("runs", "--url", api.url)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1 lone chat: --chats shows them" in result.stderr
+
+
 def test_an_unpriced_run_is_unpriced_and_never_free(api: FakeApi, watchllm: Watchllm) -> None:
     api.routes["/api/agent-runs"] = run_list(run_summary("a", total_cost_usd=None))
     out = watchllm("runs", "--url", api.url).stdout

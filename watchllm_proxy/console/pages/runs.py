@@ -13,6 +13,7 @@ from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import flag_label, status_label
 from watchllm_proxy.console.pages.figures import run_duration_us
 from watchllm_proxy.console.queries import run_query
+from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.records import FlagKind, RunStatus
 from watchllm_proxy.store.shapes import RunCounts, RunQuery
 
@@ -43,7 +44,9 @@ async def runs_page(request: web.Request) -> web.Response:
     query = run_query({"limit": str(PAGE_SIZE), **given}, now)
     reading, project_id = reading_of(request), project_of(request)
     found = await reading.list_runs(project_id, query)
-    counts = await reading.counts(project_id)
+    if not found.total and not given and await _has_chats(reading, project_id):
+        raise web.HTTPFound(runs_path({"kind": "all"}))  # a first `curl` is a lone chat, and wants to be seen
+    counts = await reading.counts(project_id, with_chats=query.with_chats)
     return render(
         request,
         "runs.html",
@@ -62,6 +65,10 @@ async def runs_page(request: web.Request) -> web.Response:
         in_words=filter_in_words(query, given),
         pages=_pages(given, query, found.total),
     )
+
+
+async def _has_chats(reading: RunReading, project_id: str) -> bool:
+    return bool((await reading.list_runs(project_id, RunQuery(limit=1, with_chats=True))).total)
 
 
 def _path(given: Mapping[str, str], **changes: str | None) -> str:

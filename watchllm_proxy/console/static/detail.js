@@ -149,8 +149,8 @@ function links(step) {
   const rows = step.related.flatMap((/** @type {any} */ { label, steps }) => [h('span', {}, label),
     h('span', {}, steps.map((/** @type {number} */ n, /** @type {number} */ i) => [i ? ', ' : '', h('a', { href: `#step-${n}` }, `#${n}`)]))]);
   const why = step.why.flatMap((/** @type {any} */ each) => [h('span', {}, 'why in this run'),
-    h('span', {}, each.sentence, each.to_step === null ? null : [' (', h('a', { href: `#step-${each.to_step}` }, `#${each.to_step}`), ')'],
-      each.value ? [': ', h('code', {}, each.value)] : null, h('span', { class: 'muted' }, ` · ${each.confidence}`))]);
+    h('span', {}, each.sentence, each.value ? [': ', h('code', {}, each.value)] : null,
+      each.to_step === null ? null : [', ', h('a', { href: `#step-${each.to_step}` }, `#${each.to_step}`)], h('span', { class: 'muted' }, ` · ${each.confidence}`))]);
   return rows.length + why.length ? h('div', { class: 'links' }, rows, why) : null;
 }
 
