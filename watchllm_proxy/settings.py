@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import ipaddress
 import os
+import sysconfig
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from watchllm_proxy.errors import SettingsError
 
 PREFIX = "WATCHLLM_"
 MIB = 1024 * 1024
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 MAX_SOCKET_DIR_BYTES = 80
 
 
@@ -316,4 +318,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
             environ[setting.metadata["name"]] = (
                 ("on" if value else "off") if isinstance(value, bool) else str(value)
             )
+    if _PACKAGE_ROOT not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        # Out of a checkout: children do not look for us in the working directory (supervisor.COMMAND).
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE_ROOT, environ.get("PYTHONPATH"))))
     return environ

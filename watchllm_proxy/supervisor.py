@@ -20,7 +20,9 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-COMMAND = (sys.executable, "-m", "watchllm_proxy")
+COMMAND = (sys.executable, "-P", "-m", "watchllm_proxy")
+"""`-P`: with `-m` alone Python would take modules of any name from the directory that `up` was typed in first."""
+
 FIRST_RESTART_DELAY_S = 0.1
 MAX_RESTART_DELAY_S = 5.0
 STEADY_S = 10.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from watchllm_proxy import supervisor
+from watchllm_proxy import __version__, settings, supervisor
+from watchllm_proxy.settings import child_environment
 from watchllm_proxy.supervisor import Child, Supervisor
 
 PROGRAM = """
@@ -118,3 +120,15 @@ async def test_a_child_that_is_killed_is_started_again(tmp_path: Path, program: 
     assert boss.restarts == 1
     stop.set()
     await running
+
+
+def test_children_take_no_code_from_the_directory_that_up_was_typed_in(tmp_path: Path) -> None:
+    marker = tmp_path / "taken"
+    for name in ("uvloop", "typer", "watchllm_proxy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')")
+    environ = child_environment(settings.load({}))
+    done = subprocess.run(
+        [*supervisor.COMMAND, "version"], cwd=tmp_path, env=environ, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout.decode().strip()) == (0, __version__)
+    assert not marker.exists()

@@ -321,3 +321,15 @@ def test_the_socket_path_is_free_again_after_stop(folder: Path) -> None:
         server.stop()
     shutil.rmtree(folder / "pg")
     assert not (folder / "pg").exists()
+
+
+def test_clickhouse_takes_no_settings_from_the_directory_it_is_started_in(folder: Path) -> None:
+    """Its engine reads `config.xml` where it stands; this one would keep it from starting."""
+    hostile = folder / "elsewhere"
+    hostile.mkdir()
+    (hostile / "config.xml").write_text("<clickhouse><broken")
+    program = f"import os, sys; os.chdir({str(hostile)!r}); sys.path.append({str(PROJECT)!r})\n{HOLD_CLICKHOUSE}"
+    holder = Holder(program, folder / "clickhouse")
+    assert holder.said == "0"
+    assert holder.ask("one") == "stored"
+    holder.let_go()

@@ -7,6 +7,7 @@ inline data at line ends and would run what follows as a statement (decision 005
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -52,7 +53,9 @@ class EmbeddedClickHouse:
         self._path = directory / "data"
         self._lock = DirectoryLock(directory, "the embedded ClickHouse")
         try:
-            self._keeper = EmbeddedStore(self._path)
+            # The engine takes a `config.xml` of the working directory for its own: whose that is, nobody knows.
+            with contextlib.chdir(directory):
+                self._keeper = EmbeddedStore(self._path.absolute())
         except BaseException:
             self._lock.release()
             raise
