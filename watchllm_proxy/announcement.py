@@ -10,6 +10,8 @@ from rich.text import Text
 from watchllm_proxy.commands.terminal import Terminal
 from watchllm_proxy.settings import Settings
 
+WAITING = "Waiting for the first request. Ctrl-C stops; nothing is lost."
+
 
 class Announcement:
     """The export line on stdout, as soon as requests pass; everything else on stderr.
@@ -17,8 +19,9 @@ class Announcement:
     With `only_env` stdout holds nothing but that line, for `eval "$(watchllm up --print-env)"`-like use.
     """
 
-    def __init__(self, *, only_env: bool = False) -> None:
+    def __init__(self, *, only_env: bool = False, last_words: str = WAITING) -> None:
         self._only_env = only_env
+        self._last_words = last_words
         self._terminal = Terminal()
 
     def serving(self, settings: Settings) -> None:
@@ -40,4 +43,4 @@ class Announcement:
         say = self._terminal.err.print
         say(Text.assemble(("✓ ", "green"), "dashboard  ", (f"{settings.base_url}/", "underline blue")))
         if not self._only_env:
-            say(Text("\nWaiting for the first request. Ctrl-C stops; nothing is lost.", style="dim"))
+            say(Text(f"\n{self._last_words}", style="dim"))

@@ -32,9 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-reading.add_to(app)
-doctor.add_to(app)
-
 Host = Annotated[str | None, typer.Option(help="Address to listen on (WATCHLLM_HOST).")]
 Port = Annotated[
     int | None, typer.Option(help="The one port; 0 lets the system choose (WATCHLLM_PORT).", min=0, max=65535)
@@ -74,6 +71,10 @@ def demo(
         from watchllm_proxy.demonstration import run_demo
 
         run(run_demo(host=host, port=port, leave=leave))
+
+
+reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer needs comes first
+doctor.add_to(app)
 
 
 @app.command()

@@ -50,7 +50,7 @@ class _Heard(Announcement):
     """Announces as `watchllm up` does, and knows when all is there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(last_words="Sample agents are at work …")
         self.running: Settings | None = None
         self.over = asyncio.Event()  # the start is: all is there, or it was given up
 
@@ -84,7 +84,6 @@ async def _show_runs(running: Settings) -> None:
     """Run the agents, wait until each run is stored with its end, print each as a tree."""
     terminal = Terminal()
     url = running.base_url
-    terminal.say("\nSample agents are at work …", style="dim")
     runs = await run_all(f"{url}/v1")
     client = ApiClient(url)
     children = {run.run_id for run in runs if run.parent_run_id is not None}
@@ -107,7 +106,7 @@ async def _stored(client: ApiClient, count: int) -> list[str]:
             return finished
         await asyncio.sleep(POLL_S)
     raise DemoFailed(
-        f"after {STORED_WITHIN_S:.0f} s not all of the {count} runs are stored: see `watchllm doctor`"
+        f"after {STORED_WITHIN_S:.0f} s not all of the {count} runs are stored; is this machine very busy?"
     )
 
 

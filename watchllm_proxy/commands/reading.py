@@ -21,10 +21,10 @@ from watchllm_proxy.commands.api_client import (
 )
 from watchllm_proxy.commands.lines import RUN_COLUMNS, call_line, is_failed, run_cells, short_ids
 from watchllm_proxy.commands.terminal import Terminal, clean, errors_told, table
+from watchllm_proxy.commands.tree import render_tree
 from watchllm_proxy.console.addresses import encode_id, run_path
 from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_object, as_text
-from watchllm_proxy.demo.tree import render_tree
 from watchllm_proxy.records import RunStatus
 
 POLL_INTERVAL_S = 0.5

@@ -90,13 +90,13 @@ class Handler:
         self._counters.requests[where.name.lower()] += 1
         if where is Route.FORWARD:
             relay = self._forward(request, client, head, exchange_id, started_s)
-        elif where is Route.CONSOLE:
+            return await self._run(relay, "proxy.upstream_failed")
+        if where is Route.CONSOLE:
             relay = self._pass_to_console(request, client, head, exchange_id, started_s)
-        else:
-            return self._answer(request, client, exchange_id, await self._ours(where, request.method))
-        return await self._run(relay)
+            return await self._run(relay, "proxy.console_failed")
+        return self._answer(request, client, exchange_id, await self._ours(where, request.method))
 
-    async def _run(self, relay: Relay) -> Written:
+    async def _run(self, relay: Relay, failure_event: str) -> Written:
         self.relays.add(relay)
         self._counters.in_flight += 1
         try:
@@ -106,7 +106,7 @@ class Handler:
             self._counters.in_flight -= 1
             if relay.end not in _NOT_WORTH_A_LINE:
                 self._warnings.warn(
-                    "proxy.upstream_failed",
+                    failure_event,
                     str(relay.end),
                     exchange_id=relay.request_id,
                     detail=relay.detail,

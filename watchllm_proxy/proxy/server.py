@@ -89,7 +89,6 @@ class ProxyServer:
         self._clients: ClientServer | None = None
         self._background: list[asyncio.Task[None]] = []
         self._cut_now = asyncio.Event()
-        self._stopped = asyncio.Event()
 
     @property
     def port(self) -> int:

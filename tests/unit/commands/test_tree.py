@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from watchllm_proxy.demo.tree import render_tree
+from watchllm_proxy.commands.tree import render_tree
 
 
 def _step(index: int, type: str, second: int, **fields: Any) -> dict[str, Any]:
