@@ -95,9 +95,9 @@ async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: as
         away.note(store, None)
         return found
 
-    async with asyncio.TaskGroup() as both:  # so that both are told, when both are away
-        both.create_task(when_there(POSTGRES, lambda: migrate_postgres(owner)))
-        both.create_task(when_there(CLICKHOUSE, events.ping))
+    async with asyncio.TaskGroup() as task_group:  # so that both are told, when both are away
+        task_group.create_task(when_there(POSTGRES, lambda: migrate_postgres(owner)))
+        task_group.create_task(when_there(CLICKHOUSE, events.ping))
     await when_there(CLICKHOUSE, lambda: migrate_clickhouse(events, owner))
     log.info("core.stores_ready")
 
