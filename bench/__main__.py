@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from bench import conversations, forwarding, outage, recording, report, storage, streams, targets
+from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
 STORED_RUNS = (1, 20)
@@ -62,6 +63,7 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         raise SystemExit(f"bench: there is no {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
+    end_in_order_on_sigterm()
     for name in names or USUAL:
         say(f"\n=== {name}")
         text = MEASUREMENTS[name]()
