@@ -27,7 +27,7 @@ from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.recorder import BATCH_BYTES, BATCH_RECORDS
 from watchllm_proxy.records import Call, Exchange, Placement
 from watchllm_proxy.sessionize import Sessionizer
-from watchllm_proxy.store.rows import RecentMessages, event_inserts
+from watchllm_proxy.store.event_rows import RecentMessages, event_inserts
 
 CONVERSATIONS = {conversations.SMALL.name: 500, conversations.LARGE.name: 50}
 

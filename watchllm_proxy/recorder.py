@@ -50,8 +50,8 @@ from watchllm_proxy.records import (
 )
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts
 from watchllm_proxy.store.postgres import DeadLetter, RunStore
-from watchllm_proxy.store.rows import Insert, RecentMessages, event_inserts
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ import asyncpg
 
 from watchllm_proxy.store import views
 from watchllm_proxy.store.postgres_errors import translated
-from watchllm_proxy.store.records_in_rows import uuid_from
+from watchllm_proxy.store.run_rows import uuid_from
 from watchllm_proxy.store.sql import queries
 
 KEY_PREFIX = "lgw_proj_"

@@ -12,8 +12,7 @@ import asyncpg
 
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.records import Anchor, BatchBounds, Explanation, Flag, LogPosition, Run, RunChanges, Step
-from watchllm_proxy.store import records_in_rows as rows
-from watchllm_proxy.store import views
+from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.sql import queries
 
@@ -47,7 +46,7 @@ class SessionizerState:
 
 
 async def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
-    """Connections to Postgres, `min_size` of them at once. Raises `StoreUnavailable` when they are not to be had."""
+    """Connections to Postgres, `min_size` of them at once. Raises `StoreUnavailable` when they cannot be had."""
     async with translated():
         return await asyncpg.create_pool(
             dsn, min_size=min_size, max_size=max_size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
@@ -108,16 +107,16 @@ class RunStore:
             yield connection
 
     async def _state(
-        self, connection: asyncpg.Connection, found: Sequence[rows.Stored], anchors: Sequence[rows.Stored]
+        self, connection: asyncpg.Connection, found: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]
     ) -> SessionizerState:
         keys = [(row["project_id"], row["run_id"]) for row in found]
         steps_by_run: dict[RunKey, list[Step]] = {key: [] for key in keys}
         for row in await connection.fetch(self._sql["live_steps"], *_columns(keys, 2)):
-            steps_by_run[row["project_id"], row["run_id"]].append(rows.step_from(row))
+            steps_by_run[row["project_id"], row["run_id"]].append(run_rows.step_from(row))
         return SessionizerState(
-            runs=tuple(rows.run_from(row) for row in found),
+            runs=tuple(run_rows.run_from(row) for row in found),
             steps={key: tuple(of_run) for key, of_run in steps_by_run.items()},
-            anchors=tuple(rows.anchor_from(row) for row in anchors),
+            anchors=tuple(run_rows.anchor_from(row) for row in anchors),
         )
 
     async def offsets(self) -> dict[str, LogPosition]:
@@ -130,12 +129,12 @@ class RunStore:
         """The batch that was begun and not committed: a crash came between."""
         async with translated():
             row = await self._pool.fetchrow(self._sql["pending_batch"], self._recorder)
-        return None if row is None else rows.bounds_from(row)
+        return None if row is None else run_rows.bounds_from(row)
 
     async def begin_batch(self, bounds: BatchBounds) -> None:
         async with translated():
             await self._pool.execute(
-                self._sql["begin_batch"], self._recorder, rows.bounds_json(bounds), bounds.now_us
+                self._sql["begin_batch"], self._recorder, run_rows.bounds_json(bounds), bounds.now_us
             )
 
     async def commit_batch(
@@ -161,20 +160,20 @@ class RunStore:
         dead_letters: Sequence[DeadLetter],
     ) -> list[tuple[str, Sequence[object]]]:
         """Named statements and their arguments, in order. Rows are made here, before a connection is taken."""
-        run_rows = [rows.run_row(run, flags.get((run.project_id, run.run_id), ())) for run in changes.runs]
+        runs = [run_rows.run_row(run, flags.get((run.project_id, run.run_id), ())) for run in changes.runs]
         explained = [(views.key(project_id), views.key(run_id)) for project_id, run_id in explanations]
         writes: list[tuple[str, Sequence[object]]] = []
         for name, new_rows, key_width in (
-            ("save_runs", run_rows, 2),
-            ("save_steps", [rows.step_row(*step) for step in changes.steps], 3),
+            ("save_runs", runs, 2),
+            ("save_steps", [run_rows.step_row(*step) for step in changes.steps], 3),
             ("drop_explanations", explained, 2),
             (
                 "save_explanations",
-                _flat(rows.explanation_rows(*key, each) for key, each in explanations.items()),
+                _flat(run_rows.explanation_rows(*key, each) for key, each in explanations.items()),
                 4,
             ),
-            ("save_links", _flat(rows.link_rows(placement) for placement in changes.placements), 3),
-            ("save_anchors", [rows.anchor_row(anchor) for anchor in changes.anchors], 3),
+            ("save_links", _flat(run_rows.link_rows(placement) for placement in changes.placements), 3),
+            ("save_anchors", [run_rows.anchor_row(anchor) for anchor in changes.anchors], 3),
         ):
             if new_rows:
                 writes.append((name, _columns(_last_of_each(new_rows, key_width))))
@@ -212,16 +211,16 @@ class RunStore:
         return {DeadLetterReason(row["reason"]): row["records"] for row in found}
 
 
-def _flat(lists: Iterable[list[rows.Row]]) -> list[rows.Row]:
+def _flat(lists: Iterable[list[run_rows.Row]]) -> list[run_rows.Row]:
     return [row for each in lists for row in each]
 
 
-def _last_of_each(new_rows: Sequence[rows.Row], key_width: int) -> list[rows.Row]:
+def _last_of_each(new_rows: Sequence[run_rows.Row], key_width: int) -> list[run_rows.Row]:
     """One row for each key, the last given: a statement may not touch a row twice."""
     return list({row[:key_width]: row for row in new_rows}.values())
 
 
-def _columns(new_rows: Sequence[rows.Row], width: int = 0) -> list[list[object]]:
+def _columns(new_rows: Sequence[run_rows.Row], width: int = 0) -> list[list[object]]:
     """Rows turned into one array for each column; `width` columns where there may be no rows."""
     if not new_rows:
         return [[] for _ in range(width)]

@@ -13,9 +13,8 @@ import asyncpg
 import orjson
 
 from watchllm_proxy.records import Explanation, Link, RunStatus, Step
-from watchllm_proxy.store import records_in_rows as rows
-from watchllm_proxy.store import views
-from watchllm_proxy.store.calls_in_rows import Stored, as_bytes, call_detail, call_row
+from watchllm_proxy.store import run_rows, views
+from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.shapes import (
@@ -77,17 +76,17 @@ class StoreReading:
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""
         found = await self._fetch("get_steps", views.key(project_id), views.key(run_id))
-        return [rows.step_from(row) for row in found]
+        return [run_rows.step_from(row) for row in found]
 
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]:
         found = await self._fetch("get_explanations", views.key(project_id), views.key(run_id))
-        return [rows.explanation_from(row) for row in found]
+        return [run_rows.explanation_from(row) for row in found]
 
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:
         """Why each call of the run is there; the link that decided comes first."""
         links: dict[UUID, list[Link]] = {}
         for row in await self._fetch("get_links", views.key(project_id), views.key(run_id)):
-            links.setdefault(rows.uuid_from(row["call_id"]), []).append(rows.link_from(row))
+            links.setdefault(run_rows.uuid_from(row["call_id"]), []).append(run_rows.link_from(row))
         return links
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
@@ -117,7 +116,7 @@ class StoreReading:
             row,
             request=self._request(row, contents),
             answer=contents.get(row["answer_hash"]) if row["has_answer"] else None,
-            links=[rows.link_from(link) for link in links],
+            links=[run_rows.link_from(link) for link in links],
         )
 
     async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
@@ -191,4 +190,4 @@ def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
 
 
 def _run_row(row: Stored) -> RunRow:
-    return RunRow(rows.run_from(row), rows.flags_from(row))
+    return RunRow(run_rows.run_from(row), run_rows.flags_from(row))

@@ -31,8 +31,8 @@ from watchllm_proxy.records import (
     RunChanges,
 )
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore
+from watchllm_proxy.store.event_rows import Insert
 from watchllm_proxy.store.postgres import DeadLetter, RunKey, RunStore
-from watchllm_proxy.store.rows import Insert
 
 only_embedded = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
 """For what does not depend on the engine."""

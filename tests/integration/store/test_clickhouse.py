@@ -12,7 +12,7 @@ import pytest
 from tests.unit.store.batches import bounds, busy_calls, full_call
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore
-from watchllm_proxy.store.rows import event_inserts
+from watchllm_proxy.store.event_rows import event_inserts
 
 HOSTILE = ["a'b", "\\", "\\'", "\t\n\r\0\b\f\v\a", '"', "é\U0001f600", "[]{},;-- ", "');DROP TABLE events;--", ""]
 

@@ -23,9 +23,9 @@ from watchllm_proxy.records import (
     RunStatus,
 )
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store.event_rows import event_inserts
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
-from watchllm_proxy.store.rows import event_inserts
 from watchllm_proxy.store.shapes import RunQuery, RunSort, StoredMessage
 
 SECOND_US = 1_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.store.batches import bounds, busy_calls, full_call, placed, stored_message
 from watchllm_proxy.records import BatchBounds, Call, LogPosition, Placement, Usage
-from watchllm_proxy.store.rows import (
+from watchllm_proxy.store.event_rows import (
     EVENT_COLUMNS,
     MESSAGE_COLUMNS,
     OPAQUE_RAW_DAYS,
