@@ -57,9 +57,6 @@ class Body:
         return self.size_bytes > len(self.content)
 
 
-EMPTY_BODY = Body(b"", 0)
-
-
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One HTTP request and its answer. Credentials are already stripped from headers and target."""
@@ -279,6 +276,12 @@ class LinkKind(StrEnum):
     CONVERSATION = "conversation"
     ISSUED_ID = "issued_id"
     RETRY = "retry"
+    HISTORY = "history"  # the request extends a conversation as it stood after an earlier answer
+    TOOL_ARGUMENT = "tool_argument"  # it was given an argument of an open tool call: a sub-agent, or a tool's call
+    TOOL_RESULT = "tool_result"  # its answer came back as the result of that tool call
+    RETURNED_TEXT = "returned_text"  # what only that thread produced comes back as text
+    FORKED_FROM = "forked_from"  # another request extended the same state before
+    PERSON = "person"  # somebody said so
     NEW_RUN = "new_run"  # no evidence: this call starts a run
 
 
@@ -436,6 +439,17 @@ class Placement:
         return bool(self.links) and self.links[0].confidence is Confidence.CERTAIN
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A call placed earlier whose run has since been hung elsewhere, or which has been moved to another run."""
+
+    call_id: UUID
+    project_id: str
+    run_id: str
+    session_id: str
+    parent_run_id: str | None
+
+
 # --- what a batch writes ----------------------------------------------------------------------------
 
 
@@ -463,5 +477,6 @@ class RunChanges:
     runs: tuple[Run, ...] = ()
     steps: tuple[tuple[str, str, Step], ...] = ()  # (project_id, run_id, step), new or changed
     all_steps: dict[tuple[str, str], tuple[Step, ...]] = field(default_factory=dict)  # of every changed run
-    placements: tuple[Placement, ...] = ()
+    placements: tuple[Placement, ...] = ()  # of calls placed or linked anew
+    moved: tuple[Moved, ...] = ()  # calls of earlier batches that belong elsewhere now
     anchors: tuple[Anchor, ...] = ()

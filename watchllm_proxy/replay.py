@@ -2,7 +2,8 @@
 
 A corpus has one exchange per line of JSON, in the order in which they began (gzip'd where its name ends in
 .gz): `t_request`, `t_response` (seconds), `method`, `path`, `request_headers`, `request_body`, `status`,
-`response_headers`, `response_body`, and where known `client_port`. Other fields, labels too, are not read.
+`response_headers`, `response_body`, and where known `client_port` and how it ended (`end`, an ExchangeEnd).
+Other fields, labels too, are not read.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 from uuid import UUID, uuid5
 
 from watchllm_proxy.decode import decode
 from watchllm_proxy.errors import CaptureLogError
-from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, ExchangeEnd, Headers
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, ExchangeEnd, Headers, Placement
 from watchllm_proxy.sessionize import Sessionizer
-from watchllm_proxy.sessionize.assignments import Assignment, assignment
+from watchllm_proxy.sessionize.assignments import Assignment, assignment, certain_sessions
 
 CORPUS_NAMESPACE = UUID("0d9f3c58-6a0e-5f0a-8a53-3e35c9b6b0a1")
 SILENCE_US = 600 * 1_000_000
@@ -31,13 +33,23 @@ def replay(corpus_path: Path, *, silence_us: int = SILENCE_US) -> Iterator[Assig
     """
     exchanges = list(read_corpus(corpus_path))
     sessionizer = Sessionizer(silence_us=silence_us)
-    found: dict[UUID, Assignment] = {}
+    found: dict[UUID, Placement] = {}
     for exchange in sorted(exchanges, key=lambda e: e.ended_at_us):  # as the capture log would hold them
         placement = sessionizer.observe(decode(exchange), exchange.ended_at_us)
-        found[exchange.exchange_id] = assignment(placement)
-        sessionizer.drain()
+        found.setdefault(placement.call_id, placement)
+        changes = sessionizer.drain()
+        for placement in changes.placements:
+            found[placement.call_id] = placement
+        for moved in changes.moved:
+            found[moved.call_id] = replace(
+                found[moved.call_id],
+                run_id=moved.run_id,
+                session_id=moved.session_id,
+                parent_run_id=moved.parent_run_id,
+            )
+    certain = certain_sessions(found.values())
     for exchange in exchanges:
-        yield found[exchange.exchange_id]
+        yield assignment(found[exchange.exchange_id], certain)
 
 
 def write_assignments(corpus_path: Path, out: TextIO) -> int:
@@ -77,12 +89,19 @@ def _exchange(line: dict[str, object], number: int) -> Exchange:
         status=status if isinstance(status, int) else None,
         response_headers=_headers(line.get("response_headers")),
         response_body=_body(line.get("response_body")),
-        end=ExchangeEnd.COMPLETE if isinstance(status, int) else ExchangeEnd.CLIENT_ABORTED,
+        end=_end(line.get("end"), status),
         started_at_us=started_us,
         first_byte_us=None,
         duration_us=ended_us - started_us,
         client_address=f"127.0.0.1:{line.get('client_port', 0)}",
     )
+
+
+def _end(told: object, status: object) -> ExchangeEnd:
+    """As told; else an exchange with a status was complete, and one without lost its client."""
+    if told is not None:
+        return ExchangeEnd(str(told))
+    return ExchangeEnd.COMPLETE if isinstance(status, int) else ExchangeEnd.CLIENT_ABORTED
 
 
 def _microseconds(seconds: object) -> int:

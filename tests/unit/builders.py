@@ -266,6 +266,13 @@ class Rows:
             self.anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
         for placement in changes.placements:
             self.placements[placement.call_id] = placement
+        for moved in changes.moved:
+            self.placements[moved.call_id] = replace(
+                self.placements[moved.call_id],
+                run_id=moved.run_id,
+                session_id=moved.session_id,
+                parent_run_id=moved.parent_run_id,
+            )
 
     def steps_of(self, run: Run) -> tuple[Step, ...]:
         by_index = self.steps[run.project_id, run.run_id]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from watchllm_proxy.records import Anchor, Call, ClientIdKind
-from watchllm_proxy.sessionize import rules
+from watchllm_proxy.sessionize import marks, recognition, rules, steps
 from watchllm_proxy.sessionize.anchors import AnchorKind, agent_key, failure_value
 from watchllm_proxy.sessionize.placing import Place
 from watchllm_proxy.sessionize.run_state import RunState
-from watchllm_proxy.sessionize.turns import UserInput
+
+_MARKS: dict[AnchorKind, Callable[[Call], str | None]] = {
+    AnchorKind.STATE: marks.state_mark,
+    AnchorKind.SAID: marks.said_mark,
+    AnchorKind.ASKED: marks.asked_mark,
+    AnchorKind.OBSERVED: marks.observed_mark,
+}
 
 FindIssuer = Callable[[Call, str], Anchor | None]
 """Who issued this id before, if anyone of the call's project did."""
@@ -19,14 +25,11 @@ def anchors_of(
     call: Call,
     run: RunState,
     where: Place,
-    inputs: Sequence[UserInput],
     *,
     model_index: int,
     find_issuer: FindIssuer,
 ) -> Iterator[Anchor]:
-    for kind, value, step_index in _marks(
-        call, run, where, inputs, model_index=model_index, find_issuer=find_issuer
-    ):
+    for kind, value, step_index in _marks(call, run, where, model_index=model_index, find_issuer=find_issuer):
         yield Anchor(
             project_id=call.project_id,
             kind=kind,
@@ -43,7 +46,6 @@ def _marks(
     call: Call,
     run: RunState,
     where: Place,
-    inputs: Sequence[UserInput],
     *,
     model_index: int,
     find_issuer: FindIssuer,
@@ -63,8 +65,20 @@ def _marks(
         yield AnchorKind.FAILED_REQUEST, where.retries.value, None
     if call.is_failed and rules.may_be_retried(call):
         yield AnchorKind.FAILED_REQUEST, failure_value(call), model_index
-    for user_input in inputs:
+    if where.helps is not None:
+        yield AnchorKind.HELPER, f"{call.call_id} {recognition.kind_of(call)}", where.helps.step_index
+    yield from _texts(call, model_index)
+    for user_input in where.inputs:
         yield AnchorKind.USER_INPUT, f"{run.run_id} {user_input.occurrence}", None
+
+
+def _texts(call: Call, model_index: int) -> Iterator[tuple[AnchorKind, str, int]]:
+    for kind, make_mark in _MARKS.items():
+        if (mark := make_mark(call)) is not None:
+            yield kind, mark, model_index
+    for offset, tool in enumerate(steps.asked_tools(call), start=1):
+        if (mark := marks.task_mark(call, tool)) is not None:
+            yield AnchorKind.TASK, mark, model_index + offset
 
 
 def _issued_kind(call: Call, value: str, run: RunState, find_issuer: FindIssuer) -> AnchorKind:

@@ -8,7 +8,7 @@ not it has been removed yet.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from watchllm_proxy.records import Anchor, Call, ExchangeEnd
@@ -29,6 +29,15 @@ class AnchorKind(StrEnum):
     TRACE = "trace"
     FAILED_REQUEST = "failed_request"  # `failure_value`; step_index None: a retry has claimed it
     USER_INPUT = "user_input"  # `turns.UserInput.occurrence`, so that no user message becomes a step twice
+    STATE = "state"  # `marks.state_mark`: a history with its answer, which a later request may extend
+    SAID = "said"  # `marks.text_mark`: what an answer said
+    ASKED = "asked"  # `marks.asked_mark`: a prompt that stands alone, and the lines of its answer
+    OBSERVED = "observed"  # `marks.text_mark`: what tools answered
+    TASK = "task"  # `marks.text_mark`: a string argument of a tool call, which a sub-agent may be given
+    HELPER = "helper"  # a call and its kind: made inside the tool call (`step_index`) of its own run
+    CHILD = "child"  # a run's id: the tool call (`call_id`, `step_index`) of the run `run_id` that started it
+    VERIFIED = "verified"  # the same, and that tool call's result holds the child's answer
+    MOVED = "moved"  # a run's id: the session that it was moved to after its other anchors were made
 
 
 _Key = tuple[str, str, str]
@@ -71,6 +80,7 @@ class AnchorIndex:
         self._max_anchors = max_anchors
         self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
         self._failures: dict[_BodyKey, dict[str, Anchor]] = {}
+        self._moved: dict[tuple[str, str], str] = {}  # (project, run) -> session
 
     def __len__(self) -> int:
         return len(self._anchors)
@@ -79,7 +89,12 @@ class AnchorIndex:
         anchor = self._anchors.get((project_id, kind, value))
         if anchor is None or at_us - anchor.at_us > self._horizon_us:
             return None
-        return anchor
+        return self.current(anchor)
+
+    def current(self, anchor: Anchor) -> Anchor:
+        """The same with the session of its run as it is now: the run may have been moved since."""
+        session_id = self._moved.get((anchor.project_id, anchor.run_id))
+        return anchor if session_id is None else replace(anchor, session_id=session_id)
 
     def put(self, anchor: Anchor) -> None:
         """Add or replace (last one wins), and let the oldest calls' anchors go while there are too many."""
@@ -88,6 +103,8 @@ class AnchorIndex:
         self._anchors[key] = anchor
         if anchor.kind == AnchorKind.FAILED_REQUEST:
             self._put_failure(anchor)
+        if anchor.kind == AnchorKind.MOVED:
+            self._moved[anchor.project_id, anchor.value] = anchor.session_id
         while len(self._anchors) > self._max_anchors:
             self._drop_oldest_call()
 
@@ -98,7 +115,7 @@ class AnchorIndex:
     def failures(self, project_id: str, body: str, started_at_us: int, window_us: int) -> list[Failure]:
         """Failed attempts with this body, not yet claimed, that a call started now may retry; oldest first."""
         pending = self._failures.get((project_id, body), {}).values()
-        found = (Failure.read(anchor) for anchor in sorted(pending, key=_age_order))
+        found = (Failure.read(self.current(anchor)) for anchor in sorted(pending, key=_age_order))
         return [f for f in found if f.ended_at_us <= started_at_us <= f.ended_at_us + window_us]
 
     def _put_failure(self, anchor: Anchor) -> None:
@@ -121,6 +138,8 @@ class AnchorIndex:
 
     def _drop_oldest(self) -> None:
         _, anchor = self._anchors.popitem(last=False)
+        if anchor.kind == AnchorKind.MOVED:
+            self._moved.pop((anchor.project_id, anchor.value), None)
         if anchor.kind != AnchorKind.FAILED_REQUEST:
             return
         body_key = _body_key(anchor)

@@ -12,20 +12,31 @@ Conflicts are resolved by strength, the order of `rules.RULES`; every clue stays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind
-from watchllm_proxy.sessionize import turns
+from watchllm_proxy.sessionize import recognition, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
+from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.rules import Clue
-from watchllm_proxy.sessionize.run_state import RunKey, RunState
+from watchllm_proxy.sessionize.run_state import RunState
+from watchllm_proxy.sessionize.turns import UserInput
 
 RUN_NAMESPACE = UUID("7f0f7c0c-3f0e-5d4c-9a7e-57a7c4110e11")
 
-FindRun = Callable[[RunKey], RunState | None]
-"""The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
+_CONTINUES = frozenset(
+    {
+        LinkKind.EXPLICIT_AGENT,
+        LinkKind.PREVIOUS_RESPONSE,
+        LinkKind.CONVERSATION,
+        LinkKind.RETRY,
+        LinkKind.TRACE,
+        LinkKind.HISTORY,
+    }
+)
+"""Evidence that by its nature continues the context that it points at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +48,44 @@ class Place:
     parent_run_id: str | None
     is_explicit: bool
     links: tuple[Link, ...]
+    inputs: tuple[UserInput, ...]  # what the user says in it that the run has not heard yet
     follows_run_id: str | None  # another run that evidence led to: the one before, as a rule
     foreign_traces: frozenset[str]  # trace ids of this call that belong to another run already
     retries: Anchor | None  # the failed attempt that this call tries again, in the same run
+    task: Anchor | None  # the tool call that started this run
+    helps: Anchor | None  # the tool call, of this very run, that this call was made in
 
 
-def place(call: Call, clues: Sequence[Clue], anchors: AnchorIndex, find_run: FindRun) -> Place:
+def place(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
+    anchors = evidence.anchors
     named_run = next((clue for clue in clues if clue.names_run is not None), None)
     session_id = _named_session(clues)
     parent_run_id = _parent(clues)
+    task: Anchor | None = None
+    helps: Anchor | None = None
     decisive: Clue | None
     if named_run is not None and named_run.names_run is not None:
         run_id, decisive = named_run.names_run, named_run
         session_id = session_id or _session_of_run(call, run_id, parent_run_id, clues, anchors)
-        target = None
     else:
-        target = next((c for c in clues if c.leads_to is not None and _is_usable(c, clues, session_id)), None)
-        run_id, decisive = _run_by_evidence(call, target, find_run)
+        target = next((c for c in clues if _is_usable(c, clues, session_id)), None)
+        run_id, decisive = _run_by_evidence(call, target, evidence)
         session_id = session_id or _session_by_evidence(call, run_id, target, parent_run_id, anchors)
+        if target is not None and target.task is not None:
+            task, helps = (target.task, None) if run_id != target.task.run_id else (None, target.task)
+            parent_run_id = parent_run_id or target.task.run_id
     return Place(
         run_id=run_id,
         session_id=session_id,
         parent_run_id=None if parent_run_id == run_id else parent_run_id,
         is_explicit=named_run is not None,
         links=_links(call, decisive, clues),
+        inputs=_said_by_user(call, evidence.find_run((call.project_id, run_id)), decisive, session_id, evidence),
         follows_run_id=_previous(clues, run_id),
         foreign_traces=frozenset(_foreign_traces(clues, run_id)),
         retries=_retried(clues, run_id),
+        task=task,
+        helps=helps,
     )
 
 
@@ -72,22 +94,88 @@ def inferred_run_id(call: Call) -> str:
     return str(uuid5(RUN_NAMESPACE, str(call.call_id)))
 
 
-def _run_by_evidence(call: Call, target: Clue | None, find_run: FindRun) -> tuple[str, Clue | None]:
-    if target is None or target.leads_to is None:
+# --- which run --------------------------------------------------------------------------------------
+
+
+def _run_by_evidence(call: Call, target: Clue | None, evidence: Evidence) -> tuple[str, Clue | None]:
+    if target is None:
         return inferred_run_id(call), None
-    run = find_run((call.project_id, target.leads_to.run_id))
-    if run is None or starts_next_turn(call, run):
+    if target.task is not None:
+        return _run_in_tool(call, target.task), target
+    assert target.leads_to is not None  # noqa: S101 - _is_usable
+    run = evidence.find_run((call.project_id, target.leads_to.run_id))
+    if run is None:
         return inferred_run_id(call), target
-    return run.run_id, target
+    if not _is_next(call, run, target.link.kind, evidence):
+        return run.run_id, target
+    other = _prepared_for(call, run, evidence) or _at_work(call, run, target.link.kind, evidence)
+    return (other.run_id if other is not None else inferred_run_id(call)), target
 
 
-def starts_next_turn(call: Call, run: RunState) -> bool:
-    """The run has given its final answer, and the user has said something since."""
-    return run.is_finished and any(i.occurrence not in run.inputs for i in turns.user_inputs(call))
+def _run_in_tool(call: Call, task: Anchor) -> str:
+    """A call that offers tools is an agent's; one without is a tool's own question to a model."""
+    return inferred_run_id(call) if call.tool_names else task.run_id
+
+
+def _is_next(call: Call, run: RunState, kind: LinkKind, evidence: Evidence) -> bool:
+    """The run has given its final answer, and this call is not part of the same work.
+
+    A call that carries the conversation on is the next turn where the user has said something since. One
+    that only makes use of the answer (a pipeline's next stage, a summary) goes on with the run, but for an
+    agent that has used its tools and answered: what comes then is the beginning of something else.
+    """
+    if not run.is_finished:
+        return False
+    if _carries_on(call, run, kind):
+        return bool(run.inputs) and bool(_new_inputs(call, run, run.session_id, evidence))
+    return run.has_used_tools
+
+
+def _carries_on(call: Call, run: RunState, kind: LinkKind) -> bool:
+    if kind in _CONTINUES or turns.opening(call) in run.inputs:
+        return True
+    return kind is LinkKind.ISSUED_ID and turns.has_past(call)
+
+
+def _prepared_for(call: Call, run: RunState, evidence: Evidence) -> RunState | None:
+    """The run of a call that only prepared this turn: it made the summary that this request begins with."""
+    found = recognition.said_in(call, run.session_id, evidence)
+    runs = (evidence.find_run((call.project_id, anchor.run_id)) for anchor in found)
+    return next((r for r in runs if r and r is not run and not r.inputs and not r.has_used_tools), None)
+
+
+def _at_work(call: Call, run: RunState, kind: LinkKind, evidence: Evidence) -> RunState | None:
+    """A call that only makes use of an old answer belongs to what the session is doing now."""
+    if _carries_on(call, run, kind):
+        return None
+    turns_of_it = [
+        r for r in evidence.runs_of(run.project_id, run.session_id) if r.parent_run_id == run.parent_run_id
+    ]
+    newest = max(turns_of_it, key=lambda r: (r.last_activity_at_us, r.run_id), default=None)
+    return newest if newest is not None and not newest.is_finished else None
+
+
+def _said_by_user(
+    call: Call, run: RunState | None, decisive: Clue | None, session_id: str, evidence: Evidence
+) -> tuple[UserInput, ...]:
+    is_retold = decisive is not None and decisive.link.kind is LinkKind.RETURNED_TEXT and not turns.has_past(call)
+    if run is not None and is_retold:
+        return ()  # the program tells it all anew, in a user message
+    return _new_inputs(call, run, session_id, evidence)
+
+
+def _new_inputs(call: Call, run: RunState | None, session_id: str, evidence: Evidence) -> tuple[UserInput, ...]:
+    """User messages that the run has not heard, and that are not what the session itself has said: agents
+    talk to each other in user messages."""
+    inputs = turns.user_inputs(call)
+    if run is not None:
+        inputs = tuple(i for i in inputs if i.occurrence not in run.inputs)
+    return tuple(i for i in inputs if not recognition.is_echo(i.text, call, session_id, evidence))
 
 
 def _is_usable(clue: Clue, clues: Sequence[Clue], session_id: str | None) -> bool:
-    if clue.leads_to is None or (session_id is not None and clue.leads_to.session_id != session_id):
+    anchor = clue.leads_to or clue.task
+    if anchor is None or (session_id is not None and anchor.session_id != session_id):
         return False
     is_sub_agents = any(c.link.kind is LinkKind.EXPLICIT_AGENT for c in clues)
     return not is_sub_agents or clue.link.kind is LinkKind.EXPLICIT_AGENT
@@ -117,8 +205,9 @@ def _session_of_run(
 def _session_by_evidence(
     call: Call, run_id: str, target: Clue | None, parent_run_id: str | None, anchors: AnchorIndex
 ) -> str:
-    if target is not None and target.leads_to is not None:
-        return target.leads_to.session_id
+    anchor = (target.leads_to or target.task) if target is not None else None
+    if anchor is not None:
+        return anchor.session_id
     return run_id if parent_run_id is None else _session_of_parent(call, parent_run_id, anchors)
 
 
@@ -130,7 +219,7 @@ def _session_of_parent(call: Call, parent_run_id: str, anchors: AnchorIndex) -> 
 
 
 def _previous(clues: Sequence[Clue], run_id: str) -> str | None:
-    anchors = (clue.leads_to for clue in clues)
+    anchors = (clue.leads_to for clue in clues)  # not a task's: that run waits for this one
     return next((a.run_id for a in anchors if a is not None and a.run_id != run_id), None)
 
 

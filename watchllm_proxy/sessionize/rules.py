@@ -1,36 +1,34 @@
-"""The evidence that places a call, as one ordered table of small rules (docs: detection.md, rules 1-3).
+"""The evidence that places a call, as ordered tables of small rules (docs/detection.md).
 
-Each rule looks at one call and the anchors of its project, and yields clues: a link to show, and what it
-says about run, session or parent. `RULES` lists them strongest first; `placing.place` lets the first clue
-that answers a question win. Weaker clues are shown beside it, in agreement or not. There is no rule for
-model, system prompt, user agent or time alone, and none looks beyond the project.
+Each rule looks at one call and what is known in its project, and yields clues: a link to show, and what it
+says about run, session or parent. Three tables, strongest rule first; `placing.place` lets the first clue that
+answers a question win, and weaker clues are shown beside it, in agreement or not:
 
-To add a rule (canonical prefix, text that came back, argument of an open tool call: rules 4-7), write the
-function and put it into the table.
+    RULES         ids, and exact repeats of a failed attempt: one look-up each, all of them asked
+    INFERENCE     what the request repeats of earlier calls: asked while nothing above has told where it goes
+    LAST_RESORTS  what only makes it likely
+
+There is no rule for model, system prompt, user agent or time alone, and none looks beyond the project.
+To add a rule, write the function and put it into its table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind
-from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind, agent_key
+from watchllm_proxy.sessionize import recognition, turns
+from watchllm_proxy.sessionize.anchors import AnchorKind, Failure, agent_key
+from watchllm_proxy.sessionize.marks import Mark
+from watchllm_proxy.sessionize.recognition import Evidence, Found
 
 SHARED_KEY_SOURCES = frozenset({"prompt_cache_key"})
 """Body fields that name a session in some harnesses, and in other programs one cache for all sessions: no
 evidence. (Codex, which sends its session here, sends it in a header too.)"""
 
 MAIN_AGENT = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a rule may look at besides the call."""
-
-    anchors: AnchorIndex
-    silence_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Clue:
     names_session: str | None = None
     names_parent: str | None = None
     leads_to: Anchor | None = None  # continue this anchor's run, or its session with the next one
+    task: Anchor | None = None  # an open tool call that asked for this call
 
 
 Rule: TypeAlias = Callable[[Call, Evidence], Iterator[Clue]]
@@ -117,24 +116,65 @@ def conversation(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def retry(call: Call, evidence: Evidence) -> Iterator[Clue]:
-    """The same body after a failed attempt that no retry has claimed yet.
-
-    Certain on the same connection. Over another one it is probable: equal runs that start together send equal
-    bodies too. An SDK that says "my first attempt" (`x-stainless-retry-count: 0`) after an answered error is
-    believed then, for a client keeps the connection of an answer that it has read.
-    """
-    if not may_be_retried(call):
-        return
-    body = call.request_hash.hex()
-    waiting = evidence.anchors.failures(call.project_id, body, call.started_at_us, evidence.silence_us)
-    for failure in waiting:
+    """The same body on the same connection, after a failed attempt that no retry has claimed yet."""
+    for failure in _failures(call, evidence):
         if failure.client_address == call.client_address:
-            yield _lead(LinkKind.RETRY, body, Confidence.CERTAIN, failure.anchor)
+            yield _lead(LinkKind.RETRY, call.request_hash.hex(), Confidence.CERTAIN, failure.anchor)
             return
+
+
+def retry_elsewhere(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The same over another connection is only probable: equal runs that start together send equal bodies too.
+
+    An SDK that says "my first attempt" (`x-stainless-retry-count: 0`) after an answered error is believed
+    then, for a client keeps the connection of an answer that it has read.
+    """
+    waiting = _failures(call, evidence)
+    if any(failure.client_address == call.client_address for failure in waiting):
+        return
     for failure in waiting:
         if not (failure.was_answered and call.retry_count_hint == 0):
-            yield _lead(LinkKind.RETRY, body, Confidence.PROBABLE, failure.anchor)
+            yield _lead(LinkKind.RETRY, call.request_hash.hex(), Confidence.PROBABLE, failure.anchor)
             return
+
+
+def _failures(call: Call, evidence: Evidence) -> list[Failure]:
+    if not may_be_retried(call):
+        return []
+    body = call.request_hash.hex()
+    return evidence.anchors.failures(call.project_id, body, call.started_at_us, evidence.silence_us)
+
+
+def history(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The conversation so far, system prompt left out, is one that an answer left behind. Where several
+    sessions left the same one, it is only probable which of them this is."""
+    found = recognition.same_history(call, evidence)
+    if found is not None:
+        confidence = Confidence.CERTAIN if found.is_exclusive else Confidence.PROBABLE
+        yield _lead(LinkKind.HISTORY, _short(found), confidence, found.anchor)
+
+
+def tool_argument(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """A new thread that was given an argument of an open tool call: a sub-agent, until its answer comes back
+    as that call's result only probably so."""
+    if turns.has_past(call):
+        return
+    found = recognition.given_task(call, evidence)
+    if found is not None:
+        link = Link(
+            LinkKind.TOOL_ARGUMENT,
+            _tool_call_id(found),
+            Confidence.PROBABLE,
+            found.anchor.call_id,
+            found.anchor.step_index,
+        )
+        yield Clue(link, task=found.anchor)
+
+
+def returned_text(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    found = recognition.returned_text(call, evidence)
+    if found is not None:
+        yield _lead(LinkKind.RETURNED_TEXT, _short(found), Confidence.PROBABLE, found.anchor)
 
 
 def trace(call: Call, evidence: Evidence) -> Iterator[Clue]:
@@ -157,12 +197,30 @@ RULES: tuple[Rule, ...] = (
     issued_id,
     conversation,
     retry,
+)
+
+INFERENCE: tuple[Rule, ...] = (
+    history,
+    tool_argument,
+    returned_text,
+)
+"""Asked in this order, and only while nothing above has told where the call goes: they read the whole request."""
+
+
+LAST_RESORTS: tuple[Rule, ...] = (
+    retry_elsewhere,
     trace,
 )
 
 
-def collect(call: Call, evidence: Evidence, rules: Iterable[Rule] = RULES) -> list[Clue]:
-    return [clue for rule in rules for clue in rule(call, evidence)]
+def collect(call: Call, evidence: Evidence) -> list[Clue]:
+    """Strongest first."""
+    clues = [clue for rule in RULES for clue in rule(call, evidence)]
+    for rule in INFERENCE:
+        if any(clue.names_run or clue.leads_to or clue.task for clue in clues):
+            break
+        clues += rule(call, evidence)
+    return clues + [clue for rule in LAST_RESORTS for clue in rule(call, evidence)]
 
 
 def may_be_retried(call: Call) -> bool:
@@ -205,6 +263,15 @@ def _issued(kind: LinkKind, value: str, call: Call, evidence: Evidence) -> Itera
 
 def _lead(kind: LinkKind, value: str, confidence: Confidence, anchor: Anchor) -> Clue:
     return Clue(Link(kind, value, confidence, anchor.call_id, anchor.step_index), leads_to=anchor)
+
+
+def _short(found: Found) -> str:
+    """What to show of an anchor whose value is all fingerprints: the call that left it."""
+    return str(found.anchor.call_id)
+
+
+def _tool_call_id(found: Found) -> str:
+    return Mark.read(found.anchor).key.partition("/")[2]
 
 
 def _explicit(kind: LinkKind, client_id: ClientId, anchor: Anchor | None = None) -> Link:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from uuid import UUID
 
 from watchllm_proxy.records import Call, Run, RunStatus, Step, StepType, ToolResult
 from watchllm_proxy.sessionize import names, steps, turns
@@ -55,6 +56,7 @@ class RunState:
     _open_tools: list[int] = field(default_factory=list)  # indexes of tool_call steps without output, in order
     _tool_steps: dict[str, int] = field(default_factory=dict)  # newest tool_call or tool_result step by id
     _changed: set[int] = field(default_factory=set)
+    _filled: list[tuple[int, str]] = field(default_factory=list)  # tool calls answered since `take_filled`
 
     @classmethod
     def begun(cls, call: Call, run_id: str, session_id: str, parent_run_id: str | None) -> RunState:
@@ -105,8 +107,39 @@ class RunState:
         return self._judge_now() is RunStatus.COMPLETED
 
     @property
+    def last_call_id(self) -> UUID | None:
+        """The call of its newest model step: the only one that nothing has followed yet."""
+        return None if self._last_model is None else self.steps[self._last_model].call_id
+
+    @property
+    def first_call_id(self) -> UUID | None:
+        return next((step.call_id for step in self.steps if step.is_priced), None)
+
+    @property
+    def call_ids(self) -> list[UUID]:
+        """Of its calls, in the order in which they were seen."""
+        return [step.call_id for step in self.steps if step.is_priced and step.call_id is not None]
+
+    @property
+    def has_used_tools(self) -> bool:
+        return any(step.type is StepType.TOOL_CALL for step in self.steps)
+
+    def is_open(self, step_index: int) -> bool:
+        """This tool call has been asked for, and its result has not come yet."""
+        return step_index in self._open_tools
+
+    @property
     def next_index(self) -> int:
         return len(self.steps)
+
+    @property
+    def open_tool_names(self) -> list[str]:
+        return [self.steps[index].tool or "" for index in self._open_tools]
+
+    def asked_with(self, step_index: int) -> list[Step]:
+        """Tool calls of the same answer."""
+        call_id = self.steps[step_index].call_id
+        return [s for s in self.steps if s.call_id == call_id and s.type is StepType.TOOL_CALL]
 
     # --- a call arrives
 
@@ -204,10 +237,16 @@ class RunState:
         if index is None or index not in self._open_tools:
             return
         self._open_tools.remove(index)
+        self._filled.append((index, result.text))
         self.steps[index] = steps.with_result(
             self.steps[index], call, names.cut(result.text, names.SUMMARY_CHARS), is_tool_error(result)
         )
         self._changed.add(index)
+
+    def take_filled(self) -> list[tuple[int, str]]:
+        """Tool calls that got their result since the last time: step index and text."""
+        filled, self._filled = self._filled, []
+        return filled
 
     # --- how it stands
 

@@ -20,25 +20,31 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
 
 from watchllm_proxy.records import (
     Anchor,
     Api,
     Call,
     ClientIdKind,
+    Moved,
     Placement,
     Run,
     RunChanges,
     RunStatus,
     Step,
 )
-from watchllm_proxy.sessionize import rules, turns
+from watchllm_proxy.sessionize import families, rules
 from watchllm_proxy.sessionize.anchoring import anchors_of
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
+from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.families import Binding, Result
 from watchllm_proxy.sessionize.placing import Place, place
-from watchllm_proxy.sessionize.rules import Evidence
+from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.run_state import RunKey, RunState
+from watchllm_proxy.sessionize.text_index import INDEXED_KINDS, TextIndex
 
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -53,12 +59,14 @@ class Sessionizer:
         horizon_us: int = DAY_US,
         max_runs: int = 50_000,
         max_anchors: int = 1_000_000,
+        max_texts: int = 20_000,
     ) -> None:
         self._silence_us = silence_us
         self._horizon_us = horizon_us
         self._max_runs = max_runs
         self._anchors = AnchorIndex(horizon_us=horizon_us, max_anchors=max_anchors)
-        self._evidence = Evidence(self._anchors, silence_us)
+        self._texts = TextIndex(horizon_us=horizon_us, max_texts=max_texts)
+        self._children = Children()
         self._runs: dict[RunKey, RunState] = {}
         self._may_go_on: OrderedDict[RunKey, None] = OrderedDict()  # by last touch
         self._settled: OrderedDict[RunKey, None] = OrderedDict()  # finished and not named; by last touch
@@ -66,7 +74,10 @@ class Sessionizer:
         self._scheduled: dict[RunKey, int] = {}
         self._newest_us = 0  # end of the latest call: the log's own clock
         self._changed: dict[RunKey, RunState] = {}
-        self._placements: list[Placement] = []
+        self._placements: dict[UUID, Placement] = {}
+        self._relinked: dict[UUID, Placement] = {}
+        self._moved: dict[UUID, RunKey] = {}  # calls of runs that were moved since the last drain
+        self._sessions: dict[tuple[str, str], dict[RunKey, None]] = {}  # runs in memory by session
         self._new_anchors: dict[tuple[str, str, str], Anchor] = {}
 
     # --- calls
@@ -76,24 +87,36 @@ class Sessionizer:
         del now_us
         if call.api is Api.OTHER and not any(i.kind is ClientIdKind.RUN for i in call.client_ids):
             return Placement(call.call_id, call.project_id, None, None, None, ())
-        clues = rules.collect(call, self._evidence)
-        where = place(call, clues, self._anchors, lambda key: self._find_run(key, call.started_at_us))
+        evidence = self._evidence(call)
+        where = place(call, rules.collect(call, evidence), evidence)
         run = self._run_for(call, where)
         self._add(call, run, where)
         placement = Placement(
             call.call_id, call.project_id, run.run_id, run.session_id, run.parent_run_id, where.links
         )
-        self._placements.append(placement)
+        self._placements[call.call_id] = placement
+        self._take_children(call, run, where)
         self._newest_us = max(self._newest_us, call.ended_at_us)
         self._touch(run)
         self._let_go()
         return placement
 
+    def _evidence(self, call: Call) -> Evidence:
+        """What is known, as it is for a call of this time."""
+        return Evidence(
+            anchors=self._anchors,
+            texts=self._texts,
+            children=self._children,
+            silence_us=self._silence_us,
+            find_run=lambda key: self._find_run(key, call.started_at_us),
+            runs_of=lambda *session: [self._runs[key] for key in self._sessions.get(session, ())],
+        )
+
     def missing_run(self, call: Call) -> RunKey | None:
         """The run that this call names, where it is not in memory. A recorder looks it up in the store and
         `load`s it as `named` before `observe`: else a run id that comes back after the horizon starts at step 0
         again, over the stored steps."""
-        clue = next(rules.explicit_run(call, self._evidence), None)
+        clue = next(rules.explicit_run(call, self._evidence(call)), None)
         if clue is None or clue.names_run is None:
             return None
         key = (call.project_id, clue.names_run)
@@ -105,26 +128,29 @@ class Sessionizer:
         if run is None:
             run = RunState.begun(call, where.run_id, where.session_id, where.parent_run_id)
         self._runs[key] = run
+        self._enter(run, run.session_id)
         run.is_explicit = run.is_explicit or where.is_explicit
         run.parent_run_id = run.parent_run_id or where.parent_run_id
         return run
 
     def _add(self, call: Call, run: RunState, where: Place) -> None:
         self._close_previous(call, where)
-        inputs = [i for i in turns.user_inputs(call) if i.occurrence not in run.inputs]
         retried_step = where.retries.step_index if where.retries else None
         model_index = run.add(
             call,
-            inputs,
+            where.inputs,
             retried_step=retried_step,
             is_asked_elsewhere=lambda value: self._issuer(call, value) is not None,
         )
-        for anchor in anchors_of(call, run, where, inputs, model_index=model_index, find_issuer=self._issuer):
+        for anchor in anchors_of(call, run, where, model_index=model_index, find_issuer=self._issuer):
             self._put(anchor)
+
+    def _previous(self, call: Call, where: Place) -> RunState | None:
+        return self._in_memory((call.project_id, where.follows_run_id)) if where.follows_run_id else None
 
     def _close_previous(self, call: Call, where: Place) -> None:
         """The first request of a turn may bring what the turn before was still waiting for."""
-        previous = self._in_memory((call.project_id, where.follows_run_id)) if where.follows_run_id else None
+        previous = self._previous(call, where)
         if previous is not None and previous.take_results(call):
             previous.judge()
             self._touch(previous)
@@ -141,8 +167,116 @@ class Sessionizer:
 
     def _put(self, anchor: Anchor) -> None:
         self._new_anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
-        if anchor.kind != AnchorKind.USER_INPUT:  # known by the run itself while it is in memory
+        self._index(anchor)
+
+    def _index(self, anchor: Anchor) -> None:
+        if anchor.kind in INDEXED_KINDS:
+            self._texts.put(anchor)
+        elif anchor.kind in {AnchorKind.CHILD, AnchorKind.VERIFIED}:
+            self._children.put(anchor)
+        elif anchor.kind == AnchorKind.HELPER:
+            self._children.put_helper(anchor)
+        elif anchor.kind != AnchorKind.USER_INPUT:  # known by the run itself while it is in memory
             self._anchors.put(anchor)
+
+    # --- sub-agents
+
+    def _take_children(self, call: Call, run: RunState, where: Place) -> None:
+        """Note which tool call started this run; and where this call brought results of tools, see whose
+        answers they are."""
+        if where.task is not None:
+            self._put(
+                replace(
+                    where.task,
+                    kind=AnchorKind.CHILD,
+                    value=run.run_id,
+                    call_id=call.call_id,
+                    at_us=call.ended_at_us,
+                )
+            )
+            for binding in list(families.in_order(run, self._evidence(call))):
+                self._bind(call, binding)
+        results = [
+            Result(call, parent, step_index, text)
+            for parent in (run, self._previous(call, where))
+            if parent is not None
+            for step_index, text in parent.take_filled()
+        ]
+        for settle in (families.corrections, families.confirmations):
+            for result in results:
+                for binding in list(settle(result, self._evidence(call))):
+                    self._bind(call, binding)
+
+    def _bind(self, call: Call, binding: Binding) -> None:
+        """Hang a run under the tool call that started it, with all that belongs to it."""
+        child, parent = binding.child, binding.parent
+        kind = AnchorKind.VERIFIED if binding.is_verified else AnchorKind.CHILD
+        first_call_id = child.first_call_id
+        if first_call_id is None:
+            return
+        self._put(
+            Anchor(
+                child.project_id,
+                kind,
+                child.run_id,
+                parent.run_id,
+                first_call_id,
+                binding.step_index,
+                call.ended_at_us,
+                parent.session_id,
+            )
+        )
+        child.parent_run_id = parent.run_id
+        self._move(child, parent.session_id, call.ended_at_us)
+        self._relinked[first_call_id] = Placement(
+            first_call_id, child.project_id, child.run_id, child.session_id, child.parent_run_id, binding.links
+        )
+
+    def _move(self, run: RunState, session_id: str, at_us: int) -> None:
+        """Put a run into another session, with the runs that it started and, where the session was its own,
+        with its later turns."""
+        former = (run.project_id, run.session_id)
+        self._changed[run.key] = run
+        if run.session_id == session_id:
+            return
+        queue = [run]
+        moved: dict[RunKey, RunState] = {}
+        while queue:
+            each = queue.pop()
+            if each.key in moved:
+                continue
+            moved[each.key] = each
+            others = [self._runs[key] for key in self._sessions.get(former, ()) if key in self._runs]
+            is_root = each.run_id == each.session_id
+            queue += [o for o in others if o is not each and (is_root or o.parent_run_id == each.run_id)]
+        for each in moved.values():
+            self._enter(each, session_id)
+            self._changed[each.key] = each
+            self._put(
+                Anchor(
+                    each.project_id,
+                    AnchorKind.MOVED,
+                    each.run_id,
+                    each.run_id,
+                    run.call_ids[0],
+                    None,
+                    at_us,
+                    session_id,
+                )
+            )
+            self._moved.update((call_id, each.key) for call_id in each.call_ids)
+
+    def _enter(self, run: RunState, session_id: str) -> None:
+        """Keep the list of each session's runs in memory."""
+        self._leave(run)
+        run.session_id = session_id
+        self._sessions.setdefault((run.project_id, session_id), {})[run.key] = None
+
+    def _leave(self, run: RunState) -> None:
+        members = self._sessions.get((run.project_id, run.session_id), {})
+        members.pop(run.key, None)
+        if not members:
+            self._sessions.pop((run.project_id, run.session_id), None)
 
     # --- time
 
@@ -206,6 +340,7 @@ class Sessionizer:
             while queue and self._is_gone(self._runs[next(iter(queue))]):
                 self._forget(queue)
         self._keep_to_limits()
+        self._texts.forget_before(self._newest_us - self._horizon_us)
         self._anchors.forget_before(self._newest_us - self._horizon_us)
 
     def _keep_to_limits(self) -> None:
@@ -215,6 +350,8 @@ class Sessionizer:
     def _forget(self, queue: OrderedDict[RunKey, None]) -> None:
         key, _ = queue.popitem(last=False)
         run = self._runs.pop(key)
+        self._leave(run)
+        self._children.forget(key)
         self._scheduled.pop(key, None)
         if run.status is RunStatus.RUNNING:
             self._end(run)  # nobody will look at it again
@@ -228,13 +365,34 @@ class Sessionizer:
             runs=tuple(run.row() for run in changed),
             steps=tuple((*run.key, step) for run in changed for step in run.take_changed_steps()),
             all_steps={run.key: tuple(run.steps) for run in changed},
-            placements=tuple(self._placements),
+            placements=self._final_placements(),
+            moved=tuple(self._moved_calls()),
             anchors=tuple(self._new_anchors.values()),
         )
         self._changed = {}
-        self._placements = []
+        self._placements = {}
+        self._relinked = {}
+        self._moved = {}
         self._new_anchors = {}
         return changes
+
+    def _final_placements(self) -> tuple[Placement, ...]:
+        """Of the calls since the last drain, and of earlier ones whose links have changed."""
+        placements = {**self._placements, **self._relinked}
+        for call_id, key in self._moved.items():
+            placement, run = placements.get(call_id), self._changed.get(key)
+            if placement is not None and run is not None:
+                placements[call_id] = replace(
+                    placement, session_id=run.session_id, parent_run_id=run.parent_run_id
+                )
+        return tuple(placements.values())
+
+    def _moved_calls(self) -> Iterator[Moved]:
+        """Calls drained before whose run was hung elsewhere since."""
+        for call_id, key in self._moved.items():
+            run = self._changed.get(key)
+            if run is not None and call_id not in self._placements:
+                yield Moved(call_id, run.project_id, run.run_id, run.session_id, run.parent_run_id)
 
     def load(
         self,
@@ -259,7 +417,7 @@ class Sessionizer:
                 continue
             if anchor.kind == AnchorKind.RUN:
                 explicit.add(key)
-            self._anchors.put(anchor)
+            self._index(anchor)
             self._newest_us = max(self._newest_us, anchor.at_us)
         for row in sorted(runs, key=lambda r: (r.last_activity_at_us, r.run_id)):
             key = (row.project_id, row.run_id)
@@ -271,7 +429,9 @@ class Sessionizer:
                 row, steps, is_explicit=key in explicit or key in named, inputs=inputs.get(key, set())
             )
             self._runs[key] = run
+            self._enter(run, run.session_id)
             self._file(run)
+        self._children.keep_only(self._runs)
         self._keep_to_limits()
 
 

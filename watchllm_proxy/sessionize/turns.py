@@ -33,7 +33,7 @@ def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
     """The last thing a model said, as far as the request repeats it, and what came after it."""
     news: list[Message] = []
     for message in reversed(call.messages):
-        if message.slot not in _CONVERSATION_SLOTS or message.role in _SYSTEM_ROLES:
+        if message.slot not in _CONVERSATION_SLOTS or is_system(message):
             continue
         if message.role == "assistant" or message.tool_calls:
             return message, tuple(reversed(news))
@@ -53,9 +53,29 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
             continue
         repeat = seen[message.link_hash]
         seen[message.link_hash] += 1
-        mark = blake2b(context + message.link_hash + repeat.to_bytes(4), digest_size=12)
-        inputs.append(UserInput(text, mark.hexdigest()))
+        inputs.append(UserInput(text, _occurrence(context, message.link_hash, repeat)))
     return tuple(inputs)
+
+
+def _occurrence(context: bytes, link_hash: bytes, repeat: int) -> str:
+    return blake2b(context + link_hash + repeat.to_bytes(4), digest_size=12).hexdigest()
+
+
+def opening(call: Call) -> str | None:
+    """The `occurrence` of the first user message: the same in every request that repeats it."""
+    first = next((m for m in call.messages if is_user(m) and spoken(m)), None)
+    return None if first is None else _occurrence(b"", first.link_hash, 0)
+
+
+def is_system(message: Message) -> bool:
+    return message.slot in _SYSTEM_SLOTS or message.role in _SYSTEM_ROLES
+
+
+def is_said(message: Message) -> bool:
+    """A piece of the conversation: no system prompt, no tools, and no reasoning, which says nothing aloud."""
+    if message.slot not in _CONVERSATION_SLOTS or is_system(message):
+        return False
+    return bool(message.text or message.tool_calls or message.tool_results or message.role != "assistant")
 
 
 def is_user(message: Message) -> bool:
@@ -88,7 +108,7 @@ def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
 
 def system_text(call: Call) -> str:
     """The system prompt as the model read it: all its parts, joined."""
-    parts = [m.text for m in call.messages if m.slot in _SYSTEM_SLOTS or m.role in _SYSTEM_ROLES]
+    parts = [m.text for m in call.messages if is_system(m)]
     return "\n".join(part for part in parts if part)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.unit.builders import CallBuilder, message
@@ -83,3 +85,11 @@ def test_blocks_of_context_that_a_harness_puts_first_are_no_title() -> None:
 def test_a_request_without_a_word_is_called_by_its_path() -> None:
     call = CallBuilder()(history=[])
     assert names.title(call, ()) == "POST /v1/chat/completions"
+
+
+def test_a_huge_prompt_has_a_version_in_no_time_and_its_end_counts() -> None:
+    call, prompt = CallBuilder(), "?a" * 2_000_000
+    started_s = time.process_time()
+    versions = {names.agent_version(call(user="Hi", system=prompt + end)) for end in ("", "b")}
+    assert time.process_time() - started_s < 1
+    assert len(versions) == 2

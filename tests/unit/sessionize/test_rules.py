@@ -10,21 +10,43 @@ from tests.unit.builders import SILENCE_US, CallBuilder, ids
 from watchllm_proxy.records import Anchor, ClientId, ClientIdKind, Confidence, LinkKind
 from watchllm_proxy.sessionize import rules
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
-from watchllm_proxy.sessionize.rules import Evidence
+from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.recognition import Evidence
+from watchllm_proxy.sessionize.text_index import TextIndex
 
 
 def evidence(*anchors: tuple[AnchorKind, str]) -> Evidence:
     index = AnchorIndex(horizon_us=10**18, max_anchors=100)
     for number, (kind, value) in enumerate(anchors):
         index.put(Anchor("default", kind, value, f"run-{number}", UUID(int=number), number, 0, "s"))
-    return Evidence(index, SILENCE_US)
+    return Evidence(
+        anchors=index,
+        texts=TextIndex(horizon_us=10**18, max_texts=100),
+        children=Children(),
+        silence_us=SILENCE_US,
+        find_run=lambda key: None,
+        runs_of=lambda project_id, session_id: [],
+    )
 
 
-def test_explicit_ids_stand_above_issued_ones_and_traces_come_last() -> None:
-    order = [rule.__name__ for rule in rules.RULES]
-    assert order.index("explicit_run") < order.index("explicit_session") < order.index("agent_context")
-    assert order.index("agent_context") < order.index("previous_response") < order.index("issued_id")
-    assert order.index("issued_id") < order.index("conversation") < order.index("retry") < order.index("trace")
+def test_explicit_ids_stand_above_issued_ones_and_guesses_come_last() -> None:
+    order = [rule.__name__ for rule in (*rules.RULES, *rules.INFERENCE, *rules.LAST_RESORTS)]
+    assert order == [
+        "explicit_run",
+        "explicit_session",
+        "agent_context",
+        "explicit_parent",
+        "parent_agent",
+        "previous_response",
+        "issued_id",
+        "conversation",
+        "retry",
+        "history",
+        "tool_argument",
+        "returned_text",
+        "retry_elsewhere",
+        "trace",
+    ]
 
 
 def test_no_ids_no_anchors_no_clues() -> None:

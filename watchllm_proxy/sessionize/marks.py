@@ -1,0 +1,254 @@
+"""What a call leaves behind to be recognised by where no id comes back: histories, texts, tasks.
+
+Each is the value of one stored anchor: words in hexadecimal, so that the index is restored from rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import accumulate
+
+from watchllm_proxy.records import Anchor, Call, Message, ToolCall
+from watchllm_proxy.sessionize import fingerprints, steps, turns
+from watchllm_proxy.sessionize.fingerprints import Fingerprints
+
+SKETCH_SIZE = 24  # fingerprints of one line
+MAX_FINGERPRINTS = 48  # of one text, in all lines
+MAX_LINES = 8
+MIN_LINE_FINGERPRINTS = 2  # five words: shorter lines are phrases that many texts share
+TASK_SKETCH_SIZE = 16
+MAX_TASKS = 8
+"""String arguments of one tool call that are remembered."""
+
+MIN_TASK_CHARACTERS = 8
+"""Shorter arguments ("Oslo", "EUR") name things, not tasks."""
+
+MAX_SEARCHED_CHARACTERS = 64 * 1024
+_STATE_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who sent a call, as far as the wire tells. No evidence by itself: it only breaks ties."""
+
+    host: str
+    port: str
+    agent: str  # a hash of the user agent
+    style: str  # a hash of the API and of the names of the fields in the body: each library fills in its own
+
+    @classmethod
+    def of(cls, call: Call) -> Client:
+        host, _, port = call.client_address.replace(" ", "").rpartition(":")
+        path = call.target.partition("?")[0]
+        return cls(
+            host, port, _short_hash(call.user_agent or ""), _short_hash(path, *_field_names(call.request_skeleton))
+        )
+
+    def is_like(self, other: Client) -> bool:
+        """The same program, or one made of the same parts."""
+        return (self.host, self.agent, self.style) == (other.host, other.agent, other.style)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port} {self.agent}{self.style}"
+
+    @classmethod
+    def read(cls, address: str, hashes: str) -> Client:
+        host, _, port = address.rpartition(":")
+        return cls(host, port, hashes[:_HASH_DIGITS], hashes[_HASH_DIGITS:])
+
+
+_HASH_DIGITS = 8
+_OWN_TO_A_CALL = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "functions", "response_format", "text", "stop"}
+)
+"""Fields that one program sends with some of its calls only."""
+
+
+@lru_cache(maxsize=256)
+def _field_names(skeleton: bytes) -> tuple[str, ...]:
+    """`skeleton` as decode makes it: {"rest": the body without its messages, "slots": where they were}."""
+    try:
+        fields = json.loads(skeleton).get("rest", {})
+    except (ValueError, AttributeError):
+        return ()
+    return tuple(sorted(set(fields) - _OWN_TO_A_CALL)) if isinstance(fields, dict) else ()
+
+
+def _short_hash(*texts: str) -> str:
+    return blake2b("\n".join(texts).encode("utf-8", "replace"), digest_size=_HASH_DIGITS // 2).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The value of an anchor, read. `parts`: the state, the sketch of the text, or a sketch for each task."""
+
+    client: Client
+    key: str  # unique for the anchor
+    parts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def read(cls, anchor: Anchor) -> Mark:
+        address, hashes, key, *parts = anchor.value.split(" ")
+        return cls(Client.read(address, hashes), key, tuple(map(fingerprints.unpacked, parts)))
+
+    def tokens(self) -> Iterator[int]:
+        for part in self.parts:
+            yield from part
+
+
+def state_mark(call: Call) -> str | None:
+    """The conversation with its answer: what the next request begins with, if the client changes nothing."""
+    if call.is_failed or call.answer is None:
+        return None
+    state = _chained([*conversation(call), call.answer])
+    return f"{Client.of(call)} {call.call_id} {fingerprints.packed([state])}"
+
+
+def states(call: Call) -> list[int]:
+    """The state after each message of the request, the longest first: look-ups for what it may extend."""
+    chain = blake2b(digest_size=_STATE_BYTES)
+    found = []
+    for message in conversation(call):
+        chain.update(message.link_hash)
+        if message.role == "assistant":
+            found.append(int.from_bytes(chain.copy().digest()))
+    return found[::-1]
+
+
+def conversation(call: Call) -> list[Message]:
+    """What was said: no system prompt (it may tell the time), no tools, nothing that says nothing (reasoning)."""
+    return [m for m in call.messages if turns.is_said(m)]
+
+
+def said_mark(call: Call) -> str | None:
+    """What the answer says and its request did not: an answer that repeats the question proves nothing."""
+    text = _answer_text(call)
+    known: set[int] = set()
+    for message in _asked_by(call) if text else ():
+        known |= fingerprints.fingerprints(message.text)
+    return _text_mark(call, str(call.call_id), _sketched(text, known))
+
+
+def asked_mark(call: Call) -> str | None:
+    """A prompt that stands alone, and the lines that its answer added: a text protocol renders the whole task
+    anew for each step, with what was answered so far somewhere in the middle."""
+    text = _answer_text(call)
+    if not text or not stands_alone(call):
+        return None
+    asked = prompt_fingerprints(call)
+    lines = sorted(lines_of(text) - lines_of(_prompt(call)))[:MAX_LINES]
+    if not asked or not lines:
+        return None
+    return _text_mark(call, str(call.call_id), [fingerprints.sketch(asked, SKETCH_SIZE), *((n,) for n in lines)])
+
+
+def stands_alone(call: Call) -> bool:
+    """It tells of no earlier answer and offers no tools: a lone question, or a step of a text protocol."""
+    return not call.tool_names and not turns.has_past(call)
+
+
+def prompt_fingerprints(call: Call) -> Fingerprints:
+    return fingerprints.fingerprints(_prompt(call))
+
+
+def prompt_lines(call: Call) -> frozenset[int]:
+    return lines_of(_prompt(call))
+
+
+def lines_of(text: str) -> frozenset[int]:
+    """A fingerprint for each whole line of at least two words."""
+    return frozenset(found for line in text.splitlines() if (found := fingerprints.of_line(line)) is not None)
+
+
+def _prompt(call: Call) -> str:
+    return "\n".join(m.text for m in call.messages if turns.is_user(m))[-fingerprints.MAX_TEXT_CHARACTERS :]
+
+
+def _answer_text(call: Call) -> str:
+    """What the answer says, and what it hands in through a tool made for that."""
+    if call.is_failed or call.answer is None:
+        return ""
+    handed_in = (text for t in call.answer.tool_calls if t.name in steps.OUTPUT_TOOLS for text in _tasks(t))
+    return "\n".join([call.answer.text, *handed_in])[: fingerprints.MAX_TEXT_CHARACTERS]
+
+
+def observed_mark(call: Call) -> str | None:
+    """What tools answered to the call before, as this request brings it."""
+    texts = [result.text for result in turns.new_tool_results(call)] + list(turns.observations(call))
+    return _text_mark(call, str(call.call_id), _sketched("\n".join(texts), set()))
+
+
+def _sketched(text: str, known: set[int]) -> list[tuple[int, ...]]:
+    """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
+    a text comes back whole or by the line, with something else before and after it."""
+    lines = sorted(set(text.splitlines()), key=lambda line: (-len(line), line))[:MAX_LINES]
+    pieces = [text, *lines] if len(lines) > 1 else [text]
+    sketches: list[tuple[int, ...]] = []
+    for piece in pieces:
+        found = fingerprints.fingerprints(piece)
+        if len(found) >= MIN_LINE_FINGERPRINTS and not found <= known:
+            sketches.append(fingerprints.sketch(found, SKETCH_SIZE))
+    kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
+    return sketches[: max(kept, 1)]
+
+
+def task_mark(call: Call, tool: ToolCall) -> str | None:
+    """The string arguments of a tool call."""
+    sketches = [fingerprints.sketch(fingerprints.fingerprints(text), TASK_SKETCH_SIZE) for text in _tasks(tool)]
+    return _text_mark(call, f"{call.call_id}/{tool.tool_call_id or ''}".replace(" ", "_"), sketches)
+
+
+def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str | None:
+    parts = [fingerprints.packed(found) for found in sketches if found]
+    return " ".join([str(Client.of(call)), key, *parts]) if parts else None
+
+
+def _asked_by(call: Call) -> Iterator[Message]:
+    yield from (m for m in call.messages if turns.is_system(m))
+    yield from (m for m in turns.tail(call)[1] if turns.is_user(m))
+
+
+def _tasks(tool: ToolCall) -> list[str]:
+    try:
+        arguments = json.loads(tool.arguments)
+    except (ValueError, RecursionError):
+        arguments = tool.arguments
+    texts = (text for text in _strings(arguments, depth=3) if len(text) >= MIN_TASK_CHARACTERS)
+    return list(dict.fromkeys(texts))[:MAX_TASKS]
+
+
+def _strings(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth > 0 and isinstance(value, dict):
+        for inner in value.values():
+            yield from _strings(inner, depth - 1)
+    elif depth > 0 and isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, depth - 1)
+
+
+def _chained(messages: Iterable[Message]) -> int:
+    chain = blake2b(digest_size=_STATE_BYTES)
+    for message in messages:
+        chain.update(message.link_hash)
+    return int.from_bytes(chain.digest())
+
+
+# --- reading a request ----------------------------------------------------------------------------
+
+
+def searched(call: Call) -> list[tuple[Message, Fingerprints]]:
+    """The conversation's messages and their fingerprints, newest first, up to a bound."""
+    found = []
+    budget = MAX_SEARCHED_CHARACTERS
+    for message in reversed([m for m in call.messages if not turns.is_system(m) and m.slot != "tools"]):
+        if budget <= 0:
+            break
+        budget -= len(message.text)
+        found.append((message, fingerprints.fingerprints(message.text)))
+    return found

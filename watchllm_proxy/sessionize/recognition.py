@@ -1,0 +1,292 @@
+"""Recognising a call by what it repeats: the look-ups behind rules 4 to 6, and how equals are told apart.
+
+Ties are broken by what is no evidence alone: who was waiting, who shares client and connection, and time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from watchllm_proxy.records import Anchor, Call
+from watchllm_proxy.sessionize import fingerprints, marks, names, turns
+from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
+from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.fingerprints import Fingerprints
+from watchllm_proxy.sessionize.marks import Client, Mark
+from watchllm_proxy.sessionize.run_state import RunKey, RunState
+from watchllm_proxy.sessionize.text_index import TextIndex
+
+MAX_CANDIDATES = 256
+
+MIN_PROMPT_SHARE = 0.3
+"""Of an earlier prompt: the task is told again, its instructions may differ from step to step."""
+
+SAME_MOMENT_US = 50_000
+"""Tools that one answer asks for are started together."""
+
+FindRun = Callable[[RunKey], RunState | None]
+"""The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a rule may look at besides the call."""
+
+    anchors: AnchorIndex
+    texts: TextIndex
+    children: Children
+    silence_us: int
+    find_run: FindRun
+    runs_of: Callable[[str, str], list[RunState]]  # (project, session): those in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An anchor that the call repeats. `is_exclusive`: nobody else's would fit."""
+
+    anchor: Anchor
+    is_exclusive: bool
+
+    @classmethod
+    def of(cls, anchor: Anchor, is_exclusive: bool, evidence: Evidence) -> Found:
+        return cls(evidence.anchors.current(anchor), is_exclusive)
+
+
+def same_history(call: Call, evidence: Evidence) -> Found | None:
+    """The state that this request extends: the longest known beginning of its conversation."""
+    for state in marks.states(call):
+        owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
+        usable = [anchor for anchor in owners if _is_same_host(anchor, call)]
+        if usable:
+            sessions = {session_of(anchor, evidence) for anchor in usable}
+            return Found.of(_likeliest(call, usable, evidence), len(sessions) == 1, evidence)
+    return None
+
+
+def returned_text(call: Call, evidence: Evidence) -> Found | None:
+    """The answer, else the tool output, that comes back in this request as text.
+
+    A text that several sessions share decides nothing by itself: then only who was waiting for such a
+    request, with the same client, comes into question. Tool outputs repeat from run to run, so they count
+    only where the request also repeats how that run began.
+    """
+    present = _all_fingerprints(call)
+    said = _holding(call, AnchorKind.SAID, present, evidence)
+    exclusive = _exclusive(said, present, evidence)
+    if exclusive:
+        newest = max(exclusive, key=_age)
+        same_session = [a for a in exclusive if session_of(a, evidence) == session_of(newest, evidence)]
+        return Found.of(max(same_session, key=_age), True, evidence)
+    grown = _grown_prompt(call, present, evidence)
+    if grown is not None:
+        return grown
+    fits = [a for a in said if _is_same_client(a, call)]
+    if fits:
+        return Found.of(_likeliest(call, _fullest(fits, present), evidence), False, evidence)
+    observed = _holding(call, AnchorKind.OBSERVED, present, evidence)
+    fits = [a for a in observed if _is_same_client(a, call) and _is_awaited_by(a, call, evidence)]
+    return Found.of(_likeliest(call, fits, evidence), False, evidence) if fits else None
+
+
+def given_task(call: Call, evidence: Evidence) -> Found | None:
+    """The open tool call of a waiting run whose argument a user message of this request is, or contains.
+
+    Several may be open with the same words: then the one that nobody works on yet and that was opened first.
+    """
+    tasks: dict[str, tuple[Anchor, int]] = {}
+    for message in call.messages:
+        if turns.is_user(message) or message.slot == "input":
+            present = fingerprints.fingerprints(message.text)
+            for anchor in _holding(call, AnchorKind.TASK, present, evidence):
+                held = max(len(part) for part in Mark.read(anchor).parts if present.issuperset(part))
+                tasks[anchor.value] = anchor, held
+    waiting = [a for a, _ in tasks.values() if _is_open(a, evidence) and _is_same_host(a, call)]
+    if not waiting:
+        return None
+    client, kind = Client.of(call), kind_of(call)
+
+    def rank(anchor: Anchor) -> tuple[bool | int | str, ...]:
+        its = Mark.read(anchor).client
+        return (
+            anchor.at_us > call.started_at_us,
+            its.agent != client.agent,
+            its.style != client.style,
+            -tasks[anchor.value][1],  # the longest: "find A and B" holds "find A"
+            evidence.children.workers(anchor, kind),
+            not _has_sibling_from(anchor, call, evidence),
+            anchor.at_us,
+            anchor.value,
+        )
+
+    return Found.of(min(waiting, key=rank), len({anchor.run_id for anchor in waiting}) == 1, evidence)
+
+
+def kind_of(call: Call) -> str:
+    """What tells the several calls of one tool apart: the API and the agent."""
+    return f"{call.api.value}/{names.agent_version(call) or ''}"
+
+
+def holders_of(text: str, call: Call, evidence: Evidence) -> list[Anchor]:
+    """Answers that this text, brought by the call, holds."""
+    return _holding(call, AnchorKind.SAID, fingerprints.fingerprints(text), evidence)
+
+
+def said_in(call: Call, session_id: str, evidence: Evidence) -> list[Anchor]:
+    """Answers of this session that the request holds, the newest first."""
+    found = _holding(call, AnchorKind.SAID, _all_fingerprints(call), evidence)
+    return sorted((a for a in found if session_of(a, evidence) == session_id), key=_age, reverse=True)
+
+
+def is_echo(text: str, call: Call, session_id: str, evidence: Evidence) -> bool:
+    """This text holds what an answer of the session said."""
+    return any(session_of(anchor, evidence) == session_id for anchor in holders_of(text, call, evidence))
+
+
+def session_of(anchor: Anchor, evidence: Evidence) -> str:
+    return evidence.anchors.current(anchor).session_id
+
+
+# --- which texts a request holds --------------------------------------------------------------------
+
+
+def _all_fingerprints(call: Call) -> Fingerprints:
+    return frozenset().union(*(found for _, found in marks.searched(call)))
+
+
+def _holding(call: Call, kind: AnchorKind, present: Fingerprints, evidence: Evidence) -> list[Anchor]:
+    """Anchors of which at least one part is in the request, word for word."""
+    owners: dict[str, Anchor] = {}
+    for token in sorted(evidence.texts.known(call.project_id, kind, present)):
+        for anchor in evidence.texts.owners(call.project_id, kind, token, call.started_at_us):
+            owners[anchor.value] = anchor
+    newest = sorted(owners.values(), key=_age)[-MAX_CANDIDATES:]
+    return [anchor for anchor in newest if any(present.issuperset(part) for part in Mark.read(anchor).parts)]
+
+
+def _exclusive(said: Sequence[Anchor], present: Fingerprints, evidence: Evidence) -> list[Anchor]:
+    """Those that hold a fingerprint of the request which no other session's text holds."""
+    sessions: dict[int, set[str]] = {}
+    for anchor in said:
+        session = session_of(anchor, evidence)
+        for token in Mark.read(anchor).tokens():
+            sessions.setdefault(token, set()).add(session)
+    return [
+        anchor
+        for anchor in said
+        if any(
+            present.issuperset(part) and any(len(sessions[token]) == 1 for token in part)
+            for part in Mark.read(anchor).parts
+        )
+    ]
+
+
+def _grown_prompt(call: Call, present: Fingerprints, evidence: Evidence) -> Found | None:
+    """A prompt that stands alone, and an earlier one of which it holds most, and the whole answer to that."""
+    if not marks.stands_alone(call):
+        return None
+    lines = marks.prompt_lines(call)
+    shares: dict[str, tuple[float, Anchor]] = {}  # by the call that was asked so
+    for token in sorted(evidence.texts.known(call.project_id, AnchorKind.ASKED, lines)):
+        for anchor in evidence.texts.owners(call.project_id, AnchorKind.ASKED, token, call.started_at_us):
+            asked, *answered = Mark.read(anchor).parts
+            held = fingerprints.share(asked, present)
+            if held >= MIN_PROMPT_SHARE and all(map(lines.issuperset, answered)) and _is_same_client(anchor, call):
+                shares[anchor.value] = held, anchor
+    if not shares:
+        return None
+    newest = _fullest([anchor for _, anchor in shares.values()], present | lines)
+    most = max(shares[anchor.value][0] for anchor in newest)
+    best = [anchor for anchor in newest if shares[anchor.value][0] == most]
+    return Found.of(_likeliest(call, best, evidence), len(best) == 1, evidence)
+
+
+def _fullest(anchors: Sequence[Anchor], present: Fingerprints) -> list[Anchor]:
+    """The newest answer of each run of which the request holds most: a run that is a step behind said only
+    the first part of it."""
+    held: dict[str, set[int]] = {}
+    newest: dict[str, Anchor] = {}
+    for anchor in sorted(anchors, key=_age):
+        parts = (part for part in Mark.read(anchor).parts if present.issuperset(part))
+        held.setdefault(anchor.run_id, set()).update(*parts)
+        newest[anchor.run_id] = anchor
+    most = max(map(len, held.values()))
+    return [anchor for run_id, anchor in newest.items() if len(held[run_id]) == most]
+
+
+# --- who is it, of several ------------------------------------------------------------------------
+
+
+def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anchor:
+    """The order: whose beginning it repeats, who waits for just this, who shares the client's marks and the
+    agent, and then who has waited longest."""
+    client, opening = Client.of(call), turns.opening(call)
+    version = names.agent_version(call)
+    is_agents_first = bool(call.tool_names) and not turns.has_past(call)
+
+    def rank(anchor: Anchor) -> tuple[bool | int | str, ...]:
+        run = evidence.find_run((anchor.project_id, anchor.run_id))
+        its = Mark.read(anchor).client
+        is_over = run is not None and run.is_finished
+        return (
+            anchor.at_us > call.started_at_us,
+            run is None or opening not in run.inputs,
+            its.agent != client.agent,
+            its.style != client.style,
+            run is None or (is_over and run.has_used_tools is not is_agents_first),
+            run is None or not _speaks_of_open_tool(call, run),
+            run is None or run.last_call_id != anchor.call_id,
+            its.port != client.port,
+            run is None or run.agent_version != version,
+            -anchor.at_us if run is not None and is_over and run.has_used_tools else anchor.at_us,
+            str(anchor.call_id),
+        )
+
+    return min(anchors, key=rank)
+
+
+def _is_open(anchor: Anchor, evidence: Evidence) -> bool:
+    run = evidence.find_run((anchor.project_id, anchor.run_id))
+    return run is not None and anchor.step_index is not None and run.is_open(anchor.step_index)
+
+
+def _has_sibling_from(task: Anchor, call: Call, evidence: Evidence) -> bool:
+    """Another tool call of the same answer started a run at the moment when this call began."""
+    parent = evidence.find_run((task.project_id, task.run_id))
+    if parent is None or task.step_index is None:
+        return False
+    keys = (
+        key
+        for step in parent.asked_with(task.step_index)
+        if step.step_index != task.step_index
+        for key in evidence.children.of_task(replace(task, step_index=step.step_index))
+    )
+    runs = (run for key in keys if (run := evidence.find_run(key)) is not None)
+    return any(abs(run.started_at_us - call.started_at_us) <= SAME_MOMENT_US for run in runs)
+
+
+def _speaks_of_open_tool(call: Call, run: RunState) -> bool:
+    """The last message names a tool that the run waits for: what a hand-off leaves of its own call."""
+    last = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
+    names_of_open = (re.findall(r"[a-z]{4,}", name.lower()) for name in run.open_tool_names)
+    return any(words and all(word in last for word in words) for words in names_of_open)
+
+
+def _is_awaited_by(anchor: Anchor, call: Call, evidence: Evidence) -> bool:
+    """The run is in the middle of its work, and this request repeats how it began."""
+    run = evidence.find_run((anchor.project_id, anchor.run_id))
+    return run is not None and not run.is_finished and turns.opening(call) in run.inputs
+
+
+def _is_same_host(anchor: Anchor, call: Call) -> bool:
+    return Mark.read(anchor).client.host == Client.of(call).host
+
+
+def _is_same_client(anchor: Anchor, call: Call) -> bool:
+    its, client = Mark.read(anchor).client, Client.of(call)
+    return (its.host, its.agent) == (client.host, client.agent)
+
+
+def _age(anchor: Anchor) -> tuple[int, str]:
+    return anchor.at_us, str(anchor.call_id)
