@@ -54,8 +54,18 @@ def estimate_usage(call: Call) -> Call:
 def count_tokens(text: str, model: str | None) -> int:
     """Tokens of a text in the model's vocabulary; past MAX_COUNTED_CHARACTERS by proportion."""
     counted = text[:MAX_COUNTED_CHARACTERS]
-    tokens = len(_encoding(encoding_name(model)).encode_ordinary(_encodable(counted)))
+    tokens = _count(_encoding(encoding_name(model)), _encodable(counted))
     return tokens if len(text) <= len(counted) else round(tokens * len(text) / len(counted))
+
+
+def _count(encoding: Encoding, text: str) -> int:
+    """The library refuses to give more tokens than a model reads, but tells how many there are."""
+    from bpe_openai.errors import TokenLimitError  # noqa: PLC0415 - imported by then
+
+    try:
+        return len(encoding.encode_ordinary(text))
+    except TokenLimitError as exc:
+        return int(exc.token_count)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -27,6 +27,8 @@ _NAME_PATTERNS = tuple(
 )
 _NAME_ENDS = re.compile(r"\s+(?:that|who|which|with|designed|built|tasked|specialized|for the)\b.*", re.I)
 _HEAD_CHARS = 2_000
+_MASKED_CHARS = 65_536
+"""Looking for volatile words takes half a second a megabyte: a hostile prompt would hold up everybody."""
 
 _VOLATILE = re.compile(
     r"""
@@ -97,8 +99,8 @@ def agent_version(call: Call) -> str | None:
 
 @lru_cache(maxsize=128)
 def _masked(text: str) -> str:
-    """Volatile words gone; a weekday, a date and a time in a row count as one."""
-    return _NEIGHBOURS.sub("·", _VOLATILE.sub("·", text))
+    """Volatile words gone, from its beginning; a weekday, a date and a time in a row count as one."""
+    return _NEIGHBOURS.sub("·", _VOLATILE.sub("·", text[:_MASKED_CHARS])) + text[_MASKED_CHARS:]
 
 
 def _short_hash(data: bytes) -> str:

@@ -174,3 +174,11 @@ def test_the_answers_model_comes_before_the_one_asked_for() -> None:
     as_gpt4 = estimate_usage(replace(call, response_model="gpt-4")).usage.input_tokens or 0
     assert as_gpt4 - TOKENS_PER_MESSAGE - TOKENS_PER_REPLY_START == _exact(text, "cl100k_base")
     assert _exact(text, "cl100k_base") != _exact(text)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4"])
+def test_text_of_more_tokens_than_a_model_reads_is_counted_all_the_same(model: str) -> None:
+    """Rare characters are several tokens each; the library raises over its limit, and the call was lost."""
+    piece = "\uff41\u0301"
+    once = count_tokens(piece * 1_000, model)
+    assert count_tokens(piece * 100_000, model) == pytest.approx(100 * once, rel=0.01)
