@@ -86,7 +86,3 @@ WHERE project_id = {project_id:String}
   AND (stored_at, ended_at, toString(events.call_id)) > (last.1, last.2, last.3)
 ORDER BY stored_at, ended_at, call_id
 LIMIT {limit:UInt32};
-
--- name: count_calls
--- How many calls a project has.
-SELECT count() AS calls FROM events FINAL WHERE project_id = {project_id:String};

@@ -183,10 +183,6 @@ FROM run_anchors
 JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
 ORDER BY at, project_id, kind, value;
 
--- name: count_dead_letters
--- Records set aside, by reason.
-SELECT reason, count(*) AS records FROM dead_letters GROUP BY reason;
-
 -- name: run_filter
 -- Fragment: which runs of the project $1. NULL is "any"; $6 is looked for in title, agent and run id.
 project_id = $1
@@ -210,13 +206,6 @@ SELECT count(*) FROM agent_debug_logs WHERE /*run_filter*/;
 -- name: get_run
 -- One run.
 SELECT * FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;
-
--- name: run_ids_with_prefix
--- Up to $3 runs whose id begins so; the one that is spelt out whole comes first.
-SELECT run_id FROM agent_debug_logs
-WHERE project_id = $1 AND starts_with(run_id, $2)
-ORDER BY run_id = $2 DESC, started_at DESC
-LIMIT $3;
 
 -- name: get_steps
 -- The steps of a run.

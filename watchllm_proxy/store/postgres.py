@@ -205,11 +205,6 @@ class RunStore:
         writes.append(("end_batch", [self._recorder]))
         return writes
 
-    async def dead_letter_counts(self) -> dict[DeadLetterReason, int]:
-        async with translated():
-            found = await self._pool.fetch(self._sql["count_dead_letters"])
-        return {DeadLetterReason(row["reason"]): row["records"] for row in found}
-
 
 def _flat(lists: Iterable[list[run_rows.Row]]) -> list[run_rows.Row]:
     return [row for each in lists for row in each]

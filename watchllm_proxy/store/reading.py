@@ -68,11 +68,6 @@ class StoreReading:
         found = await self._fetch("get_run", views.key(project_id), views.key(run_id))
         return _run_row(found[0]) if found else None
 
-    async def run_ids(self, project_id: str, prefix: str, limit: int = 5) -> Sequence[str]:
-        """Ids that begin with `prefix`. The one that is it comes first; one alone may be taken as meant."""
-        found = await self._fetch("run_ids_with_prefix", views.key(project_id), views.key(prefix), limit)
-        return [row["run_id"] for row in found]
-
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""
         found = await self._fetch("get_steps", views.key(project_id), views.key(run_id))
@@ -138,10 +133,6 @@ class StoreReading:
             params["after"] = str(after)
         name = "newest_calls" if after is None else "calls_after"
         return [call_row(row) for row in await self._events.query(self._calls_sql[name], params)]
-
-    async def count_calls(self, project_id: str) -> int:
-        (row,) = await self._events.query(self._calls_sql["count_calls"], {"project_id": project_id})
-        return int(str(row["calls"]))
 
     async def _contents(self, project_id: str, row: Stored) -> dict[str, bytes]:
         hashes = {*row["message_hashes"], *([row["answer_hash"]] if row["has_answer"] else [])}

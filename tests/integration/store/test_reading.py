@@ -155,17 +155,6 @@ async def test_a_foreign_id_is_an_unknown_id(
     assert await runs_only.get_children(project, run_id) == []
 
 
-async def test_ids_are_found_by_their_beginning_and_the_whole_one_first(
-    store: RunStore, runs_only: StoreReading
-) -> None:
-    await save_five(store)
-    await store.commit_batch(None, changes_of(run("a", started_at_us=0)), {}, {})
-    assert await runs_only.run_ids("default", "a") == ["a", "a-2", "a-1"]
-    assert await runs_only.run_ids("default", "b-1") == ["b-1"]
-    assert await runs_only.run_ids("default", "%") == []
-    assert await runs_only.run_ids("third", "a") == []
-
-
 async def test_links_say_why_each_call_is_there(store: RunStore, runs_only: StoreReading) -> None:
     first, second = uuid4(), uuid4()
     start = (Link(LinkKind.NEW_RUN, "", Confidence.CERTAIN),)
@@ -283,10 +272,3 @@ async def test_raw_bodies_come_back_byte_for_byte(event_store: EventStore, readi
     assert await reading.get_raw("default", call_id_of(2)) == (b"\0", None)
     assert await reading.get_raw("default", call_id_of(3)) is None
     assert await reading.get_raw("other", call_id_of(1)) is None
-
-
-async def test_calls_are_counted_once(event_store: EventStore, reading: StoreReading) -> None:
-    await save_calls(event_store, busy_calls(5), 1)
-    await save_calls(event_store, busy_calls(3), 2)
-    assert await reading.count_calls("default") == 5
-    assert await reading.count_calls("other") == 0
