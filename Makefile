@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast check format docs bench setup chromium clean
+.PHONY: help up demo test test-fast check format docs bench traffic setup chromium clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ docs: $(VENV)/.dev ## Write the tables of docs/data-model.md out of the schemas
 
 bench: $(VENV)/.dev ## What forwarding, recording and storing cost, beside nginx and a plain proxy: writes docs/benchmarks.md
 	$(BIN)/python -m bench
+
+traffic: $(VENV)/.dev ## Record the corpora of tests/traffic anew, with real agent frameworks through the proxy
+	$(BIN)/python -m tests.traffic.record
 
 setup: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) chromium ## Set up what `make test` needs, and stop
 

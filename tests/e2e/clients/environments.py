@@ -36,25 +36,29 @@ class ProgramFailed(AssertionError):
     """A client's program ended with an error: its output says why."""
 
 
-def python_command(requirements: str, program: str) -> list[str]:
+def python_command(
+    requirements: str, program: str, *, programs: Path = PROGRAMS, pins_dir: Path = REQUIREMENTS
+) -> list[str]:
     """The command that runs `programs/<program>` with the packages of `requirements/<requirements>.txt`."""
-    pins = REQUIREMENTS / f"{requirements}.txt"
+    pins = pins_dir / f"{requirements}.txt"
     version = "{}.{}".format(*sys.version_info)
     with _built(f"{requirements}-py{version}", pins.read_bytes()) as (place, is_new):
         if is_new:
             _install(place, pins)
-    return [str(place / "bin" / "python"), str(PROGRAMS / program)]
+    return [str(place / "bin" / "python"), str(programs / program)]
 
 
-def node_command(requirements: str, program: str) -> list[str]:
+def node_command(
+    requirements: str, program: str, *, programs: Path = PROGRAMS, pins_dir: Path = REQUIREMENTS
+) -> list[str]:
     """The same for Node. Imports are looked up from where a file is, so the programs are copied beside them."""
-    package = REQUIREMENTS / requirements / "package.json"
+    package = pins_dir / requirements / "package.json"
     with _built(f"{requirements}-node", package.read_bytes()) as (place, is_new):
         if is_new:
             place.mkdir(parents=True)
             shutil.copy(package, place)
             _run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"], cwd=place)
-        for source in PROGRAMS.glob("*.mjs"):
+        for source in programs.glob("*.mjs"):
             shutil.copy(source, place)
     return ["node", str(place / program)]
 
