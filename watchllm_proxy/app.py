@@ -71,7 +71,7 @@ async def _run_server(
     is_child: bool,
 ) -> None:
     path = settings.key_file
-    keys.replace(keyfile.read(path))
+    keyfile.take_over(path, keys)
     await server.start(settings.host, settings.port, reuse_port=True)
     _settle_memory()
     log.info("proxy.ready", host=settings.host, port=server.port)
@@ -92,16 +92,13 @@ async def _stop_when(cut: asyncio.Event, server: ProxyServer) -> None:
 
 
 async def _poll_keys(path: Path, keys: KeyRing, stop: asyncio.Event) -> None:
-    """Take over the key file when it changed. An unreadable one is told and the old keys stay."""
-    seen: int | None = None
+    """Take over the key file when it changed."""
+    seen = keyfile.changed_at(path)
     while not stop.is_set():
-        try:
-            changed = keyfile.changed_at(path)
-            if changed != seen:
-                keys.replace(keyfile.read(path))
-                seen = changed
-        except (OSError, ValueError) as exc:
-            log.error("proxy.key_file_unreadable", error=type(exc).__name__)
+        changed = keyfile.changed_at(path)
+        if changed != seen:
+            keyfile.take_over(path, keys)
+            seen = changed
         await rest(stop, KEY_POLL_S)
 
 

@@ -59,7 +59,8 @@ async def _run_parts(
     settings: Settings, stores: Stores, stop: asyncio.Event, *, recorder: bool, console: bool
 ) -> None:
     """Console first and last: it answers while a store is away, and while the recorder stores the rest."""
-    keys = KeyRing(keyfile.read(settings.key_file))
+    keys = KeyRing()
+    keyfile.take_over(settings.key_file, keys)
     watch, away = UpstreamWatch(settings.upstream_url), StoresAway()
     recording = _new_recorder(settings, stores) if recorder else None
     async with asyncio.TaskGroup() as task_group, contextlib.AsyncExitStack() as closing:

@@ -11,8 +11,11 @@ import os
 from pathlib import Path
 
 import orjson
+import structlog
 
-from watchllm_proxy.proxy.auth import ProjectKey
+from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
+
+log = structlog.get_logger(__name__)
 
 
 def write(path: Path, keys: dict[bytes, ProjectKey]) -> None:
@@ -33,13 +36,26 @@ def write(path: Path, keys: dict[bytes, ProjectKey]) -> None:
 
 
 def read(path: Path) -> dict[bytes, ProjectKey]:
-    """The keys in the file; none when there is no file yet."""
+    """The keys in the file; none when there is no file yet. Raises OSError or ValueError where it is no good."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return {}
-    entries: dict[str, str] = orjson.loads(content)
+    entries: object = orjson.loads(content)
+    if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+        raise ValueError("no key file")
     return {bytes.fromhex(digest): ProjectKey(project_id, None) for digest, project_id in entries.items()}
+
+
+def take_over(path: Path, keys: KeyRing) -> None:
+    """Put the file's keys in force. One that cannot be read is told, and the keys stay as they are.
+
+    It is no reason not to serve: unknown keys are refused meanwhile, and a core that sees Postgres writes it anew.
+    """
+    try:
+        keys.replace(read(path))
+    except (OSError, ValueError) as exc:
+        log.error("keyfile.unreadable", error=type(exc).__name__)
 
 
 def changed_at(path: Path) -> int | None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -578,3 +579,24 @@ def test_a_recorded_corpus_is_replayed_without_server_or_store(folder: Path) -> 
     broken = Command(folder, "replay", str(corpus))
     assert broken.run() == 1
     assert "line 1" in broken.err
+
+
+@pytest.mark.slow
+def test_an_embedded_postgres_that_does_not_start_holds_up_no_request(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    broken = folder / "data" / "postgres" / "data"
+    broken.mkdir(parents=True)
+    (broken / "PG_VERSION").write_text("11\n")
+    with up(folder, settings) as command:
+        asked = [command.serving().ask(0)]
+        command.until(
+            lambda: "away" in command.readiness()["checks"].get("postgres", {}).get("detail", ""),
+            "naming Postgres",
+        )
+        assert any(line["event"] == "postgres.not_started" for line in command.logged("up"))
+        shutil.rmtree(broken)
+        command.ready()
+        command.until(lambda: len(command.runs()) == 1, "showing the run")
+        assert_ended_well(command)
+    assert_stored(command.data_dir, asked)

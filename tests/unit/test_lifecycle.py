@@ -1,84 +1,87 @@
-"""Directories of our own are ours alone; waits end when the process is to stop."""
+"""What every process does alike: stop on a signal, hold a lock, wait for a store, own its directories."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from watchllm_proxy import lifecycle
-from watchllm_proxy.errors import SettingsError, StoreError, StoreUnavailable
+from watchllm_proxy.errors import AlreadyRunning, SettingsError, StoreError, StoreRejected, StoreUnavailable
+from watchllm_proxy.lifecycle import Stopped, held, make_data_dir, on_signals, patiently
 
 
-def test_the_run_directory_is_made_for_our_user_alone_and_taken_up_again(tmp_path: Path) -> None:
-    path = tmp_path / "data" / "run"
-    lifecycle.make_run_dir(path)
-    lifecycle.make_run_dir(path)
-    assert path.stat().st_mode & 0o777 == 0o700
+async def test_the_first_signal_stops_and_the_second_cuts() -> None:
+    stop, cut = asyncio.Event(), asyncio.Event()
+    on_signals(stop, cut)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), 5)
+        assert not cut.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(cut.wait(), 5)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
 
 
-def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    path.mkdir()
-    path.chmod(0o755)
-    with pytest.raises(SettingsError, match="remove it"):
-        lifecycle.make_run_dir(path)
+def test_a_lock_is_held_by_one_who_is_named_to_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "some.lock"
+    with held(path, "the thing", "Try another.") as note:
+        note("the first (pid 7)")
+        with (
+            pytest.raises(AlreadyRunning, match=r"the thing is in use by the first \(pid 7\)\. Try another\."),
+            held(path, "the thing", "Try another."),
+        ):
+            pass
+    with held(path, "the thing"):
+        pass
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_run_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingsError):
-        lifecycle.make_run_dir(tmp_path / "run")
+def test_a_lock_names_its_process_by_itself(tmp_path: Path) -> None:
+    with (
+        held(tmp_path / "some.lock", "the thing"),
+        pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"),
+        held(tmp_path / "some.lock", "the thing"),
+    ):
+        pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_a_run_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    path.mkdir(mode=0o700)
-    os.chown(path, 12345, 12345)
-    with pytest.raises(SettingsError):
-        lifecycle.make_run_dir(path)
-
-
-def test_a_data_directory_in_a_file_is_a_settings_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="WATCHLLM_DATA_DIR"):
-        lifecycle.make_data_dir(tmp_path / "file" / "data")
-
-
-async def test_a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_is_waited_for_and_each_problem_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "STORE_RETRY_S", 0.001)
-    answers = iter([StoreUnavailable("away"), StoreUnavailable("away"), None])
+    problems = [StoreUnavailable("down"), StoreRejected("a schema of tomorrow")]
+    told: list[StoreError] = []
 
     async def operation() -> str:
-        if (answer := next(answers)) is not None:
-            raise answer
+        if len(told) < len(problems):
+            raise problems[len(told)]
         return "done"
 
-    told: list[StoreError] = []
-    assert await lifecycle.patiently(operation, asyncio.Event(), waiting=told.append) == "done"
-    assert [str(error) for error in told] == ["away", "away"]
+    assert await patiently(operation, asyncio.Event(), waiting=told.append) == "done"
+    assert told == problems
 
 
-async def test_waiting_for_a_store_ends_when_the_process_is_to_stop() -> None:
+async def test_waiting_for_a_store_ends_when_told_to_stop() -> None:
     stop = asyncio.Event()
 
     async def operation() -> None:
         stop.set()
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("down")
 
-    with pytest.raises(lifecycle.Stopped):
-        await lifecycle.patiently(operation, stop, waiting=lambda error: None)
+    with pytest.raises(Stopped):
+        await patiently(operation, stop, waiting=lambda problem: None)
 
 
-async def test_a_process_that_is_stopped_while_it_starts_still_tries_once() -> None:
-    stop = asyncio.Event()
-    stop.set()
+def test_a_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    make_data_dir(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
-    async def operation() -> str:
-        return "done"
 
-    assert await lifecycle.patiently(operation, stop, waiting=lambda error: None) == "done"
+def test_a_data_directory_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="WATCHLLM_DATA_DIR"):
+        make_data_dir(tmp_path / "file" / "data")
