@@ -33,6 +33,12 @@ _LINK = {
     LinkKind.CONVERSATION: "Same conversation as an earlier call",
     LinkKind.ISSUED_ID: "Uses an id that the upstream gave to an earlier call",
     LinkKind.RETRY: "The same request as an earlier, failed call",
+    LinkKind.HISTORY: "Goes on with a conversation as it stood after an earlier call",
+    LinkKind.TOOL_ARGUMENT: "Was given an argument of a tool call that is still open",
+    LinkKind.TOOL_RESULT: "Its answer came back as the result of a tool call",
+    LinkKind.RETURNED_TEXT: "Repeats what only an earlier call had produced",
+    LinkKind.FORKED_FROM: "Another call went on from the same state before",
+    LinkKind.PERSON: "Somebody said so",
     LinkKind.NEW_RUN: "Nothing ties it to an earlier call: it starts this run",
 }
 _SHAPE = {
