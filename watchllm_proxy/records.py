@@ -253,7 +253,7 @@ class Call:
     raw_request: bytes | None = None
     raw_response: bytes | None = None
     cost: Cost = UNKNOWN_COST
-    is_content_refused: bool = False  # the client asked that figures are kept but no text (ids.md, section 1)
+    is_content_refused: bool = False  # the client asked that figures are kept but no text
 
     @property
     def is_failed(self) -> bool:
@@ -265,7 +265,7 @@ class Call:
 
 
 class LinkKind(StrEnum):
-    """Kind of evidence, strongest first (detection.md, the rules)."""
+    """Kind of evidence, strongest first."""
 
     EXPLICIT_RUN = "explicit_run"
     EXPLICIT_SESSION = "explicit_session"

@@ -53,7 +53,7 @@ def is_host_allowed(host: str, settings: Settings) -> bool:
     """Whether a request for `host` is meant for us.
 
     Listening on loopback, only loopback names and the configured one are ours: a page elsewhere whose name is
-    rebound to 127.0.0.1 would otherwise read every captured prompt (faults.md 61). Else any well-formed host is.
+    rebound to 127.0.0.1 would otherwise read every captured prompt. Else any well-formed host is.
     """
     match = _HOST.fullmatch(host)
     if match is None:

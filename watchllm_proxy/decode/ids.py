@@ -1,6 +1,6 @@
 """The one table of what clients say about themselves: ids, users, tags, and "keep no content".
 
-Names change with every release of every tool; they change here and nowhere else. Sources: ids.md, section 1.
+Names change with every release of every tool; they change here and nowhere else.
 """
 
 from __future__ import annotations

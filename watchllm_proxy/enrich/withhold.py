@@ -1,7 +1,7 @@
 """Calls whose content must not be stored: figures and ids stay, every text is replaced.
 
-The client asked for it by a header (`X-WatchLLM-No-Content: true`, or another tool's word for the same;
-design ids.md 1). Hashes stay, so that runs are found as for any other call: they do not give a text back.
+The client asked for it by a header (`X-WatchLLM-No-Content: true`, or another tool's word for the same).
+Hashes stay, so that runs are found as for any other call: they do not give a text back.
 """
 
 from __future__ import annotations

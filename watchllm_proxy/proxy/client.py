@@ -246,7 +246,7 @@ class ClientServer(web.Server):
         head_timeout_s: float,
         max_connections: int,
     ) -> None:
-        # The connections are cancelled with their clients: a handler waits for nobody who left (faults.md M2).
+        # The connections are cancelled with their clients: a handler waits for nobody who left.
         super().__init__(handler, handler_cancellation=True)
         self._head_timeout_s = head_timeout_s
         self._max_connections = max_connections

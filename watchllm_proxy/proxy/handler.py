@@ -220,7 +220,7 @@ class Handler:
             raise Refusal(answers.NO_METHOD)
 
     def _admit(self, head: RequestHead) -> None:
-        """Room for one more? Answered at once: a queue would only hide the overload (faults.md M3)."""
+        """Room for one more? Answered at once: a queue would only hide the overload."""
         if self.is_draining:
             raise Refusal(answers.STOPPING)
         if len(self.relays) >= self._max_requests:

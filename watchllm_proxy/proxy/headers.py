@@ -42,7 +42,7 @@ OURS = frozenset(
         b"x-agent-name",
         b"x-agent-version",
         b"x-user-id",
-        b"traceparent",  # ids.md: it leaks internal ids
+        b"traceparent",  # leaks internal ids
         b"tracestate",
     )
 )
@@ -117,7 +117,7 @@ class RequestHead:
 
 
 def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console: bool = False) -> RequestHead:
-    """Sort a request's headers. Raises `Refusal` for what must not go further (faults.md M8).
+    """Sort a request's headers. Raises `Refusal` for what must not go further.
 
     An upstream gets none of our own headers. The console gets them all, but nothing by which a client could
     pose as a proxy in front of us.

@@ -1,6 +1,6 @@
 """What the proxy writes to its log: few lines, of ids, kinds and sizes; never a body, a key or a header.
 
-Nothing is written for a good request. What would repeat is written once in a while (faults.md M9).
+Nothing is written for a good request. What would repeat is written once in a while.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Request targets: what a client may ask for, and what the upstream is asked for.
 
 The host never comes from here. The upstream's target is the configured prefix with the raw rest of the path
-behind it, and only paths that cannot mean anything else to any parser get that far (faults.md M7).
+behind it, and only paths that cannot mean anything else to any parser get that far.
 """
 
 from __future__ import annotations

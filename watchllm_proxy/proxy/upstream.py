@@ -1,6 +1,6 @@
 """One connection to the upstream: HTTP/1.1 over our own Protocol, parsed by llhttp (httptools).
 
-Own, because aiohttp's client hangs for ever on a chunk that is invalid (faults.md M1) and costs four times the
+Own, because aiohttp's client hangs for ever on a chunk that is invalid and costs four times the
 CPU. One request at a time. Bytes go to the receiver in the read they came in; nothing is queued here. After
 anything out of the ordinary a connection is closed, never used again.
 """
@@ -21,7 +21,7 @@ from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.records import ExchangeEnd
 
 MAX_HEAD_BYTES = 128 * 1024
-"""Limit of one response head; the promise is 64 KiB (faults.md F27)."""
+"""Limit of one response head; the promise is 64 KiB."""
 
 
 class Framing(Enum):

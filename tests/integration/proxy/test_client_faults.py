@@ -1,4 +1,4 @@
-"""Clients that leave, dawdle, flood or smuggle (faults.md A)."""
+"""Clients that leave, dawdle, flood or smuggle."""
 
 from __future__ import annotations
 

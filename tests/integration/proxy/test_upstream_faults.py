@@ -1,4 +1,4 @@
-"""What the client sees, and what is captured, when the upstream is bad (faults.md B)."""
+"""What the client sees, and what is captured, when the upstream is bad."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_the_host_is_the_configured_one_for_any_target(target: str) -> None:
     if not is_forwarded(target):
         return
     built = upstream_target("/api/v1", target).decode()
-    # Read by two parsers that were fooled before (faults.md M7), behind the configured origin.
+    # Read by two parsers that were fooled before, behind the configured origin.
     for host in (urllib.parse.urlsplit("https://up.test" + built).hostname, URL("https://up.test" + built).host):
         assert host == "up.test"
     path = urllib.parse.unquote(built.partition("?")[0]).replace("\\", "/")

@@ -1,4 +1,4 @@
-"""The JSON shapes of runs, steps and calls (api.md 3). Pure: records in, plain values out."""
+"""The JSON shapes of runs, steps and calls. Pure: records in, plain values out."""
 
 from __future__ import annotations
 
