@@ -4,7 +4,7 @@ Each dialect module reads its own items into `Pieces`; this module hashes them.
 
 The normal form behind `link_hash`
 ----------------------------------
-Frameworks send an answer back changed (detection.md, fact 5). Two messages have the same link hash when they
+Frameworks send an answer back changed. Two messages have the same link hash when they
 agree in
 
     role         "developer" counts as "system", "function" and a message of tool results as "tool"
