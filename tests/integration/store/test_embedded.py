@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from watchllm_proxy.errors import AlreadyRunning, StoreUnavailable
-from watchllm_proxy.store.embedded import EmbeddedPostgres
+from watchllm_proxy.store.embedded import EmbeddedPostgres, passage
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -279,13 +280,42 @@ def test_a_start_that_fails_says_why_and_frees_the_directory(folder: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand the server to another user")
-def test_root_opens_its_directories_for_passing_only(folder: Path) -> None:
+def test_root_opens_its_directories_for_the_servers_user_and_nobody_else(folder: Path) -> None:
     closed = folder / "root only"
     closed.mkdir(mode=0o700)
+    (closed / "note").write_text("readable by whoever gets here")
     server = EmbeddedPostgres(closed / "pg")
-    server.start()
-    server.stop()
-    assert closed.stat().st_mode & 0o777 == 0o701
+    for _ in range(2):  # the second time finds its entry
+        server.start()
+        server.stop()
+    (closed / "note").chmod(0o644)
+    assert closed.stat().st_mode & 0o007 == 0
+    nobody = subprocess.run(["cat", str(closed / "note")], user=65534, group=65534, extra_groups=[], check=False)
+    assert nobody.returncode != 0
+    groups = subprocess.run(["cat", str(closed / "note")], user=65534, group=0, extra_groups=[], check=False)
+    assert groups.returncode != 0, "the entry's mask grants the group nothing"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand the server to another user")
+def test_an_access_list_that_is_there_is_kept(folder: Path) -> None:
+    user = pwd.getpwnam("nobody")
+    folder.chmod(0o700)
+    other = passage._ENTRY.pack(passage._USER, 5, 12345)
+    entries = [
+        (1, 7, passage._NO_ID),
+        (4, 0, passage._NO_ID),
+        (0x10, 5, passage._NO_ID),
+        (0x20, 0, passage._NO_ID),
+    ]
+    packed = [passage._ENTRY.pack(*entry) for entry in entries]
+    os.setxattr(folder, passage._NAME, b"\2\0\0\0" + b"".join([packed[0], other, *packed[1:]]))
+    passage.let_through(folder, user)
+    found = passage._entries(folder, 0)
+    assert (passage._USER, 5, 12345) in found
+    assert (passage._USER, 1, user.pw_uid) in found
+    assert (passage._MASK, 5, passage._NO_ID) in found
+    passage.let_through(folder, user)
+    assert passage._entries(folder, 0) == found
 
 
 def test_clickhouse_in_use_by_another_process_is_refused_and_named(folder: Path) -> None:

@@ -13,7 +13,6 @@ import pwd
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ import psutil
 
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.store.embedded.lock import DirectoryLock
+from watchllm_proxy.store.embedded.passage import let_through
 from watchllm_proxy.store.sql import directory
 
 DATABASE = "watchllm"
@@ -132,8 +132,8 @@ class EmbeddedPostgres:
     def _init_once(self) -> None:
         """`initdb` beside the final place, then rename: a start cut short leaves nothing half made."""
         if self._user is not None:
-            _let_through(self._directory.resolve(), self._user)
-            _let_through(_binaries().resolve(), self._user)
+            let_through(self._directory.resolve(), self._user)
+            let_through(_binaries().resolve(), self._user)
         if (self._pgdata / "PG_VERSION").exists():
             return
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self._directory) as scratch:
@@ -283,14 +283,6 @@ def _server_user() -> pwd.struct_passwd | None:
             "Run as an ordinary user, or set WATCHLLM_DATABASE_URL"
         ) from exc
     return pwd.getpwnam(SYSTEM_USER)
-
-
-def _let_through(path: Path, user: pwd.struct_passwd) -> None:
-    """Let `user` pass through `path` and its parents, no more: search, not list (only when we are root)."""
-    for folder in (path, *path.parents):
-        status = folder.stat()
-        if status.st_uid != user.pw_uid and not status.st_mode & stat.S_IXOTH:
-            folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
 
 
 def _fits_a_socket(folder: Path) -> bool:
