@@ -69,7 +69,7 @@ _ANONYMOUS = Identity(DEFAULT_PROJECT_ID)
 
 
 class Authenticator:
-    """Who is calling: by a project key in the place of the provider's, one beside it, or none where that may be."""
+    """Who is calling: by a project key in place of the provider's, one beside it, or none where that may be."""
 
     __slots__ = ("_allow_anonymous", "_keys", "_upstream_key")
 
