@@ -91,6 +91,9 @@ def _url(*schemes: str) -> Callable[[str], str]:
         _ = parts.port  # raises ValueError when it is no port
         if schemes[0] == "https" and (parts.query or parts.fragment):
             raise ValueError("must have no query and no fragment")
+        if schemes[0] == "https" and "@" in parts.netloc:
+            # It would be shown wherever the upstream's name is, and be sent to nobody.
+            raise ValueError("must hold no user or password: a key goes into WATCHLLM_UPSTREAM_API_KEY")
         return raw.rstrip("/")
 
     return parse
@@ -283,7 +286,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         try:
             values[setting.name] = setting.metadata["parse"](env[name])
         except ValueError as exc:
-            shown = "" if setting.metadata["secret"] else f" (it is {env[name]!r})"
+            shown = "" if setting.metadata["secret"] or "@" in env[name] else f" (it is {env[name]!r})"
             problems.append(f"{name}: {exc}{shown}")
     values.update({name: value for name, value in overrides.items() if value is not None})
     settings = Settings(**values)

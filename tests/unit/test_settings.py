@@ -74,6 +74,13 @@ def test_a_wrong_value_that_is_no_secret_is_shown() -> None:
     assert "99999" in problems_of({"WATCHLLM_PORT": "99999"})[0]
 
 
+def test_an_upstream_url_with_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load({"WATCHLLM_UPSTREAM_URL": "https://user:hunter2@host/v1"})
+    assert "WATCHLLM_UPSTREAM_API_KEY" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["http://", "openrouter.ai/api/v1", "https://host:port/v1", "https://host/v1?x=1"])
 def test_an_upstream_that_is_no_plain_address_is_refused(url: str) -> None:
     assert problems_of({"WATCHLLM_UPSTREAM_URL": url})[0].startswith("WATCHLLM_UPSTREAM_URL: ")
