@@ -159,7 +159,7 @@ def test_a_data_directory_open_to_others_is_pointed_at(
 def test_a_data_directory_that_others_can_only_pass_through_is_private(
     machine: FakeApi, watchllm: Watchllm, tmp_path: Path
 ) -> None:
-    tmp_path.chmod(0o711)  # as `up` makes it for Postgres' own user when it runs as root
+    tmp_path.chmod(0o711)  # as `up` makes it for Postgres' own user when root has no access lists
     _, areas = examined(watchllm)
     assert {finding["level"] for finding in areas["data"]} == {"ok"}
 
