@@ -68,6 +68,7 @@ class TrafficModel:
             self.unlabelled.append(f"{request.method} {request.path}: {exc}")
             return web.json_response({"error": {"message": str(exc), "type": "unlabelled"}}, status=400)
         request["label"] = label
+        await request.read()  # also where an error is the answer, as most providers do
         await asyncio.sleep(random.uniform(*THINKS_S))
         run = (label.setup, label.scenario, label.run)
         self._asked[run] += 1
