@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fixtures.engines"]
 
@@ -16,6 +17,10 @@ SHARED = PROJECT.parent / "shared"
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
 IN_CI = os.environ.get("CI") == "true"
+
+# A busy machine is no failure: how long an example takes is never asserted (bench/ measures).
+settings.register_profile("watchllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("watchllm")
 
 
 def _missing_for(item: pytest.Item) -> str | None:
