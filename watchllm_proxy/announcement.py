@@ -44,3 +44,7 @@ class Announcement:
         say(Text.assemble(("✓ ", "green"), "dashboard  ", (f"{settings.base_url}/", "underline blue")))
         if not self._only_env:
             say(Text(f"\n{self._last_words}", style="dim"))
+
+    def stopping(self, settings: Settings) -> None:
+        limit = f"for at most {settings.drain_timeout_s:.0f} s; once more cuts them"
+        self._terminal.say(f"Stopping: open answers finish ({limit}), then the rest is stored.", style="dim")

@@ -122,7 +122,10 @@ class Told(Protocol):
         """It takes long: what is not well, by the name of the part. Again when that changes."""
 
     def ready(self, settings: Settings) -> None:
-        """All is well. The last to be told."""
+        """All is well."""
+
+    def stopping(self, settings: Settings) -> None:
+        """Told to stop: open answers finish, then what they left in the log is stored."""
 
 
 async def run_up(settings: Settings, told: Told, *, until: asyncio.Event | None = None) -> None:
@@ -144,6 +147,8 @@ async def run_up(settings: Settings, told: Told, *, until: asyncio.Event | None 
             task_group.create_task(_run_proxies(settings, stop, cut, drained))
             task_group.create_task(_run_behind(settings, drained))
             task_group.create_task(_tell(settings, told, stop))
+            await stop.wait()
+            told.stopping(settings)
 
 
 async def _run_proxies(

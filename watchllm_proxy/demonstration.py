@@ -59,6 +59,9 @@ class _Heard(Announcement):
         self.running = settings
         self.over.set()
 
+    def stopping(self, settings: Settings) -> None:
+        Terminal().say("Ending the demo …", style="dim")
+
 
 async def _run(chosen: Settings, *, leave: bool) -> None:
     stop, heard = asyncio.Event(), _Heard()
