@@ -21,7 +21,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -44,13 +44,14 @@ from watchllm_proxy.records import (
     Explanation,
     Flag,
     LogPosition,
+    Moved,
     Placement,
     Run,
     RunChanges,
 )
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore
-from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts
+from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts, move_params, move_sql
 from watchllm_proxy.store.postgres import DeadLetter, RunStore
 
 log = structlog.get_logger(__name__)
@@ -125,6 +126,7 @@ class Recorder:
         self._sessionizer = new_sessionizer()
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
+        self._move_sql = move_sql()
         self._known_messages = KnownMessages()
         self._next_tick = 0.0
         self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
@@ -256,7 +258,10 @@ class Recorder:
             except Exception as exc:
                 dead.append(_crashed(record, exc))
         self._sessionizer.tick(now_us)
-        return self._with_insights(tuple(placed), tuple(dead), self._sessionizer.drain())
+        changes = self._sessionizer.drain()
+        final = {placement.call_id: placement for placement in changes.placements}
+        calls_in_place = tuple((call, final.get(call.call_id, placement)) for call, placement in placed)
+        return self._with_insights(calls_in_place, tuple(dead), changes)
 
     def _with_insights(
         self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
@@ -282,6 +287,7 @@ class Recorder:
         ):
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
+        await self._move(thought.changes.moved)
         await self._patiently(POSTGRES, lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}
@@ -289,6 +295,11 @@ class Recorder:
     async def _insert(self, insert: Insert) -> None:
         await self._patiently(CLICKHOUSE, lambda: self._events.insert(*insert))
         self._recent_messages.remember([insert])
+
+    async def _move(self, moved: Sequence[Moved]) -> None:
+        """Rows of earlier batches whose run was hung elsewhere by what this batch told."""
+        for params in move_params(moved):
+            await self._patiently(CLICKHOUSE, partial(self._events.execute, self._move_sql, params))
 
     async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
         await self._runs.commit_batch(

@@ -86,3 +86,17 @@ WHERE project_id = {project_id:String}
   AND (stored_at, ended_at, toString(events.call_id)) > (last.1, last.2, last.3)
 ORDER BY stored_at, ended_at, call_id
 LIMIT {limit:UInt32};
+
+-- name: move_calls
+-- Calls whose run has been hung elsewhere: their rows again, one microsecond younger, so that these count.
+-- "" is "no parent". A repeat is harmless.
+INSERT INTO events
+SELECT * REPLACE (
+    stored_at + toIntervalMicrosecond(1) AS stored_at,
+    CAST({run_id:String} AS Nullable(String)) AS run_id,
+    CAST({session_id:String} AS Nullable(String)) AS session_id,
+    nullIf({parent_run_id:String}, '') AS parent_run_id
+)
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));

@@ -73,6 +73,9 @@ def _marks(
 
 
 def _texts(call: Call, model_index: int) -> Iterator[tuple[AnchorKind, str, int]]:
+    """None of a call whose client asked that no text is kept: fingerprints are made of it."""
+    if call.is_content_refused:
+        return
     for kind, make_mark in _MARKS.items():
         if (mark := make_mark(call)) is not None:
             yield kind, mark, model_index

@@ -127,10 +127,10 @@ def conversation(call: Call) -> list[Message]:
 def said_mark(call: Call) -> str | None:
     """What the answer says and its request did not: an answer that repeats the question proves nothing."""
     text = _answer_text(call)
-    known: set[int] = set()
-    for message in _asked_by(call) if text else ():
-        known |= fingerprints.fingerprints(message.text)
-    return _text_mark(call, str(call.call_id), _sketched(text, known))
+    if not text:
+        return None
+    new_lines = [line for line in text.splitlines() if not _is_quoted(line, call)]
+    return _text_mark(call, str(call.call_id), _sketched("\n".join(new_lines), _asked(call)))
 
 
 def asked_mark(call: Call) -> str | None:
@@ -198,8 +198,28 @@ def _sketched(text: str, known: set[int]) -> list[tuple[int, ...]]:
 
 def task_mark(call: Call, tool: ToolCall) -> str | None:
     """The string arguments of a tool call."""
-    sketches = [fingerprints.sketch(fingerprints.fingerprints(text), TASK_SKETCH_SIZE) for text in _tasks(tool)]
+    tasks = _tasks(tool)
+    if not tasks:
+        return None
+    known = _asked(call)
+    sketches = [_sketched_task(text, known) for text in tasks]
     return _text_mark(call, f"{call.call_id}/{tool.tool_call_id or ''}".replace(" ", "_"), sketches)
+
+
+def _sketched_task(text: str, known: set[int]) -> tuple[int, ...]:
+    """A task that only quotes the request is recognised where it is the whole message, not a part of one:
+    the same question may be asked of many agents."""
+    found = fingerprints.fingerprints(text)
+    sketched = fingerprints.sketch(found, TASK_SKETCH_SIZE)
+    whole = fingerprints.of_line(text) if found <= known else None
+    return sketched if whole is None else (*sketched, whole)
+
+
+def task_fingerprints(text: str) -> Fingerprints:
+    """Of a message that may hold a task, or be one."""
+    whole = fingerprints.of_line(text)
+    found = fingerprints.fingerprints(text)
+    return found if whole is None else found | {whole}
 
 
 def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str | None:
@@ -207,9 +227,19 @@ def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str |
     return " ".join([str(Client.of(call)), key, *parts]) if parts else None
 
 
-def _asked_by(call: Call) -> Iterator[Message]:
-    yield from (m for m in call.messages if turns.is_system(m))
-    yield from (m for m in turns.tail(call)[1] if turns.is_user(m))
+def _asked(call: Call) -> set[int]:
+    """Fingerprints of what the program and the user said: the first user messages, and the newest."""
+    users = [m for m in call.messages if turns.is_user(m)]
+    known: set[int] = set()
+    for message in (*(m for m in call.messages if turns.is_system(m)), *users[:2], *users[2:][-2:]):
+        known |= fingerprints.fingerprints(message.text)
+    return known
+
+
+def _is_quoted(line: str, call: Call) -> bool:
+    """The request holds this line, to the letter: in a tool's output, as a rule."""
+    line = line.strip()
+    return bool(line) and any(line in message.text for message in call.messages)
 
 
 def _tasks(tool: ToolCall) -> list[str]:

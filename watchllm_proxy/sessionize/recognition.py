@@ -98,11 +98,11 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
     tasks: dict[str, tuple[Anchor, int]] = {}
     for message in call.messages:
         if turns.is_user(message) or message.slot == "input":
-            present = fingerprints.fingerprints(message.text)
+            present = marks.task_fingerprints(message.text)
             for anchor in _holding(call, AnchorKind.TASK, present, evidence):
                 held = max(len(part) for part in Mark.read(anchor).parts if present.issuperset(part))
                 tasks[anchor.value] = anchor, held
-    waiting = [a for a, _ in tasks.values() if _is_open(a, evidence) and _is_same_host(a, call)]
+    waiting = [a for a, _ in tasks.values() if _may_have_asked(a, call, evidence) and _is_same_host(a, call)]
     if not waiting:
         return None
     client, kind = Client.of(call), kind_of(call)
@@ -246,9 +246,13 @@ def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anc
     return min(anchors, key=rank)
 
 
-def _is_open(anchor: Anchor, evidence: Evidence) -> bool:
-    run = evidence.find_run((anchor.project_id, anchor.run_id))
-    return run is not None and anchor.step_index is not None and run.is_open(anchor.step_index)
+def _may_have_asked(task: Anchor, call: Call, evidence: Evidence) -> bool:
+    """The tool call is open, and the call is not just another run of the same agent with the same question."""
+    run = evidence.find_run((task.project_id, task.run_id))
+    if run is None or task.step_index is None or not run.is_open(task.step_index):
+        return False
+    is_twin = turns.opening(call) in run.inputs and run.agent_version == names.agent_version(call)
+    return not is_twin
 
 
 def _has_sibling_from(task: Anchor, call: Call, evidence: Evidence) -> bool:

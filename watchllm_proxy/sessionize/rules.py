@@ -100,9 +100,19 @@ def previous_response(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
-    """The last id in the body that an upstream gave this project: the history's newest piece, one look-up each."""
+    """The last id in the body that an upstream gave this project, and to one session only: the newest piece of
+    the history, one look-up for each."""
     for value in reversed(call.mentioned_ids):
-        clues = list(_issued(LinkKind.ISSUED_ID, value, call, evidence))
+        clues = [c for c in _issued(LinkKind.ISSUED_ID, value, call, evidence) if _is_certain(c)]
+        if clues:
+            yield from clues
+            return
+
+
+def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The same of an id that several sessions were given ("call_0"): it leads to the last of them."""
+    for value in reversed(call.mentioned_ids):
+        clues = [c for c in _issued(LinkKind.ISSUED_ID, value, call, evidence) if not _is_certain(c)]
         if clues:
             yield from clues
             return
@@ -208,6 +218,7 @@ INFERENCE: tuple[Rule, ...] = (
 
 
 LAST_RESORTS: tuple[Rule, ...] = (
+    reissued_id,
     retry_elsewhere,
     trace,
 )
@@ -243,6 +254,10 @@ def session_of(call: Call) -> str:
 
 def _is_main(agent: ClientId, call: Call) -> bool:
     return agent.value == session_of(call)
+
+
+def _is_certain(clue: Clue) -> bool:
+    return clue.link.confidence is Confidence.CERTAIN
 
 
 def _ids(call: Call, kind: ClientIdKind) -> Iterator[ClientId]:

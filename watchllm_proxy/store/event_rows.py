@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from watchllm_proxy.records import BatchBounds, Call, Message, Placement
+from watchllm_proxy.records import BatchBounds, Call, Message, Moved, Placement
 from watchllm_proxy.store import views
+from watchllm_proxy.store.sql import queries
 
 OPAQUE_RAW_DAYS = 90
 """How long the bytes of a call that could not be understood are kept, whatever WATCHLLM_KEEP_RAW says."""
@@ -90,6 +91,21 @@ def event_inserts(
         Insert("raw_exchanges", RAW_COLUMNS, _raw_rows(calls, keep_raw_days), token(bounds, "raw_exchanges")),
         Insert("events", EVENT_COLUMNS, events, token(bounds, "events")),
     ]
+
+
+def move_sql() -> str:
+    """The statement that takes `move_params`."""
+    return queries("clickhouse")["move_calls"]
+
+
+def move_params(moved: Iterable[Moved]) -> list[dict[str, str | list[str]]]:
+    """Parameters of the query `move_calls`: one for each run that calls now belong to."""
+    calls: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in moved:
+        place = (each.project_id, each.run_id, each.session_id, each.parent_run_id or "")
+        calls.setdefault(place, []).append(str(each.call_id))
+    names = ("project_id", "run_id", "session_id", "parent_run_id")
+    return [{**dict(zip(names, place, strict=True)), "call_ids": ids} for place, ids in calls.items()]
 
 
 def token(bounds: BatchBounds, table: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from tests.unit.store.batches import bounds, busy_calls, full_call
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
+from watchllm_proxy.records import Moved
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore
-from watchllm_proxy.store.event_rows import event_inserts
+from watchllm_proxy.store.event_rows import event_inserts, move_params, move_sql
 
 HOSTILE = ["a'b", "\\", "\\'", "\t\n\r\0\b\f\v\a", '"', "é\U0001f600", "[]{},;-- ", "');DROP TABLE events;--", ""]
 
@@ -58,6 +59,27 @@ def test_equal_rows_under_another_token_are_one_call(event_store: EventStore) ->
     assert event_store.query("SELECT count() AS rows FROM messages FINAL") == [
         event_store.query("SELECT uniqExact(content_hash) AS rows FROM messages")[0]
     ]
+
+
+def test_calls_of_a_run_that_is_hung_elsewhere_move_with_it(event_store: EventStore) -> None:
+    calls = busy_calls(20, spread_days=3)
+    insert_all(event_store, calls)
+    moved = [
+        Moved(call.call_id, call.project_id, "moved-run", "moved-session", parent)
+        for (call, _), parent in zip(calls[:3], ["moved-parent", "moved-parent", None], strict=True)
+    ]
+    for _ in range(2):  # a crash between the two stores repeats it
+        for params in move_params(moved):
+            event_store.execute(move_sql(), params)
+    found = event_store.query(
+        "SELECT session_id, parent_run_id, count() AS rows FROM events FINAL WHERE run_id = 'moved-run'"
+        " GROUP BY session_id, parent_run_id ORDER BY rows"
+    )
+    assert [(row["session_id"], row["parent_run_id"], row["rows"]) for row in found] == [
+        ("moved-session", None, 1),
+        ("moved-session", "moved-parent", 2),
+    ]
+    assert event_store.query("SELECT count() AS rows FROM events FINAL") == [{"rows": 20}]
 
 
 def test_a_token_is_remembered_while_other_batches_come(empty_event_store: EventStore) -> None:

@@ -112,10 +112,21 @@ def test_an_id_that_several_sessions_were_given_is_only_probable_evidence() -> N
     call = CallBuilder()
     one = call(user="One", answers=tool("a", id="call_0"))
     other = call(user="Other", answers=tool("a", id="call_0"))
-    done = call(after=other, results={"call_0": "x"})
+    done = call(results={"call_0": "x"})
     play = Play(one, other, done)
     assert play.placement(done).run_id == play.placement(other).run_id
     assert not play.placement(done).is_certain
+
+
+def test_a_history_says_more_than_an_id_that_several_sessions_were_given() -> None:
+    call = CallBuilder()
+    one = call(user="One", answers=tool("a", id="call_0"))
+    other = call(user="Other", answers=tool("a", id="call_0"))
+    done = call(after=one, results={"call_0": "x"})
+    play = Play(one, other, done)
+    assert play.placement(done).run_id == play.placement(one).run_id
+    assert [link.kind for link in play.placement(done).links] == [LinkKind.HISTORY, LinkKind.ISSUED_ID]
+    assert play.placement(done).is_certain
 
 
 # --- explicit ids

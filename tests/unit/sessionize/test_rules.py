@@ -44,6 +44,7 @@ def test_explicit_ids_stand_above_issued_ones_and_guesses_come_last() -> None:
         "history",
         "tool_argument",
         "returned_text",
+        "reissued_id",
         "retry_elsewhere",
         "trace",
     ]
