@@ -84,36 +84,44 @@ class Load:
 class Victim:
     """One kind of child of the running stack, `proxy` or `core`, to be killed again and again.
 
-    `down_s` holds, for each kill, the time from it until the product was all right again.
+    `down_s` holds, for each kill that was waited for, the time from it until the product was all right again.
     """
 
     def __init__(self, stack: Stack, command: str) -> None:
+        self.kills = 0
         self.down_s: list[float] = []
         self._stack = stack
         self._command = command
+        self._dead_pid = 0
+        self._killed_at = 0.0
 
     async def kill(self) -> None:
-        killed_at = time.monotonic()
-        await self.until_back(self.strike(), killed_at)
+        await self.strike()
+        await self.until_back()
 
-    def strike(self) -> int:
-        """Kill without waiting; the pid of the dead."""
-        process = self._process()
-        assert process is not None, f"there is no {self._command} to kill"
+    async def strike(self) -> None:
+        """Kill the one that stands there, as soon as one does, whatever it has come to."""
+        deadline = time.monotonic() + DEADLINE_S
+        while (process := self._successor()) is None:
+            assert time.monotonic() < deadline, f"no {self._command} for {DEADLINE_S} s"
+            await asyncio.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        return process.pid
+        self.kills += 1
+        self._dead_pid = process.pid
+        self._killed_at = time.monotonic()
 
-    async def until_back(self, dead_pid: int, since: float) -> None:
-        """Another process stands in its place, and everything is well."""
+    async def until_back(self) -> None:
+        """Another process stands in the place of the dead, and everything is well."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            while not (self._is_replaced(dead_pid) and await self._is_well(session)):
-                assert time.monotonic() - since < DEADLINE_S, f"no {self._command} for {DEADLINE_S} s"
+            while self._successor() is None or not await self._is_well(session):
+                assert time.monotonic() < self._killed_at + DEADLINE_S, f"no {self._command} for {DEADLINE_S} s"
                 await asyncio.sleep(0.02)
-        self.down_s.append(time.monotonic() - since)
+        self.down_s.append(time.monotonic() - self._killed_at)
 
-    def _is_replaced(self, dead_pid: int) -> bool:
-        process = self._process()
-        return process is not None and process.pid != dead_pid
+    def died_by_itself(self) -> None:
+        """The successor of the last dead was armed, and went off just now."""
+        self.kills += 1
+        self._killed_at = time.monotonic()
 
     async def _is_well(self, session: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -122,10 +130,12 @@ class Victim:
                 return bool(found["status"] == "ok")
         return False
 
-    def _process(self) -> psutil.Process | None:
+    def _successor(self) -> psutil.Process | None:
         for child in psutil.Process(self._stack.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.status() != psutil.STATUS_ZOMBIE and self._command in child.cmdline():
+                if child.pid == self._dead_pid or child.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if self._command in child.cmdline():
                     return child
         return None
 
@@ -161,12 +171,11 @@ async def running(**options: Any) -> AsyncIterator[Stack]:
     """A stack of one's own. `stored_in` stops it."""
     with tempfile.TemporaryDirectory(prefix="watchllm-e2e-") as directory, FakeOpenAI() as fake:
         stack = Stack(Path(directory) / "data", fake, **options)
-        await asyncio.to_thread(stack.start)
         try:
+            await asyncio.to_thread(stack.start)
             yield stack
         finally:
-            if psutil.pid_exists(stack.pid):
-                await asyncio.to_thread(stack.stop)
+            await asyncio.to_thread(stack.stop)  # once more does no harm
 
 
 async def stored_in(stack: Stack) -> Stored:
@@ -179,8 +188,9 @@ async def stored_in(stack: Stack) -> Stored:
 def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> None:
     down_s = sorted(victim.down_s)
     print(
-        f"{what}: seed {seed}, {len(down_s)} kills, {len(load.answered)} answered, {load.broken} broken off, "
-        f"{len(stored.events)} stored; down p50 {down_s[len(down_s) // 2]:.2f} s, max {down_s[-1]:.2f} s"
+        f"{what}: seed {seed}, {victim.kills} kills, {len(load.answered)} answered, {load.broken} broken off, "
+        f"{len(stored.events)} stored; {len(down_s)} times down: p50 {down_s[len(down_s) // 2]:.2f} s, "
+        f"max {down_s[-1]:.2f} s"
     )
 
 

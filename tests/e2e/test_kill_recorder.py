@@ -28,12 +28,13 @@ async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Rand
     """Kill the core; the next one dies at `point`; wait for the one after that."""
     file = data_dir / CRASH_FILE
     file.write_text(f"{point} {chance.randint(1, 3)}")
-    struck = victim.strike()
+    await victim.strike()
     deadline = time.monotonic() + DEADLINE_S
     while file.exists():
         assert time.monotonic() < deadline, f"{point} was never reached"
         await asyncio.sleep(0.01)
-    await victim.until_back(struck, time.monotonic())
+    victim.died_by_itself()
+    await victim.until_back()
 
 
 @pytest.mark.slow
