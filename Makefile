@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast check format docs bench traffic setup chromium clean
+.PHONY: help up demo test test-fast check format docs accuracy bench traffic setup chromium clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ format: $(VENV)/.dev ## Format the code and repair what ruff can repair
 
 docs: $(VENV)/.dev ## Write the tables of docs/data-model.md out of the schemas
 	$(BIN)/python docs/data_model.py
+
+accuracy: $(VENV)/.dev ## How well calls are grouped into runs: scores recorded agents, writes docs/accuracy.md
+	$(BIN)/python -m bench.accuracy
 
 bench: $(VENV)/.dev ## What forwarding, recording and storing cost, beside nginx and a plain proxy: writes docs/benchmarks.md
 	$(BIN)/python -m bench

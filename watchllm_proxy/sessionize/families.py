@@ -22,6 +22,9 @@ from watchllm_proxy.sessionize.run_state import RunState
 
 MAX_DEPTH = 64
 
+MAX_UNBOUND_CHARACTERS = 4 * 1024
+"""Of a result whose tool call started no run that we know of: most of these are no agent's answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -65,6 +68,8 @@ def corrections(result: Result, evidence: Evidence) -> Iterator[Binding]:
 def confirmations(result: Result, evidence: Evidence) -> Iterator[Binding]:
     """The run bound here, whose answer this result holds; or one that came without a link and gave this answer."""
     bound = _bound(result, evidence)
+    if not bound:
+        result = replace(result, text=result.text[:MAX_UNBOUND_CHARACTERS])
     answered = _answered_by(result, evidence)
     giver = _giver(answered, bound, evidence)
     if giver is not None:

@@ -27,6 +27,9 @@ MAX_TASKS = 8
 MIN_TASK_CHARACTERS = 8
 """Shorter arguments ("Oslo", "EUR") name things, not tasks."""
 
+MAX_OBSERVED_CHARACTERS = 1024
+"""Of a tool's output: its beginning is enough to know it by."""
+
 MAX_SEARCHED_CHARACTERS = 64 * 1024
 _STATE_BYTES = 8
 
@@ -179,10 +182,10 @@ def _answer_text(call: Call) -> str:
 def observed_mark(call: Call) -> str | None:
     """What tools answered to the call before, as this request brings it."""
     texts = [result.text for result in turns.new_tool_results(call)] + list(turns.observations(call))
-    return _text_mark(call, str(call.call_id), _sketched("\n".join(texts), set()))
+    return _text_mark(call, str(call.call_id), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
 
 
-def _sketched(text: str, known: set[int]) -> list[tuple[int, ...]]:
+def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]:
     """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
     a text comes back whole or by the line, with something else before and after it."""
     lines = sorted(set(text.splitlines()), key=lambda line: (-len(line), line))[:MAX_LINES]
@@ -190,7 +193,7 @@ def _sketched(text: str, known: set[int]) -> list[tuple[int, ...]]:
     sketches: list[tuple[int, ...]] = []
     for piece in pieces:
         found = fingerprints.fingerprints(piece)
-        if len(found) >= MIN_LINE_FINGERPRINTS and not found <= known:
+        if len(found) >= MIN_LINE_FINGERPRINTS and not _is_known(found, known):
             sketches.append(fingerprints.sketch(found, SKETCH_SIZE))
     kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
     return sketches[: max(kept, 1)]
@@ -206,12 +209,12 @@ def task_mark(call: Call, tool: ToolCall) -> str | None:
     return _text_mark(call, f"{call.call_id}/{tool.tool_call_id or ''}".replace(" ", "_"), sketches)
 
 
-def _sketched_task(text: str, known: set[int]) -> tuple[int, ...]:
+def _sketched_task(text: str, known: Sequence[Fingerprints]) -> tuple[int, ...]:
     """A task that only quotes the request is recognised where it is the whole message, not a part of one:
     the same question may be asked of many agents."""
     found = fingerprints.fingerprints(text)
     sketched = fingerprints.sketch(found, TASK_SKETCH_SIZE)
-    whole = fingerprints.of_line(text) if found <= known else None
+    whole = fingerprints.of_line(text) if _is_known(found, known) else None
     return sketched if whole is None else (*sketched, whole)
 
 
@@ -227,13 +230,15 @@ def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str |
     return " ".join([str(Client.of(call)), key, *parts]) if parts else None
 
 
-def _asked(call: Call) -> set[int]:
-    """Fingerprints of what the program and the user said: the first user messages, and the newest."""
+def _asked(call: Call) -> list[Fingerprints]:
+    """What the program and the user said: the system prompt, the first user messages, and the newest."""
     users = [m for m in call.messages if turns.is_user(m)]
-    known: set[int] = set()
-    for message in (*(m for m in call.messages if turns.is_system(m)), *users[:2], *users[2:][-2:]):
-        known |= fingerprints.fingerprints(message.text)
-    return known
+    asked = (*(m for m in call.messages if turns.is_system(m)), *users[:2], *users[2:][-2:])
+    return [fingerprints.fingerprints(message.text) for message in asked]
+
+
+def _is_known(found: Fingerprints, known: Sequence[Fingerprints]) -> bool:
+    return all(any(one in texts for texts in known) for one in found)
 
 
 def _is_quoted(line: str, call: Call) -> bool:

@@ -110,7 +110,10 @@ def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
-    """The same of an id that several sessions were given ("call_0"): it leads to the last of them."""
+    """The same of an id that several sessions were given ("call_0"): it leads to the last of them. Not asked
+    where an id of this session alone is there too."""
+    if any(any(map(_is_certain, _issued(LinkKind.ISSUED_ID, v, call, evidence))) for v in call.mentioned_ids[-2:]):
+        return
     for value in reversed(call.mentioned_ids):
         clues = [c for c in _issued(LinkKind.ISSUED_ID, value, call, evidence) if not _is_certain(c)]
         if clues:
