@@ -41,7 +41,7 @@ async def test_the_first_page_moves_to_a_run_as_it_happens(browser: Browser, sta
     await seen.go("/welcome")
     assert f"export OPENAI_BASE_URL={stack.base_url}" in await seen.page.locator(".cmd:visible").inner_text()
     await asyncio.to_thread(_ask, stack, "browser-run", "Where is my order, please?")
-    await seen.page.wait_for_url("**/runs/browser-run", timeout=10_000)
+    await seen.page.wait_for_url("**/runs/browser-run", timeout=30_000)
     await seen.page.get_by_role("heading", name="Where is my order, please?").wait_for()
     await seen.page.keyboard.press("j")
     await seen.page.get_by_role("tab", name="Request").click()
@@ -53,7 +53,7 @@ async def test_a_run_with_an_odd_id_is_found_through_the_proxy(browser: Browser,
     await asyncio.to_thread(_ask, stack, ODD_RUN_ID, "An odd one.")
     seen = await _watched(browser, stack)
     await seen.go("/runs?kind=all")
-    for _ in range(50):
+    for _ in range(150):
         if await seen.page.get_by_text("An odd one.").count():
             break
         await asyncio.sleep(0.2)
