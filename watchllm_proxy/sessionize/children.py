@@ -42,10 +42,10 @@ class Children:
         kinds = self._helpers.setdefault((anchor.project_id, anchor.run_id), Counter())
         kinds[anchor.step_index, anchor.value.rpartition(" ")[2]] += 1
 
-    def workers(self, task: Anchor, kind: str) -> int:
-        """How many work on this tool call already: runs, and calls of this kind."""
-        helpers = self._helpers.get((task.project_id, task.run_id), Counter())
-        return len(self.of_task(task)) + helpers[task.step_index, kind]
+    def helpers(self, task: Anchor, kind: str) -> int:
+        """How many calls of this kind the tool call has made for itself."""
+        made = self._helpers.get((task.project_id, task.run_id), Counter())
+        return made[task.step_index, kind]
 
     def forget(self, child: RunKey) -> None:
         self._helpers.pop(child, None)

@@ -73,7 +73,7 @@ def returned_text(call: Call, evidence: Evidence) -> Found | None:
     only where the request also repeats how that run began.
     """
     present = _all_fingerprints(call)
-    said = _holding(call, AnchorKind.SAID, present, evidence)
+    said = [a for a in _holding(call, AnchorKind.SAID, present, evidence) if _is_same_host(a, call)]
     exclusive = _exclusive(said, present, evidence)
     if exclusive:
         newest = max(exclusive, key=_age)
@@ -114,7 +114,7 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
             its.agent != client.agent,
             its.style != client.style,
             -tasks[anchor.value][1],  # the longest: "find A and B" holds "find A"
-            evidence.children.workers(anchor, kind),
+            _workers(anchor, kind, evidence),
             not _has_sibling_from(anchor, call, evidence),
             anchor.at_us,
             anchor.value,
@@ -253,6 +253,12 @@ def _may_have_asked(task: Anchor, call: Call, evidence: Evidence) -> bool:
         return False
     is_twin = turns.opening(call) in run.inputs and run.agent_version == names.agent_version(call)
     return not is_twin
+
+
+def _workers(task: Anchor, kind: str, evidence: Evidence) -> int:
+    """How many work on this tool call already: runs, and calls of this kind."""
+    runs = sum(evidence.find_run(key) is not None for key in evidence.children.of_task(task))
+    return runs + evidence.children.helpers(task, kind)
 
 
 def _has_sibling_from(task: Anchor, call: Call, evidence: Evidence) -> bool:

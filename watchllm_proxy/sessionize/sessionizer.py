@@ -58,7 +58,7 @@ class Sessionizer:
         silence_us: int,
         horizon_us: int = DAY_US,
         max_runs: int = 50_000,
-        max_anchors: int = 1_000_000,
+        max_anchors: int = 200_000,
         max_texts: int = 20_000,
     ) -> None:
         self._silence_us = silence_us

@@ -36,6 +36,10 @@ CLIENT_IDS: dict[str, tuple[ClientId, ...]] = {
 }
 
 
+TASK = "Find the weather in Bergen, please."
+SAID = "It will be mild and dry in the north."
+
+
 @dataclass(frozen=True)
 class Move:
     """One call of a random history: what it follows (by position, modulo), what it says, how it ends."""
@@ -55,7 +59,7 @@ class Move:
 MOVES = st.builds(
     Move,
     follows=st.none() | st.integers(0, 8),
-    user=st.none() | st.sampled_from(["Hi", "Go on", "<context/>"]),
+    user=st.none() | st.sampled_from(["Hi", "Go on", "<context/>", TASK, TASK, f"Judge this: {SAID}"]),
     asks=st.integers(0, 2),
     outcome=st.sampled_from(["ok", "ok", "ok", "429", "400", "left", "again"]),
     client_ids=st.sampled_from([*["none"] * 4, *CLIENT_IDS]),
@@ -77,16 +81,19 @@ def history(moves: Sequence[Move], *, name: str = "call", start_us: int = T0_US)
             continue
         failure = {"429": RATE_LIMITED, "400": BAD_REQUEST, "left": CLIENT_LEFT}.get(move.outcome)
         answered = previous.answer if previous and previous.error is None else None
-        results = dict.fromkeys(asked_ids(previous), '{"error": "none left"}') if previous and answered else {}
+        output = SAID if move.follows == 1 else '{"error": "none left"}'
+        results = dict.fromkeys(asked_ids(previous), output) if previous and answered else {}
         calls.append(
             build(
                 after=previous,
                 user=move.user,
                 results=results if move.brings_results else {},
                 answers=[
-                    tool(f"t{n}", {"n": n}, id="call_0" if move.shared_id else None) for n in range(move.asks)
+                    tool(f"t{n}", {"task": TASK}, id="call_0" if move.shared_id else None)
+                    for n in range(move.asks)
                 ]
-                or "Done.",
+                or (SAID if move.connection == 2 else "Done."),
+                tools=["t0"] if move.connection == 2 else None,
                 error=failure,
                 status={"429": 429, "400": 400, "left": 200}.get(move.outcome),
                 end=ExchangeEnd.CLIENT_ABORTED if move.outcome == "left" else ExchangeEnd.COMPLETE,
@@ -133,7 +140,7 @@ def assert_same(one: Rows, other: Rows) -> None:
 POSITIONS = st.frozensets(st.integers(0, 11))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(MOVES, max_size=12), POSITIONS, POSITIONS)
 def test_batches_and_restarts_leave_no_trace(
     moves: list[Move], cuts: frozenset[int], restarts: frozenset[int]
