@@ -25,7 +25,6 @@ from tests.fake_openai import FakeOpenAI
 
 CLIENTS = 4
 CALLS_PER_RUN = 40
-PAUSE_S = 0.04
 REQUEST_TIMEOUT_S = 10.0
 DEADLINE_S = 60.0
 REQUEST_ID = "X-WatchLLM-Request-Id"
@@ -39,11 +38,12 @@ class Load:
     broken      requests that broke off under way
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, pause_s: float = 0.04) -> None:
         self.answered: list[str] = []
         self.refused = 0
         self.broken = 0
         self._base_url = base_url
+        self._pause_s = pause_s
         self._asked = 0
         self._stopping = asyncio.Event()
         self._clients: list[asyncio.Task[None]] = []
@@ -69,7 +69,7 @@ class Load:
                     self.refused += 1
                 except (aiohttp.ClientError, TimeoutError):
                     self.broken += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(self._pause_s)
 
     async def _ask(self, session: aiohttp.ClientSession, number: int) -> str:
         message = {"role": "user", "content": f"Question {number} of this load."}

@@ -44,12 +44,14 @@ async def test_fifty_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_
     chance = random.Random(seed)
     async with running(program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1"}) as stack:
         victim = Victim(stack, "core")
-        async with Load(stack.base_url) as load:
+        async with Load(stack.base_url, pause_s=0.1) as load:
             for point in POINTS:
                 await die_at(victim, point, stack.data_dir, chance)
-            while len(victim.down_s) < KILLS + len(POINTS):
-                await asyncio.sleep(chance.uniform(0, 0.3))
-                await victim.kill()
+            for kill in range(KILLS):  # most in a row: also while it starts, takes up its state, catches up
+                await asyncio.sleep(chance.uniform(0, 2.0))
+                await victim.strike()
+                if kill % 5 == 4:
+                    await victim.until_back()
         stored = await stored_in(stack)
 
     report("recorder", seed, victim, load, stored)
