@@ -219,8 +219,8 @@ def _fullest(anchors: Sequence[Anchor], present: Fingerprints) -> list[Anchor]:
 
 
 def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anchor:
-    """The order: whose beginning it repeats, who waits for just this, who shares the client's marks and the
-    agent, and then who has waited longest."""
+    """The order: whose beginning it repeats, who shares the connection, who waits for just this, who is called
+    for in the same style, and then who has waited longest."""
     client, opening = Client.of(call), turns.opening(call)
     version = names.agent_version(call)
     is_agents_first = bool(call.tool_names) and not turns.has_past(call)
@@ -233,11 +233,11 @@ def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anc
             anchor.at_us > call.started_at_us,
             run is None or opening not in run.inputs,
             its.agent != client.agent,
-            its.style != client.style,
+            its.port != client.port,
             run is None or (is_over and run.has_used_tools is not is_agents_first),
             run is None or not _speaks_of_open_tool(call, run),
             run is None or run.last_call_id != anchor.call_id,
-            its.port != client.port,
+            its.style != client.style,
             run is None or run.agent_version != version,
             -anchor.at_us if run is not None and is_over and run.has_used_tools else anchor.at_us,
             str(anchor.call_id),
