@@ -23,7 +23,7 @@ MAX_CANDIDATES = 256
 MIN_PROMPT_SHARE = 0.3
 """Of an earlier prompt: the task is told again, its instructions may differ from step to step."""
 
-SAME_MOMENT_US = 50_000
+SAME_MOMENT_US = 5_000
 """Tools that one answer asks for are started together."""
 
 FindRun = Callable[[RunKey], RunState | None]
