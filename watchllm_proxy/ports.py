@@ -60,8 +60,9 @@ def process_in_words(pid: int) -> str:
         name, command = process.name(), process.cmdline()
     except psutil.Error:
         return f"a process (pid {pid})"
-    if command[1:3] == ["-m", "watchllm_proxy"]:
-        name = f"watchllm {command[3]}" if command[3:] else "watchllm"
+    words = [word for word in command[1:] if word != "-P"]  # how the supervisor starts its children
+    if words[:2] == ["-m", "watchllm_proxy"]:
+        name = f"watchllm {words[2]}" if words[2:] else "watchllm"
     return f"{name} (pid {pid})"
 
 

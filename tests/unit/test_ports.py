@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from watchllm_proxy import ports
@@ -31,10 +33,12 @@ def test_a_port_in_use_is_refused_and_its_holder_named() -> None:
             ports.reserve("127.0.0.1", port)
 
 
-def test_a_process_of_ours_is_named_by_what_it_does() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "watchllm_proxy", "version", "-h"], stdout=subprocess.PIPE
-    ) as ours:
+@pytest.mark.parametrize("flags", [[], ["-P"]])
+def test_a_process_of_ours_is_named_by_what_it_does(flags: list[str]) -> None:
+    command = [sys.executable, *flags, "-m", "watchllm_proxy", "version", "-h"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as ours:
+        while not psutil.Process(ours.pid).cmdline():  # for a moment after exec there is none
+            time.sleep(0.001)
         said = ports.process_in_words(ours.pid)
     assert said == f"watchllm version (pid {ours.pid})"
     assert ports.process_in_words(ours.pid) == f"a process (pid {ours.pid})", "one that has ended"

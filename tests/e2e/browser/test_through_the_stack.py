@@ -43,6 +43,7 @@ async def test_the_first_page_moves_to_a_run_as_it_happens(browser: Browser, sta
     await asyncio.to_thread(_ask, stack, "browser-run", "Where is my order, please?")
     await seen.page.wait_for_url("**/runs/browser-run", timeout=30_000)
     await seen.page.get_by_role("heading", name="Where is my order, please?").wait_for()
+    await seen.page.wait_for_function("() => document.documentElement.dataset.ready === 'true'")
     await seen.page.keyboard.press("j")
     await seen.page.get_by_role("tab", name="Request").click()
     await seen.page.locator("#detail .msg", has_text="Where is my order, please?").wait_for()
