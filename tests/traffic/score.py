@@ -1,4 +1,4 @@
-"""How well a corpus was grouped: the measure of the benchmark (detection.md), over all three dialects.
+"""How well a corpus was grouped: the measure of the benchmark (docs/accuracy.md), over all three dialects.
 
 python -m tests.traffic.score            every corpus in tests/data/traffic, scenario by scenario
 python -m tests.traffic.score agno       only this one

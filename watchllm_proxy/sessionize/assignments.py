@@ -1,4 +1,4 @@
-"""Placements as the lines that the accuracy of grouping is measured by (detection.md, "The measure")."""
+"""Placements as the lines that the accuracy of grouping is measured by (docs/accuracy.md)."""
 
 from __future__ import annotations
 
