@@ -135,7 +135,9 @@ CREATE INDEX run_anchors_run ON run_anchors (project_id, run_id);
 CREATE TABLE capture_offsets (
     log_name text PRIMARY KEY,                      -- directory of one proxy worker: w0, w1, …
     segment bigint NOT NULL,
-    offset_bytes bigint NOT NULL                    -- bytes into the segment; records before it are stored
+    offset_bytes bigint NOT NULL,                   -- bytes into the segment; records before it are stored or set aside
+    stored_records bigint NOT NULL DEFAULT 0,       -- records of this log that both stores took; retried ones too
+    damaged_stretches bigint NOT NULL DEFAULT 0     -- unreadable stretches of this log that were stepped over
 );
 
 -- The batch a recorder is thinking about. After a crash it is taken again, with the same bounds and time.
@@ -151,6 +153,10 @@ CREATE TABLE dead_letters (
     log_name text NOT NULL,
     reason text NOT NULL,                           -- corrupt, rejected, crashed
     detail text NOT NULL,                           -- for the operator; never a body, never a key
-    payload bytea NOT NULL,                         -- the log record, as it was
-    at timestamptz NOT NULL
+    payload bytea NOT NULL,                         -- the log record, as it was; empty once dropped
+    at timestamptz NOT NULL,                        -- when it was last tried
+    attempts integer NOT NULL DEFAULT 1,            -- how often it was tried
+    retry_requested_at timestamptz,                 -- NULL: nobody asked to try it again since
+    dropped_at timestamptz                          -- when a person gave it up; NULL: it is kept
 );
+CREATE INDEX dead_letters_wanted ON dead_letters (retry_requested_at) WHERE retry_requested_at IS NOT NULL;
