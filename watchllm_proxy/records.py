@@ -450,6 +450,44 @@ class Moved:
     parent_run_id: str | None
 
 
+# --- corrections by a person ------------------------------------------------------------------------
+
+
+class CorrectionKind(StrEnum):
+    SPLIT = "split"  # calls leave their run for one of their own, in a session of its own
+    MERGE = "merge"  # all calls of a run join another run
+    UNDO = "undo"  # the calls of an earlier correction go back to where it took them from
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person asks for. The console keeps it; the recorder, which alone writes runs, carries it out."""
+
+    correction_id: UUID
+    project_id: str
+    kind: CorrectionKind
+    run_id: str  # whose calls are to go elsewhere
+    at_us: int
+    call_id: UUID | None = None  # SPLIT: this call and those after it in its run
+    is_single: bool = False  # SPLIT: this call and no other
+    into_run_id: str | None = None  # MERGE: the run that they join
+    undoes: UUID | None = None  # UNDO: the correction that is taken back
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOut:
+    """What a correction came to: its calls belong to `to_run_id` whatever other evidence says, until it is undone
+    or a later correction says otherwise."""
+
+    correction: Correction
+    call_ids: tuple[UUID, ...]
+    to_run_id: str
+    to_session_id: str
+    to_parent_run_id: str | None
+    left_session_id: str  # of the run that they were taken from, as it was then
+    left_parent_run_id: str | None
+
+
 # --- what a batch writes ----------------------------------------------------------------------------
 
 
@@ -463,11 +501,15 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class BatchBounds:
-    """A batch of the capture logs: `[start, end)` of each log by name, and the time it is thought at."""
+    """A batch of the capture logs: `[start, end)` of each log by name, and the time it is thought at.
+
+    Or a batch of records that were set aside and are tried again: then it has no logs, and `retried` names them.
+    """
 
     starts: dict[str, LogPosition]
     ends: dict[str, LogPosition]
     now_us: int
+    retried: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

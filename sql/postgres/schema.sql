@@ -116,6 +116,33 @@ CREATE TABLE run_links (
 );
 CREATE INDEX run_links_run ON run_links (project_id, run_id);
 
+-- What people said about which calls belong together. The recorder carries it out, and obeys it ever after.
+CREATE TABLE run_corrections (
+    correction_id uuid PRIMARY KEY,
+    ordinal bigint GENERATED ALWAYS AS IDENTITY,    -- the order in which they are carried out
+    project_id text NOT NULL,
+    kind text NOT NULL,                             -- split, merge, undo
+    run_id text NOT NULL,                           -- whose calls are to go elsewhere
+    call_id uuid,                                   -- split: from this call on; NULL: no split
+    is_single boolean NOT NULL,                     -- split: this call alone
+    into_run_id text,                               -- merge: the run that they join; NULL: no merge
+    undoes uuid,                                    -- undo: which correction; NULL: no undo
+    at timestamptz NOT NULL,                        -- when it was asked for
+    carried_out_at timestamptz,                     -- NULL: it waits for the recorder, or was refused
+    refusal_code text,                              -- why it could not be carried out, for programs; NULL: it was not refused
+    refusal text,                                   -- the same in words
+    call_ids uuid[] NOT NULL DEFAULT '{}',          -- the calls that it moved
+    to_run_id text,                                 -- the run they were moved to; NULL: not carried out
+    to_session_id text,                             -- its session; NULL: not carried out
+    to_parent_run_id text,                          -- its parent run; NULL: none, or not carried out
+    left_session_id text,                           -- session of the run they left, as it was; NULL: not carried out
+    left_parent_run_id text,                        -- parent of the run they left; NULL: none, or not carried out
+    undone_by uuid                                  -- the correction that took it back; NULL: in force
+);
+CREATE INDEX run_corrections_waiting ON run_corrections (ordinal) WHERE carried_out_at IS NULL AND refusal IS NULL;
+CREATE INDEX run_corrections_taken ON run_corrections (project_id, run_id);
+CREATE INDEX run_corrections_given ON run_corrections (project_id, to_run_id);
+
 -- What a later call can hang on. The recorder's memory, reloaded at start; pruned by age.
 CREATE TABLE run_anchors (
     project_id text NOT NULL,
