@@ -22,6 +22,9 @@ from watchllm_proxy.sessionize.run_state import RunState
 
 MAX_DEPTH = 64
 
+MAX_RIVALS = 256
+"""Unverified sub-agents that are compared with a new one; the newest, and few wait at once."""
+
 MAX_UNBOUND_CHARACTERS = 4 * 1024
 """Of a result whose tool call started no run that we know of: most of these are no agent's answer."""
 
@@ -102,7 +105,7 @@ def _pairs(one: RunState, other: RunState, evidence: Evidence) -> list[tuple[Run
 
 
 def _siblings(run: RunState, evidence: Evidence) -> list[RunState]:
-    """Runs that the same answer started at the same moment, as far as is known now."""
+    """Runs that other tool calls of the same answer started, as far as is known now."""
     task = evidence.children.task_of(run.key)
     parent = evidence.find_run((task.project_id, task.run_id)) if task is not None else None
     if task is None or task.step_index is None or parent is None:
@@ -113,36 +116,50 @@ def _siblings(run: RunState, evidence: Evidence) -> list[RunState]:
         for key in evidence.children.of_task(replace(task, step_index=step.step_index))
         if key != run.key and not evidence.children.is_verified(key)
     )
-    runs = (found for key in keys if (found := evidence.find_run(key)) is not None)
-    return [r for r in runs if abs(r.started_at_us - run.started_at_us) <= recognition.SAME_MOMENT_US]
+    return [found for key in keys if (found := evidence.find_run(key)) is not None]
 
 
 def in_order(child: RunState, evidence: Evidence) -> Iterator[Binding]:
-    """A child is seen when its first call has ended, so one that began later may have been bound before: equal
-    tasks are taken in the order in which their runs began."""
-    opened_at_us = _opened_at_us(child, evidence)
-    for key in evidence.children.unverified(child.project_id):
-        rival = evidence.find_run(key)
-        if rival is None or rival is child or rival.inputs != child.inputs:
+    """Equal open tasks are taken in the order in which their runs began. A run is seen when its first call has
+    ended, so others that began later may have been bound before it."""
+    places = list(_rival_places(child, evidence))
+    in_turn = sorted((place.run for place in places), key=lambda run: (run.started_at_us, run.run_id))
+    for run, place in zip(in_turn, sorted(places, key=_Place.order), strict=True):
+        if place.run is not run:
+            yield Binding(run, place.parent, place.step_index, False, Confidence.PROBABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An open tool call and the run that is bound to it, the `turn`th of those that are."""
+
+    run: RunState
+    parent: RunState
+    step_index: int
+    opened_at_us: int
+    turn: int
+
+    def order(self) -> tuple[int, int, str, int]:
+        return self.turn, self.opened_at_us, self.parent.run_id, self.step_index
+
+
+def _rival_places(child: RunState, evidence: Evidence) -> Iterator[_Place]:
+    """Of the runs of the same agent with the same task, this one among them, whose tool calls are still open."""
+    for key in evidence.children.unverified(child.project_id)[-MAX_RIVALS:]:
+        run = evidence.find_run(key)
+        if run is None or (run.inputs, run.agent_version) != (child.inputs, child.agent_version):
             continue
-        its_opened_at_us = _opened_at_us(rival, evidence)
-        is_late = rival.started_at_us > child.started_at_us > its_opened_at_us
-        if (
-            is_late
-            and its_opened_at_us < opened_at_us
-            and not _siblings(child, evidence) + _siblings(rival, evidence)
-        ):
-            yield from exchanged(child, rival, evidence)
-            return
+        if (place := _place(run, evidence)) is not None:
+            yield place
 
 
-def _opened_at_us(child: RunState, evidence: Evidence) -> int:
-    """When the tool call was asked for that the run serves."""
-    task = evidence.children.task_of(child.key)
+def _place(run: RunState, evidence: Evidence) -> _Place | None:
+    task = evidence.children.task_of(run.key)
     parent = evidence.find_run((task.project_id, task.run_id)) if task is not None else None
-    if task is None or parent is None or task.step_index is None:
-        return 0
-    return parent.steps[task.step_index].started_at_us
+    if task is None or parent is None or task.step_index is None or not parent.is_open(task.step_index):
+        return None
+    turn = evidence.children.of_task(task).index(run.key)
+    return _Place(run, parent, task.step_index, parent.steps[task.step_index].started_at_us, turn)
 
 
 def _task(parent: RunState, step_index: int) -> Anchor:

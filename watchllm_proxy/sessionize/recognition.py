@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from watchllm_proxy.records import Anchor, Call
 from watchllm_proxy.sessionize import fingerprints, marks, names, turns
@@ -22,9 +22,6 @@ MAX_CANDIDATES = 256
 
 MIN_PROMPT_SHARE = 0.3
 """Of an earlier prompt: the task is told again, its instructions may differ from step to step."""
-
-SAME_MOMENT_US = 5_000
-"""Tools that one answer asks for are started together."""
 
 FindRun = Callable[[RunKey], RunState | None]
 """The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
@@ -115,7 +112,6 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
             its.style != client.style,
             -tasks[anchor.value][1],  # the longest: "find A and B" holds "find A"
             _workers(anchor, kind, evidence),
-            not _has_sibling_from(anchor, call, evidence),
             anchor.at_us,
             anchor.value,
         )
@@ -259,21 +255,6 @@ def _workers(task: Anchor, kind: str, evidence: Evidence) -> int:
     """How many work on this tool call already: runs, and calls of this kind."""
     runs = sum(evidence.find_run(key) is not None for key in evidence.children.of_task(task))
     return runs + evidence.children.helpers(task, kind)
-
-
-def _has_sibling_from(task: Anchor, call: Call, evidence: Evidence) -> bool:
-    """Another tool call of the same answer started a run at the moment when this call began."""
-    parent = evidence.find_run((task.project_id, task.run_id))
-    if parent is None or task.step_index is None:
-        return False
-    keys = (
-        key
-        for step in parent.asked_with(task.step_index)
-        if step.step_index != task.step_index
-        for key in evidence.children.of_task(replace(task, step_index=step.step_index))
-    )
-    runs = (run for key in keys if (run := evidence.find_run(key)) is not None)
-    return any(abs(run.started_at_us - call.started_at_us) <= SAME_MOMENT_US for run in runs)
 
 
 def _speaks_of_open_tool(call: Call, run: RunState) -> bool:

@@ -138,7 +138,7 @@ def test_an_answer_that_comes_back_as_a_result_binds_the_run_that_gave_it() -> N
     assert play.placement(stranger).session_id == play.placement(parent).session_id
 
 
-def test_parallel_children_of_one_answer_are_told_from_those_of_its_twin_by_their_moment() -> None:
+def test_parallel_children_of_one_answer_stay_together() -> None:
     call = CallBuilder()
     places = ("Find the weather in Oslo for me", "Find the events in Oslo for me")
     tools = [tool("ask", {"task": place}) for place in places]
@@ -150,6 +150,29 @@ def test_parallel_children_of_one_answer_are_told_from_those_of_its_twin_by_thei
     play = Play(first, second, *sorted([*early, *late], key=lambda c: c.ended_at_us))
     assert {play.placement(c).parent_run_id for c in early} == {play.placement(first).run_id}
     assert {play.placement(c).parent_run_id for c in late} == {play.placement(second).run_id}
+
+
+def test_equal_tasks_are_taken_in_the_order_in_which_their_runs_began_however_they_end() -> None:
+    """Seen when its first call has ended, a run that began first may come last: the others make room."""
+    call = CallBuilder()
+    parents = [asks(call) for _ in range(3)]
+    at_us = T0_US + 100 * SECOND_US
+    children = [child_of(call, starts_at_us=at_us + n * 1_000, took_s=9.0 - n) for n in range(3)]
+    play = Play(*parents, *sorted(children, key=lambda c: c.ended_at_us))
+    wanted = [play.placement(parent).run_id for parent in parents]
+    assert [play.placement(child).parent_run_id for child in children] == wanted
+
+
+def test_equal_tasks_of_other_agents_do_not_change_places() -> None:
+    call = CallBuilder()
+    first, second = asks(call), asks(call)
+    at_us = T0_US + 100 * SECOND_US
+    late = child_of(call, starts_at_us=at_us + SECOND_US, took_s=1.0)
+    early = call(
+        user=TASK, system="Somebody else.", tools=["look_up"], answers=ANSWER, starts_at_us=at_us, took_s=5.0
+    )
+    play = Play(first, second, late, early)
+    assert play.placement(late).parent_run_id == play.placement(first).run_id
 
 
 def test_two_projects_with_equal_tasks_never_meet() -> None:
