@@ -2,6 +2,7 @@
 
 Conflicts are resolved by strength, the order of `rules.RULES`; every clue stays visible as a link:
 
+* A person names run, session and parent. What would have been without that is kept behind it, as links.
 * An explicit run id names the run, whatever else is said.
 * An explicit session id names the session. Evidence that leads out of it cannot place the call.
 * A sub-agent's id admits evidence from its own context only: it may have inherited its parent's history.
@@ -13,11 +14,11 @@ Conflicts are resolved by strength, the order of `rules.RULES`; every clue stays
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
 from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind
-from watchllm_proxy.sessionize import recognition, turns
+from watchllm_proxy.sessionize import recognition, rules, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.rules import Clue
@@ -57,6 +58,32 @@ class Place:
 
 
 def place(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
+    said = next((clue for clue in clues if rules.is_person(clue)), None)
+    found = _place_found(call, [clue for clue in clues if clue is not said], evidence)
+    return found if said is None else _place_said(call, said, clues, found, evidence)
+
+
+def _place_said(call: Call, said: Clue, clues: Sequence[Clue], found: Place, evidence: Evidence) -> Place:
+    """Where a person put the call that would have been `found` elsewhere, or just there."""
+    assert said.names_run is not None and said.names_session is not None  # noqa: PT018, S101 - rules.person
+    run_id, session_id = said.names_run, said.names_session
+    return replace(
+        found,
+        run_id=run_id,
+        session_id=session_id,
+        parent_run_id=said.names_parent,
+        is_explicit=any(c.link.kind is LinkKind.EXPLICIT_RUN and c.names_run == run_id for c in clues),
+        links=(said.link, *found.links),
+        inputs=_new_inputs(call, evidence.find_run((call.project_id, run_id)), session_id, evidence),
+        follows_run_id=_previous(clues, run_id),
+        foreign_traces=frozenset(_foreign_traces(clues, run_id)),
+        retries=_retried(clues, run_id),
+        task=None,
+        helps=found.helps if found.run_id == run_id else None,
+    )
+
+
+def _place_found(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
     anchors = evidence.anchors
     named_run = next((clue for clue in clues if clue.names_run is not None), None)
     session_id = _named_session(clues)

@@ -15,6 +15,7 @@ from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
 from watchllm_proxy.sessionize.marks import Client, Mark
+from watchllm_proxy.sessionize.person import NOTHING_SAID, SaidByPeople
 from watchllm_proxy.sessionize.run_state import RunKey, RunState
 from watchllm_proxy.sessionize.text_index import TextIndex
 
@@ -37,6 +38,7 @@ class Evidence:
     silence_us: int
     find_run: FindRun
     runs_of: Callable[[str, str], list[RunState]]  # (project, session): those in memory
+    said: SaidByPeople = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True)

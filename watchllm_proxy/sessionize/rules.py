@@ -33,7 +33,7 @@ MAIN_AGENT = ""
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """One piece of evidence. At most one of the four says something; the link is always shown."""
+    """One piece of evidence. The link is always shown; of the rest at most one says something, but of a person's."""
 
     link: Link
     names_run: str | None = None
@@ -46,9 +46,20 @@ class Clue:
 Rule: TypeAlias = Callable[[Call, Evidence], Iterator[Clue]]
 
 
-def explicit_run(call: Call, _: Evidence) -> Iterator[Clue]:
+def person(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """Somebody put this very call where it belongs."""
+    said = evidence.said.of_call(call.project_id, call.call_id)
+    if said is not None:
+        yield Clue(
+            said.link, names_run=said.run_id, names_session=said.session_id, names_parent=said.parent_run_id
+        )
+
+
+def explicit_run(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The id of a run that a person merged into another leads there."""
     for client_id in _ids(call, ClientIdKind.RUN):
-        yield Clue(_explicit(LinkKind.EXPLICIT_RUN, client_id), names_run=client_id.value)
+        run_id = evidence.said.run_now(call.project_id, client_id.value)
+        yield Clue(_explicit(LinkKind.EXPLICIT_RUN, client_id), names_run=run_id)
 
 
 def explicit_session(call: Call, _: Evidence) -> Iterator[Clue]:
@@ -63,7 +74,8 @@ def explicit_parent(call: Call, evidence: Evidence) -> Iterator[Clue]:
         run = _find(call, evidence, AnchorKind.RUN, client_id.value)
         session = _find(call, evidence, AnchorKind.AGENT, agent_key(client_id.value, MAIN_AGENT))
         link = _explicit(LinkKind.EXPLICIT_PARENT, client_id, run or session)
-        yield Clue(link, names_parent=session.run_id if session and not run else client_id.value)
+        named = evidence.said.run_now(call.project_id, client_id.value)
+        yield Clue(link, names_parent=session.run_id if session and not run else named)
 
 
 def agent_context(call: Call, evidence: Evidence) -> Iterator[Clue]:
@@ -201,6 +213,7 @@ def trace(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 RULES: tuple[Rule, ...] = (
+    person,
     explicit_run,
     explicit_session,
     agent_context,
@@ -231,10 +244,15 @@ def collect(call: Call, evidence: Evidence) -> list[Clue]:
     """Strongest first."""
     clues = [clue for rule in RULES for clue in rule(call, evidence)]
     for rule in INFERENCE:
-        if any(clue.names_run or clue.leads_to or clue.task for clue in clues):
+        if any(clue.names_run or clue.leads_to or clue.task for clue in clues if not is_person(clue)):
             break
         clues += rule(call, evidence)
     return clues + [clue for rule in LAST_RESORTS for clue in rule(call, evidence)]
+
+
+def is_person(clue: Clue) -> bool:
+    """It overrules what the traffic says, and what that says is still worth knowing."""
+    return clue.link.kind is LinkKind.PERSON
 
 
 def may_be_retried(call: Call) -> bool:

@@ -41,6 +41,7 @@ from watchllm_proxy.sessionize.anchoring import anchors_of
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
 from watchllm_proxy.sessionize.families import Binding, Result
+from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.sessionize.placing import Place, place
 from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.run_state import RunKey, RunState
@@ -73,6 +74,7 @@ class Sessionizer:
         self._deadlines: list[tuple[int, RunKey]] = []  # heap; an entry counts if `_scheduled` agrees
         self._scheduled: dict[RunKey, int] = {}
         self._newest_us = 0  # end of the latest call: the log's own clock
+        self._said = SaidByPeople()
         self._changed: dict[RunKey, RunState] = {}
         self._placements: dict[UUID, Placement] = {}
         self._relinked: dict[UUID, Placement] = {}
@@ -81,6 +83,11 @@ class Sessionizer:
         self._new_anchors: dict[tuple[str, str, str], Anchor] = {}
 
     # --- calls
+
+    def obey(self, said: SaidByPeople) -> None:
+        """What people have said, in place of all that was known of it. It holds for calls observed from now on;
+        for those observed before, `corrections` changes the stored rows, and they are to be loaded again."""
+        self._said = said
 
     def observe(self, call: Call, now_us: int) -> Placement:
         """Place one call. `now_us` is taken for the contract's sake and not used: see the module's docstring."""
@@ -110,13 +117,15 @@ class Sessionizer:
             silence_us=self._silence_us,
             find_run=lambda key: self._find_run(key, call.started_at_us),
             runs_of=lambda *session: [self._runs[key] for key in self._sessions.get(session, ())],
+            said=self._said,
         )
 
     def missing_run(self, call: Call) -> RunKey | None:
         """The run that this call names, where it is not in memory. A recorder looks it up in the store and
         `load`s it as `named` before `observe`: else a run id that comes back after the horizon starts at step 0
         again, over the stored steps."""
-        clue = next(rules.explicit_run(call, self._evidence(call)), None)
+        evidence = self._evidence(call)
+        clue = next((clue for rule in (rules.person, rules.explicit_run) for clue in rule(call, evidence)), None)
         if clue is None or clue.names_run is None:
             return None
         key = (call.project_id, clue.names_run)

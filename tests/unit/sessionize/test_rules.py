@@ -29,9 +29,10 @@ def evidence(*anchors: tuple[AnchorKind, str]) -> Evidence:
     )
 
 
-def test_explicit_ids_stand_above_issued_ones_and_guesses_come_last() -> None:
+def test_a_person_stands_above_explicit_ids_these_above_issued_ones_and_guesses_come_last() -> None:
     order = [rule.__name__ for rule in (*rules.RULES, *rules.INFERENCE, *rules.LAST_RESORTS)]
     assert order == [
+        "person",
         "explicit_run",
         "explicit_session",
         "agent_context",
