@@ -11,7 +11,8 @@ A crash before 4 leaves the pending bounds behind: the next start takes the same
 with the same state, so it makes the same rows under the same tokens.
 
 A batch that cannot be stored, because a store refuses it or a bug of ours meets it, is halved until the one
-record that is to blame stands alone. That one is set aside with its bytes; all others are stored.
+record that is to blame stands alone. That one is set aside with its bytes; all others are stored. Those that a
+person asks to try again (`watchllm dead retry`) are batches of their own, thought about like any other.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from watchllm_proxy import crash_points
-from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
+from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord, tried_again
 from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
@@ -51,8 +52,9 @@ from watchllm_proxy.records import (
 )
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.dead_letters import DeadLetters
 from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts, move_params, move_sql
-from watchllm_proxy.store.postgres import DeadLetter, RunStore
+from watchllm_proxy.store.postgres import DeadLetter, RunStore, Tally
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +64,8 @@ BATCH_RECORDS = 2_000
 BATCH_BYTES = 32 * 1024 * 1024
 IDLE_POLL_S = 0.1
 TICK_INTERVAL_S = 1.0
+RETRY_LOOK_INTERVAL_S = 1.0
+RETRIED_RECORDS = 200
 MAX_BACKOFF_S = 5.0
 
 T = TypeVar("T")
@@ -78,6 +82,7 @@ class Thought:
     changes: RunChanges
     flags: dict[RunKey, tuple[Flag, ...]]
     explanations: dict[RunKey, tuple[Explanation, ...]]
+    tallies: dict[str, Tally] = field(default_factory=dict)  # by log
 
 
 @dataclass(slots=True)
@@ -129,6 +134,8 @@ class Recorder:
         self._move_sql = move_sql()
         self._known_messages = KnownMessages()
         self._next_tick = 0.0
+        self._letters = DeadLetters(runs.pool)
+        self._next_retry_look = 0.0
         self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
         self._log_count = 0
         self._newest_us = 0  # when the newest exchange of the last batch ended
@@ -161,11 +168,15 @@ class Recorder:
     async def run_once(self) -> bool:
         """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
         now_us = time.time_ns() // 1000
+        retried = await self._wanted_again(now_us)
+        if retried is not None:
+            await self._store(retried)
+            return True
         batch = await self._from_log(
             lambda: self._logs.choose(self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
         )
         self._log_count = len(batch.bounds.ends)
-        self.stats.corrupt_frames += batch.corrupt_frames
+        self.stats.corrupt_frames += batch.damage.total()
         if not batch.records and batch.bounds.ends == batch.bounds.starts:
             self.stats.lag_s = 0.0
             await self._tick(now_us)
@@ -184,7 +195,7 @@ class Recorder:
         bounds = await self._patiently(POSTGRES, self._runs.pending)
         if bounds is None:
             return
-        batch = await self._from_log(lambda: self._logs.read_again(bounds))
+        batch = await self._read_again(bounds)
         log.info("recorder.pending_batch_taken_up", records=len(batch.records))
         await self._store(batch)
 
@@ -210,12 +221,12 @@ class Recorder:
         """Halve a batch that cannot be stored; set the record aside that cannot be stored alone."""
         if len(batch.records) > 1:
             for bounds in batch.halves():
-                await self._store(await self._from_log(partial(self._logs.read_again, bounds)))
+                await self._store(await self._read_again(bounds))
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
         dead = _given_up(batch.records[0], exc)
-        nothing = Thought((), (dead,), RunChanges(), {}, {})
+        nothing = Thought((), (dead,), RunChanges(), {}, {}, _tallies(batch, [dead]))
         await self._flush(batch.bounds, nothing)
         await self._note_stored(batch, nothing, 0.0)
 
@@ -261,7 +272,8 @@ class Recorder:
         changes = self._sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}
         calls_in_place = tuple((call, final.get(call.call_id, placement)) for call, placement in placed)
-        return self._with_insights(calls_in_place, tuple(dead), changes)
+        thought = self._with_insights(calls_in_place, tuple(dead), changes)
+        return replace(thought, tallies=_tallies(batch, dead))
 
     def _with_insights(
         self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
@@ -303,7 +315,12 @@ class Recorder:
 
     async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
         await self._runs.commit_batch(
-            bounds, thought.changes, thought.flags, thought.explanations, thought.dead_letters
+            bounds,
+            thought.changes,
+            thought.flags,
+            thought.explanations,
+            thought.dead_letters,
+            tallies=thought.tallies,
         )
 
     async def _tick(self, now_us: int) -> None:
@@ -318,6 +335,25 @@ class Recorder:
                 await self._patiently(POSTGRES, lambda: self._commit(None, thought))
             except StoreRejected as exc:  # the runs stay open in the store; no call waits behind them
                 log.error("recorder.ends_rejected", runs=len(changes.runs), error=str(exc))
+
+    async def _wanted_again(self, now_us: int) -> Batch | None:
+        """Records set aside that a person asked for. Looked for once a second: the log has its turn between."""
+        if time.monotonic() < self._next_retry_look:
+            return None
+        letters = await self._patiently(
+            POSTGRES, lambda: self._letters.wanted(max_records=RETRIED_RECORDS, max_bytes=BATCH_BYTES)
+        )
+        self._next_retry_look = time.monotonic() + RETRY_LOOK_INTERVAL_S
+        if not letters:
+            return None
+        log.info("recorder.dead_letters_tried_again", records=len(letters))
+        return _batch_of(letters, now_us)
+
+    async def _read_again(self, bounds: BatchBounds) -> Batch:
+        if not bounds.retried:
+            return await self._from_log(partial(self._logs.read_again, bounds))
+        letters = await self._patiently(POSTGRES, lambda: self._letters.kept(bounds.retried))
+        return replace(_batch_of(letters, bounds.now_us), bounds=bounds)
 
     async def _from_log(self, read: Callable[[], T]) -> T:
         """Read the capture logs in a thread, waiting while that is not possible."""
@@ -370,6 +406,17 @@ class Recorder:
         self.stats.lag_s = 0.0 if self._oldest_us is None else max(0.0, time.time() - self._oldest_us / 1e6)
         with contextlib.suppress(CaptureLogError, OSError):
             self.stats.log_depth_bytes = await asyncio.to_thread(self._logs.depth_bytes, self._offsets)
+
+
+def _batch_of(letters: Sequence[DeadLetter], now_us: int) -> Batch:
+    return tried_again(((letter.log_name, letter.record_id, letter.payload) for letter in letters), now_us)
+
+
+def _tallies(batch: Batch, dead: Sequence[DeadLetter]) -> dict[str, Tally]:
+    """What the batch counts of each log."""
+    stored = Counter(record.log_name for record in batch.records)
+    stored.subtract(letter.log_name for letter in dead)
+    return {name: Tally(stored[name], batch.damage[name]) for name in stored.keys() | batch.damage.keys()}
 
 
 def _key(run: Run) -> RunKey:

@@ -108,8 +108,19 @@ SELECT * FROM unnest(
 ON CONFLICT (log_name) DO UPDATE SET
     segment = excluded.segment, offset_bytes = excluded.offset_bytes;
 
+-- name: add_to_accounts
+-- Counts what became of the logs' records, in the transaction that stores them: once. A commit whose answer
+-- was lost is made again, and finds that the batch of the recorder $4 is not pending any more.
+UPDATE capture_offsets SET
+    stored_records = capture_offsets.stored_records + counted.stored,
+    damaged_stretches = capture_offsets.damaged_stretches + counted.damaged
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS counted (log_name, stored, damaged)
+WHERE capture_offsets.log_name = counted.log_name
+  AND EXISTS (SELECT FROM pending_batches WHERE recorder = $4);
+
 -- name: save_dead_letters
--- Records set aside, with their bytes.
+-- Records set aside, with their bytes; of one that was tried again in vain, that it was. The same commit made
+-- again is told by its time.
 INSERT INTO dead_letters (
     record_id, log_name, reason, detail, payload, at
 )
@@ -117,8 +128,69 @@ SELECT * FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[]
 )
 ON CONFLICT (record_id) DO UPDATE SET
-    log_name = excluded.log_name, reason = excluded.reason, detail = excluded.detail,
-    payload = excluded.payload, at = excluded.at;
+    reason = excluded.reason, detail = excluded.detail, at = excluded.at,
+    attempts = dead_letters.attempts + (dead_letters.at <> excluded.at)::integer, retry_requested_at = NULL;
+
+-- name: forget_dead_letters
+-- Letters that were tried again and are stored now.
+DELETE FROM dead_letters WHERE record_id = ANY($1::uuid[]);
+
+-- name: list_dead_letters
+-- Letters of the reason $1 (NULL: any), oldest first, at most $3; $2: dropped ones too.
+SELECT record_id, log_name, reason, detail, octet_length(payload) AS payload_bytes, at, attempts,
+    retry_requested_at, dropped_at
+FROM dead_letters
+WHERE ($1::text IS NULL OR reason = $1) AND ($2::boolean OR dropped_at IS NULL)
+ORDER BY at, record_id
+LIMIT $3;
+
+-- name: dead_letters_beginning_with
+-- Letters whose id begins with $1, at most $2.
+SELECT record_id, log_name, reason, detail, octet_length(payload) AS payload_bytes, at, attempts,
+    retry_requested_at, dropped_at
+FROM dead_letters
+WHERE starts_with(record_id::text, $1)
+ORDER BY record_id
+LIMIT $2;
+
+-- name: dead_letter_states
+-- Letters by id, without their bytes.
+SELECT record_id, log_name, reason, detail, octet_length(payload) AS payload_bytes, at, attempts,
+    retry_requested_at, dropped_at
+FROM dead_letters
+WHERE record_id = ANY($1::uuid[])
+ORDER BY at, record_id;
+
+-- name: dead_letters_by_id
+-- Letters whose bytes are kept, by id.
+SELECT record_id, log_name, reason, detail, payload
+FROM dead_letters
+WHERE record_id = ANY($1::uuid[]) AND dropped_at IS NULL;
+
+-- name: ask_for_dead_letters
+-- Letters the recorder is to try again; one that was asked for before keeps its place.
+UPDATE dead_letters SET retry_requested_at = coalesce(retry_requested_at, $2)
+WHERE record_id = ANY($1::uuid[]) AND dropped_at IS NULL
+RETURNING record_id;
+
+-- name: drop_dead_letters
+-- Deletes the bytes of letters; not of those that the recorder is about to try again.
+UPDATE dead_letters SET dropped_at = $2, payload = '', detail = ''
+WHERE record_id = ANY($1::uuid[]) AND dropped_at IS NULL AND retry_requested_at IS NULL
+RETURNING record_id;
+
+-- name: wanted_dead_letters
+-- Letters to try again, at most $1 and of $2 bytes together, but one in any case.
+SELECT record_id, log_name, reason, detail, payload
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER waiting - octet_length(payload) AS bytes_before
+    FROM dead_letters
+    WHERE retry_requested_at IS NOT NULL
+    WINDOW waiting AS (ORDER BY retry_requested_at, record_id)
+    ORDER BY retry_requested_at, record_id
+    LIMIT $1
+) AS first
+WHERE bytes_before = 0 OR bytes_before + octet_length(payload) <= $2;
 
 -- name: prune_anchors
 -- Anchors older than $1, which no call is hung on any more.

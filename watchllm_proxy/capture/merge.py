@@ -7,7 +7,9 @@ says (a step back in time must not reorder a conversation): the sort key is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -26,7 +28,7 @@ class MergedRecord:
 
     log_name: str
     record_id: UUID
-    end: LogPosition  # where the next record of this log begins
+    end: LogPosition  # where the next record of this log begins; of one that is tried again, nowhere
     order_us: int
     payload: bytes
     exchange: Exchange | None
@@ -35,19 +37,26 @@ class MergedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order to think about them, and the bounds that bring exactly them again."""
+    """Records in the order to think about them, and the bounds that bring exactly them again.
+
+    `damage` counts, for each log, the damaged stretches stepped over between its bounds.
+    """
 
     bounds: BatchBounds
     records: tuple[MergedRecord, ...]
-    corrupt_frames: int = 0
+    damage: Counter[str] = field(default_factory=Counter)
 
     def halves(self) -> tuple[BatchBounds, BatchBounds]:
         """Bounds for bisection: any prefix of the merged order is a prefix of every log, so they exist.
 
         Read them again: clocks that stepped back may order the second half otherwise when it stands alone.
         """
+        middle = len(self.records) // 2
+        if self.bounds.retried:
+            ids = tuple(record.record_id for record in self.records)
+            return replace(self.bounds, retried=ids[:middle]), replace(self.bounds, retried=ids[middle:])
         ends = dict(self.bounds.starts)
-        ends.update({record.log_name: record.end for record in self.records[: len(self.records) // 2]})
+        ends.update({record.log_name: record.end for record in self.records[:middle]})
         return (
             BatchBounds(self.bounds.starts, ends, self.bounds.now_us),
             BatchBounds(ends, self.bounds.ends, self.bounds.now_us),
@@ -84,21 +93,21 @@ class LogSet:
         return Batch(
             BatchBounds(known_starts, ends, now_us),
             tuple(taken),
-            corrupt_frames=sum(batch.corrupt_frames for batch in read.values()),
+            Counter({name: sum(at < ends[name] for at in batch.damage) for name, batch in read.items()}),
         )
 
     def read_again(self, bounds: BatchBounds) -> Batch:
         """The batch of these bounds once more, after a crash: the same records in the same order."""
         readers = self._current_readers()
         taken: list[MergedRecord] = []
-        corrupt_frames = 0
+        damage: Counter[str] = Counter()
         for name, end in bounds.ends.items():
             if name in readers:
                 batch = readers[name].read(bounds.starts.get(name), until=end)
                 taken.extend(_unpack(name, batch))
-                corrupt_frames += batch.corrupt_frames
+                damage[name] = len(batch.damage)
         taken.sort(key=_merged_order)
-        return Batch(bounds, tuple(taken), corrupt_frames)
+        return Batch(bounds, tuple(taken), damage)
 
     def release(self, ends: dict[str, LogPosition]) -> None:
         """Delete the segments that lie whole before `ends`."""
@@ -128,6 +137,17 @@ class LogSet:
         return limit_us
 
 
+def tried_again(letters: Iterable[tuple[str, UUID, bytes]], now_us: int) -> Batch:
+    """A batch of records that were set aside, (log, id, payload) each: in order of time, whatever their logs."""
+    records = [
+        MergedRecord(name, record_id, LogPosition(0, 0), ended_at_us, content, exchange, problem)
+        for name, record_id, content in letters
+        for exchange, problem, ended_at_us in [_exchange_of(content)]
+    ]
+    records.sort(key=lambda record: (record.order_us, record.record_id))
+    return Batch(BatchBounds({}, {}, now_us, tuple(record.record_id for record in records)), tuple(records))
+
+
 def _start(starts: dict[str, LogPosition], name: str) -> LogPosition:
     return starts.get(name) or LogPosition(0, 0)
 
@@ -137,13 +157,19 @@ def _unpack(name: str, batch: LogBatch) -> list[MergedRecord]:
     floor_us = 0
     ends = [*(record.position for record in batch.records[1:]), batch.end]  # of no records: one end too many
     for record, end in zip(batch.records, ends, strict=False):
-        try:
-            exchange, problem = payload.unpack(record.payload), None
-            floor_us = max(floor_us, exchange.ended_at_us)
-        except CaptureLogError as exc:
-            exchange, problem = None, str(exc)
+        exchange, problem, ended_at_us = _exchange_of(record.payload)
+        floor_us = max(floor_us, ended_at_us)
         records.append(MergedRecord(name, record.record_id, end, floor_us, record.payload, exchange, problem))
     return records
+
+
+def _exchange_of(content: bytes) -> tuple[Exchange | None, str | None, int]:
+    """The exchange, or why it cannot be unpacked; and when it ended, 0 where that is not known."""
+    try:
+        exchange = payload.unpack(content)
+    except CaptureLogError as exc:
+        return None, str(exc), 0
+    return exchange, None, exchange.ended_at_us
 
 
 def _ready(records: list[MergedRecord], limit_us: int, now_us: int) -> list[MergedRecord]:

@@ -34,11 +34,15 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Records from a start to `end`, in order. `corrupt_frames`: damaged stretches stepped over between."""
+    """Records from a start to `end`, in order. `damage`: where damaged stretches stepped over between begin."""
 
     records: tuple[LogRecord, ...]
     end: LogPosition
-    corrupt_frames: int
+    damage: tuple[LogPosition, ...] = ()
+
+    @property
+    def corrupt_frames(self) -> int:
+        return len(self.damage)
 
 
 class LogReader:
@@ -128,7 +132,7 @@ class _Batch:
         self._max_records = max_records
         self._bytes_left = max_bytes
         self._records: list[LogRecord] = []
-        self._corrupt_frames = 0
+        self._damage: list[LogPosition] = []
 
     def is_beyond(self, position: LogPosition) -> bool:
         return self._until is not None and position >= self._until
@@ -146,16 +150,16 @@ class _Batch:
                 self._records.append(LogRecord(item.record_id, item.payload, position))
                 self.end = LogPosition(segment, item.end_offset)
             case Damage():
-                self._corrupt_frames += 1
+                self._damage.append(LogPosition(segment, item.offset))
                 self.end = LogPosition(segment, item.end_offset)
             case Tail():
                 if item.is_torn and (self._until is not None or not is_live):
-                    self._corrupt_frames += 1
+                    self._damage.append(LogPosition(segment, item.offset))
                 self.end = LogPosition(segment, item.offset)
         return True
 
     def finish(self) -> LogBatch:
-        return LogBatch(tuple(self._records), self._until or self.end, self._corrupt_frames)
+        return LogBatch(tuple(self._records), self._until or self.end, tuple(self._damage))
 
     def _is_full(self, payload_bytes: int) -> bool:
         if self._until is not None or not self._records:

@@ -109,9 +109,15 @@ def move_params(moved: Iterable[Moved]) -> list[dict[str, str | list[str]]]:
 
 
 def token(bounds: BatchBounds, table: str) -> str:
-    """Names the rows of one batch for one table: the bounds of every log, and nothing else."""
-    spans = [(name, bounds.starts.get(name), end) for name, end in sorted(bounds.ends.items())]
-    digest = hashlib.blake2b(repr(spans).encode(), digest_size=16).hexdigest()
+    """Names the rows of one batch for one table: the bounds of every log, and nothing else.
+
+    Of records that are tried again: which, and when they are thought at. Another time other code may have made
+    other rows of them, which must not be taken for these.
+    """
+    named: object = [(name, bounds.starts.get(name), end) for name, end in sorted(bounds.ends.items())]
+    if bounds.retried:
+        named = (bounds.now_us, [str(record_id) for record_id in bounds.retried])
+    digest = hashlib.blake2b(repr(named).encode(), digest_size=16).hexdigest()
     return f"{digest}-{table}"
 
 

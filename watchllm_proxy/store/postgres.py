@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 import asyncpg
@@ -34,6 +35,17 @@ class DeadLetter:
     reason: DeadLetterReason
     detail: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a batch counts of one log: its records that were stored, its damaged stretches stepped over."""
+
+    stored: int = 0
+    damaged_stretches: int = 0
+
+
+_NOTHING_COUNTED: Mapping[str, Tally] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +156,25 @@ class RunStore:
         flags: Mapping[RunKey, Sequence[Flag]],
         explanations: Mapping[RunKey, Sequence[Explanation]],
         dead_letters: Sequence[DeadLetter] = (),
+        *,
+        tallies: Mapping[str, Tally] = _NOTHING_COUNTED,
     ) -> None:
-        """All of it and the offsets, or nothing. Without `bounds` (time passed, no records) no offset moves."""
-        writes = self._writes(bounds, changes, flags, explanations, dead_letters)
+        """All of it and the offsets, or nothing. Without `bounds` (time passed, no records) no offset moves.
+
+        `tallies` counts, for each log, what became of its records.
+        """
+        writes = self._writes(changes, flags, explanations)
+        if bounds is not None:
+            writes += self._closing_writes(bounds, dead_letters, tallies)
         async with translated(), self._pool.acquire() as connection, connection.transaction():
             for name, arguments in writes:
                 await connection.execute(self._sql[name], *arguments)
 
     def _writes(
         self,
-        bounds: BatchBounds | None,
         changes: RunChanges,
         flags: Mapping[RunKey, Sequence[Flag]],
         explanations: Mapping[RunKey, Sequence[Explanation]],
-        dead_letters: Sequence[DeadLetter],
     ) -> list[tuple[str, Sequence[object]]]:
         """Named statements and their arguments, in order. Rows are made here, before a connection is taken."""
         runs = [run_rows.run_row(run, flags.get((run.project_id, run.run_id), ())) for run in changes.runs]
@@ -177,12 +194,10 @@ class RunStore:
         ):
             if new_rows:
                 writes.append((name, _columns(_last_of_each(new_rows, key_width))))
-        if bounds is not None:
-            writes += self._closing_writes(bounds, dead_letters)
         return writes
 
     def _closing_writes(
-        self, bounds: BatchBounds, dead_letters: Sequence[DeadLetter]
+        self, bounds: BatchBounds, dead_letters: Sequence[DeadLetter], tallies: Mapping[str, Tally]
     ) -> list[tuple[str, Sequence[object]]]:
         now = views.instant(bounds.now_us)
         dead = [
@@ -202,6 +217,11 @@ class RunStore:
             writes.append(("save_dead_letters", _columns(_last_of_each(dead, 1))))
         if ends:
             writes.append(("save_offsets", _columns(ends)))
+        if stored_at_last := set(bounds.retried) - {letter.record_id for letter in dead_letters}:
+            writes.append(("forget_dead_letters", [list(stored_at_last)]))
+        if tallies:
+            counts = [(name, tally.stored, tally.damaged_stretches) for name, tally in tallies.items()]
+            writes.append(("add_to_accounts", [*_columns(counts), self._recorder]))
         writes.append(("end_batch", [self._recorder]))
         return writes
 

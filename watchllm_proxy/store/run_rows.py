@@ -229,6 +229,7 @@ def bounds_json(bounds: BatchBounds) -> str:
         {
             "starts": {name: (at.segment, at.offset_bytes) for name, at in bounds.starts.items()},
             "ends": {name: (at.segment, at.offset_bytes) for name, at in bounds.ends.items()},
+            "retried": bounds.retried,
         }
     )
 
@@ -239,6 +240,7 @@ def bounds_from(row: Stored) -> BatchBounds:
         starts={name: LogPosition(*at) for name, at in told["starts"].items()},
         ends={name: LogPosition(*at) for name, at in told["ends"].items()},
         now_us=row["now_us"],
+        retried=tuple(UUID(record_id) for record_id in told.get("retried", ())),
     )
 
 

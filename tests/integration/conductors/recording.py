@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -89,6 +89,10 @@ class Recording:
     async def in_postgres(self, sql: str) -> object:
         return await self.runs.pool.fetchval(sql)
 
+    async def count_of(self, table: str, rows: int) -> bool:
+        """Whether this table of Postgres has so many rows."""
+        return await self.in_postgres(f"SELECT count(*) FROM {table}") == rows
+
     async def dead_letters(self) -> dict[UUID, str]:
         rows = await self.runs.pool.fetch("SELECT record_id, reason FROM dead_letters")
         return {row["record_id"]: row["reason"] for row in rows}
@@ -129,3 +133,11 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {WAIT_S} s for {what}")
         await asyncio.sleep(0.02)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {WAIT_S} s for {what}")
+        await asyncio.sleep(0.05)

@@ -32,7 +32,7 @@ from watchllm_proxy.records import (
 )
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore
 from watchllm_proxy.store.event_rows import Insert
-from watchllm_proxy.store.postgres import DeadLetter, RunKey, RunStore
+from watchllm_proxy.store.postgres import DeadLetter, RunKey, RunStore, Tally
 
 only_embedded = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
 """For what does not depend on the engine."""
@@ -537,10 +537,12 @@ async def test_a_record_that_postgres_refuses_is_found_though_its_rows_are_in_cl
         flags: Mapping[RunKey, Sequence[Flag]],
         explanations: Mapping[RunKey, Sequence[Explanation]],
         dead_letters: Sequence[DeadLetter] = (),
+        *,
+        tallies: Mapping[str, Tally],
     ) -> None:
         if any(placement.call_id == ids[2] for placement in changes.placements):
             raise StoreRejected("SQLSTATE 22")
-        await commit(bounds, changes, flags, explanations, dead_letters)
+        await commit(bounds, changes, flags, explanations, dead_letters, tallies=tallies)
 
     runs.commit_batch = picky  # type: ignore[method-assign]
     recorder = recording.recorder(runs=runs)
