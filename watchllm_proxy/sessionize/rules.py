@@ -33,7 +33,7 @@ MAIN_AGENT = ""
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """One piece of evidence. The link is always shown; of the rest at most one says something, but of a person's."""
+    """One piece of evidence: a link, always shown, and one thing that it says; a person's clue says all."""
 
     link: Link
     names_run: str | None = None
@@ -224,6 +224,9 @@ RULES: tuple[Rule, ...] = (
     conversation,
     retry,
 )
+
+BY_ID: tuple[Rule, ...] = (agent_context, previous_response, issued_id, conversation)
+"""Those of them that cost next to nothing to ask twice, and lead to a run."""
 
 INFERENCE: tuple[Rule, ...] = (
     history,
