@@ -46,15 +46,19 @@ class Body:
     `content` holds the body as it was on the wire after transfer decoding (content encoding such as
     gzip still applied). It is cut at the capture limit: then `size_bytes > len(content)`, and
     `sha256` (hex) is that of the whole body. `sha256` is None when the body is whole.
+
+    Of a request that was answered, or given up, before all of it had come, `content` is what came (`is_partial`);
+    `size_bytes` is what its Content-Length announced or, where it had none, what came; `sha256` is None.
     """
 
     content: bytes
     size_bytes: int
     sha256: str | None = None
+    is_partial: bool = False
 
     @property
     def is_truncated(self) -> bool:
-        return self.size_bytes > len(self.content)
+        return self.is_partial or self.size_bytes > len(self.content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,14 @@ def _metadata(exchange: Exchange) -> dict[str, object]:
 
 
 def _body_metadata(body: Body) -> dict[str, object]:
-    return {"content_bytes": len(body.content), "size_bytes": body.size_bytes, "sha256": body.sha256}
+    metadata: dict[str, object] = {
+        "content_bytes": len(body.content),
+        "size_bytes": body.size_bytes,
+        "sha256": body.sha256,
+    }
+    if body.is_partial:
+        metadata["is_partial"] = True
+    return metadata
 
 
 def _exchange(fields: _Fields, bodies: memoryview) -> Exchange:
@@ -167,7 +174,8 @@ class _Fields:
         return tuple((self._text(name, field), self._text(name, content)) for field, content in value)
 
     def body(self, content: bytes) -> Body:
-        return Body(content, self.whole("size_bytes"), self.text_or_none("sha256"))
+        is_partial = self._values.get("is_partial") is True
+        return Body(content, self.whole("size_bytes"), self.text_or_none("sha256"), is_partial)
 
     def _text(self, name: str, value: object) -> str:
         if not isinstance(value, str):

@@ -33,6 +33,9 @@ class Request:
 
 
 def read_request(api: Api, target: str, body: Body, headers: Headers, known: KnownMessages) -> Request:
+    if body.is_partial:
+        # Not what was asked, so no other request is told to be the same: an empty hash says that.
+        return Request(problem="request body had not arrived when the exchange ended")
     if body.is_truncated:
         whole = digest((body.sha256 or "").encode())
         return Request(request_hash=whole, problem="request body cut at the capture limit")

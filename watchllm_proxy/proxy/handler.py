@@ -18,9 +18,10 @@ from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_reque
 from watchllm_proxy.proxy.journal import RepeatedWarning
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
-from watchllm_proxy.proxy.relay import Limits, Relay
+from watchllm_proxy.proxy.relay import Relay
 from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
+from watchllm_proxy.proxy.upload import Limits
 from watchllm_proxy.records import ExchangeEnd
 from watchllm_proxy.settings import Settings
 

@@ -3,6 +3,9 @@
 Driven from three sides, all on the loop's thread, none of which waits for another: the handler's coroutine
 (`run`), the upstream's connection (`response_*`), the client's connection (`client_*`); and `sweep`, which
 enforces every deadline. Whoever is first to end the exchange calls `_finish`; the rest finds it ended.
+
+An upstream may answer before the request is here (401, 413, 429). Its answer goes out at once and ends the
+exchange; the capture waits for the rest of the request, within limits (docs/decisions/0115).
 """
 
 from __future__ import annotations
@@ -11,49 +14,27 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiohttp import web
 
 from watchllm_proxy.errors import UpstreamError
 from watchllm_proxy.proxy import answers
-from watchllm_proxy.proxy.answers import Answer
+from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response
 from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import OutOfDescriptors, Pool
 from watchllm_proxy.proxy.tee import Tee
+from watchllm_proxy.proxy.upload import Limits, Upload
 from watchllm_proxy.proxy.upstream import Framing, UpstreamConnection
 from watchllm_proxy.records import ExchangeEnd
-
-MAX_HELD_BYTES = 1024 * 1024
-"""A request body up to this size is held until the upstream answers, so that it can be sent a second time."""
-
-STALE_WINDOW_S = 1.0
-"""A reused connection that closes within this time of our request was closing already: the request can go out
-again. Later the upstream may have begun to work on it, and a second one could cost a second time."""
-
-BODY_TOTAL_FACTOR = 20
-"""The whole request body may take this many times the limit between two of its pieces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The deadlines of an exchange, in seconds, and the size of its request body."""
-
-    first_byte_s: float
-    idle_s: float
-    body_progress_s: float
-    max_body_bytes: int
 
 
 class Relay:
     """See the module. `end` is None while the exchange is under way."""
 
     __slots__ = (
-        "_body_deadline_s",
-        "_body_total_deadline_s",
         "_client",
         "_client_stall_s",
         "_counters",
@@ -61,8 +42,6 @@ class Relay:
         "_framing",
         "_has_answer_begun",
         "_head",
-        "_held",
-        "_held_bytes",
         "_is_chunked_out",
         "_is_head_request",
         "_is_http_10",
@@ -71,13 +50,10 @@ class Relay:
         "_out",
         "_over",
         "_pool",
-        "_received_bytes",
-        "_request",
-        "_request_bytes",
-        "_started_s",
+        "_reading",
         "_tee",
+        "_upload",
         "_upstream",
-        "_upstream_stall_s",
         "detail",
         "end",
         "request_id",
@@ -99,64 +75,59 @@ class Relay:
         started_s: float,
         is_last: bool,
     ) -> None:
-        self._request = request
         self._client = client
         self._head = head
-        self._request_bytes = request_bytes
         self._pool = pool
         self._failure = failure
         self._limits = limits
         self._counters = counters
         self.request_id = request_id
         self._tee = tee
-        self._started_s = started_s
+        self._upload = Upload(
+            request, client, head, request_bytes, limits=limits, counters=counters, tee=tee, started_s=started_s
+        )
+        self._reading: asyncio.Task[None] | None = None  # of the rest of a request, after its answer
         self._is_last = is_last
         self._is_head_request = request.method == "HEAD"
         self._is_http_10 = request.version < (1, 1)
         self._upstream: UpstreamConnection | None = None
         self._over: asyncio.Future[None] | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._received_bytes = 0
         self._out: list[bytes] = []
         self._framing = Framing.NONE
         self._is_chunked_out = False
         self._has_answer_begun = False
-        self._body_deadline_s = math.inf
-        self._body_total_deadline_s = math.inf
-        self._upstream_stall_s = math.inf
         self._client_stall_s = math.inf
         self.end: ExchangeEnd | None = None
         self.detail: str | None = None
 
-    # --- the request's way up ------------------------------------------------------------------------
+    # --- the handler's coroutine -----------------------------------------------------------------------
 
     async def run(self) -> Written:
         """Carry the exchange to its end. Cancelled with the client's connection."""
         self._client.relay = self
         try:
-            upstream = None if self._is_long else self._pool.take()
+            await self._carry()
+            if self._is_capture_open:
+                await self._take_rest()
+        except asyncio.CancelledError:
+            self.client_gone()
+            raise
+        finally:
+            if self.end is None:
+                self._finish(ExchangeEnd.CLIENT_ABORTED, "the proxy failed")
+            self._end_capture()
+        return ENDS if self._is_last else GOES_ON
+
+    async def _carry(self) -> None:
+        upstream = None if self._upload.is_long else self._pool.take()
+        try:
             while self.end is None:
                 if upstream is None:
                     upstream = await self._pool.connect()
                 await self._attempt(upstream)
                 upstream = None  # a second attempt takes a fresh connection, and is the last
         except UpstreamError as error:
-            self._take_what_came()
             self._finish_failed(error)
-        except asyncio.CancelledError:
-            self.client_gone()
-            raise
-        finally:
-            self._client.relay = None
-            if self.end is None:
-                self._finish(ExchangeEnd.CLIENT_ABORTED, "the proxy failed")
-        return ENDS if self._is_last else GOES_ON
-
-    @property
-    def _is_long(self) -> bool:
-        """Too long to be held, so it must not meet a connection that is about to close."""
-        return (self._head.content_length or 0) > MAX_HELD_BYTES
 
     async def _attempt(self, upstream: UpstreamConnection) -> None:
         """Send the request on one connection and wait until that has led to an end, or to another attempt."""
@@ -164,94 +135,40 @@ class Relay:
         self._upstream = upstream
         self._over = loop.create_future()
         upstream.begin(self, is_head_request=self._is_head_request)
-        if self._request.content.is_eof() and not self._held:
-            self._send_whole(upstream)
+        if self._upload.can_go_at_once:
+            try:
+                self._upload.send_whole(upstream)
+            except Refusal as refusal:
+                self._refuse(refusal.answer, "the request body is over the limit")
             await self._over
             return
-        upload = loop.create_task(self._upload(upstream))
+        sending = loop.create_task(self._send_as_it_arrives(upstream))
         try:
             await self._over
         finally:
-            upload.cancel()
-            await asyncio.wait([upload])
+            sending.cancel()
+            await asyncio.wait([sending])
 
-    def _send_whole(self, upstream: UpstreamConnection) -> None:
-        """All of the request is here, as nearly always: head and body go out in one write."""
-        body = self._request.content.read_nowait()
-        if not body:
-            parts = [self._request_bytes, b"0\r\n\r\n"] if self._head.is_chunked else [self._request_bytes]
-        elif self._head.is_chunked:
-            parts = [self._request_bytes, b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n"]
-        else:
-            parts = [self._request_bytes, body]
-        if body and not self._take_body(body):
-            return
-        upstream.is_request_sent = True
-        upstream.write(parts)
-        self._counters.observe_overhead(time.monotonic() - self._started_s)
-
-    async def _upload(self, upstream: UpstreamConnection) -> None:
-        """Send a request whose body is still arriving. Raises nothing: its failures end the exchange."""
+    async def _send_as_it_arrives(self, upstream: UpstreamConnection) -> None:
+        """Raises nothing: what fails here ends the exchange."""
         try:
-            await self._send_as_it_arrives(upstream)
+            await self._upload.send_as_it_arrives(upstream)
+        except Refusal as refusal:
+            self._refuse(refusal.answer, "the request body is over the limit")
         except ConnectionError:
             self.client_gone()
         except Exception as exc:
             report_bug(exc, exchange_id=self.request_id)
             self._refuse(answers.INTERNAL, "the proxy failed")
 
-    async def _send_as_it_arrives(self, upstream: UpstreamConnection) -> None:
-        """At the pace of the slower side."""
-        now_s = time.monotonic()
-        self._body_total_deadline_s = now_s + BODY_TOTAL_FACTOR * self._limits.body_progress_s
-        if self._head.expects_continue and not self._received_bytes:
-            self._client.send([answers.CONTINUE])
-        upstream.write([self._request_bytes])
-        for chunk in self._held:
-            await self._write_body(upstream, chunk)
-        content = self._request.content
-        while True:
-            self._body_deadline_s = time.monotonic() + self._limits.body_progress_s
-            chunk = await content.readany()
-            self._body_deadline_s = math.inf
-            if not chunk:
-                break
-            if not self._take_body(chunk):
-                return
-            await self._write_body(upstream, chunk)
-        self._body_total_deadline_s = math.inf
-        upstream.is_request_sent = True
-        upstream.last_read_s = time.monotonic()  # the upstream's time for its answer begins now
-        if self._head.is_chunked:
-            upstream.write([b"0\r\n\r\n"])
-
-    async def _write_body(self, upstream: UpstreamConnection, chunk: bytes) -> None:
-        upstream.write([b"%x\r\n" % len(chunk), chunk, b"\r\n"] if self._head.is_chunked else [chunk])
-        self._upstream_stall_s = time.monotonic() + self._limits.idle_s
-        await upstream.drain()
-        self._upstream_stall_s = math.inf
-
-    def _take_body(self, chunk: bytes) -> bool:
-        """Count, copy and hold a piece of the request body; False once it is over the limit, and refused."""
-        self._received_bytes += len(chunk)
-        self._counters.request_bytes += len(chunk)
-        if self._received_bytes > self._limits.max_body_bytes:
-            self._refuse(answers.body_too_large(self._limits.max_body_bytes), "the request body is over the limit")
-            return False
-        if self._tee is not None:
-            self._tee.request_body(chunk)
-        if self._received_bytes <= MAX_HELD_BYTES:
-            self._held.append(chunk)
-            self._held_bytes += len(chunk)
-        else:
-            self._held = []
-        return True
-
-    def _take_what_came(self) -> None:
-        """No connection, so nobody asked for the body: what is here of it is captured all the same."""
-        content = self._request.content
-        if not self._received_bytes and content.exception() is None and (chunk := content.read_nowait()):
-            self._take_body(chunk)
+    async def _take_rest(self) -> None:
+        """The answer is out, and the request still comes. Ends when it has, or when `_end_capture` says so."""
+        self._reading = asyncio.get_running_loop().create_task(self._upload.take_rest())
+        try:
+            await asyncio.wait([self._reading])
+        finally:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
     # --- the answer's way down (upstream.Receiver) ------------------------------------------------------
 
@@ -262,14 +179,14 @@ class Relay:
 
     def response_head(self, status: int, reason: bytes, fields: list[Field], framing: Framing) -> None:
         self._has_answer_begun = True
-        self._held = []
+        self._upload.let_go()
         self._framing = framing
         # A body without a length gets chunks, so that a cut can be seen; HTTP/1.0 knows none.
         self._is_chunked_out = framing in _CHUNKED_OUT and not self._is_http_10
         self._counters.count_response(status)
         if self._tee is not None:
             self._tee.response_head(status, fields)
-        if not self._request.content.is_eof():
+        if not self._upload.is_here:
             self._is_last = True  # answered before the request was whole
         self._out.append(encode_response(status, reason, fields, own=self._own_fields()))
 
@@ -295,7 +212,7 @@ class Relay:
         self._finish(ExchangeEnd.COMPLETE, None)
 
     def response_failed(self, error: UpstreamError) -> None:
-        if self._can_retry():
+        if self._upstream is not None and self._upload.may_be_repeated(self._upstream):
             self._upstream = None
             self._counters.stale_retries += 1
             self._wake()
@@ -318,6 +235,7 @@ class Relay:
     def client_gone(self) -> None:
         self._is_last = True
         self._finish(ExchangeEnd.CLIENT_ABORTED, "the client closed its connection")
+        self._end_capture()
 
     def client_paused(self) -> None:
         """The client reads slower than the upstream sends: stop reading there until it has caught up."""
@@ -332,6 +250,7 @@ class Relay:
 
     def client_body_broken(self) -> None:
         self._refuse(answers.BAD_BODY, "the framing of the request body is broken")
+        self._end_capture()
 
     # --- deadlines -------------------------------------------------------------------------------------
 
@@ -342,9 +261,9 @@ class Relay:
             self.client_gone()
         elif now_s > self._client_stall_s:
             self._finish(ExchangeEnd.CLIENT_ABORTED, "the client stopped reading")
-        elif now_s > self._body_deadline_s or now_s > self._body_total_deadline_s:
+        elif self._upload.is_late(now_s):
             self._refuse(answers.BODY_TIMEOUT, "the request body stopped arriving")
-        elif now_s > self._upstream_stall_s:
+        elif self._upload.is_stalled(now_s):
             self._finish_failed(UpstreamError(ExchangeEnd.UPSTREAM_STALLED, "the upstream stopped reading"))
         elif upstream is not None and self._client_stall_s == math.inf:
             self._sweep_upstream(upstream, now_s)
@@ -365,16 +284,9 @@ class Relay:
         if self.end is None and not self._has_answer_begun:
             self._answer(answers.STOPPING)
         self._finish(ExchangeEnd.CLIENT_ABORTED, detail)
+        self._end_capture()
 
     # --- the end ---------------------------------------------------------------------------------------
-
-    def _can_retry(self) -> bool:
-        upstream = self._upstream
-        if upstream is None:
-            return False
-        is_held = self._held_bytes == self._received_bytes and self._received_bytes <= MAX_HELD_BYTES
-        is_fresh_failure = time.monotonic() - upstream.last_read_s < STALE_WINDOW_S
-        return upstream.uses > 1 and not upstream.has_answered and is_held and is_fresh_failure
 
     def _finish_failed(self, error: UpstreamError) -> None:
         if self.end is not None:
@@ -395,37 +307,51 @@ class Relay:
     def _answer(self, answer: Answer) -> None:
         """Answer in the upstream's place, with `_finish`. `_framing` stays NONE: there is nothing to cut."""
         self._has_answer_begun = True
-        self._is_last = self._is_last or self._is_http_10 or not self._request.content.is_eof()
+        self._is_last = self._is_last or self._is_http_10 or not self._upload.is_here
         self._counters.count_response(answer.status)
         self._out = [answer.encode(self.request_id, is_head=self._is_head_request, is_last=self._is_last)]
 
     def _finish(self, end: ExchangeEnd, detail: str | None) -> None:
         """The one end: frees the upstream, closes the capture, sends the last bytes, wakes the handler.
 
-        In this order: a client that has its answer to the end has an exchange that is captured, whatever
-        happens to this process then (docs/decisions/0023).
+        In this order: a client that has sent its request and has its answer to the end has an exchange that is
+        captured, whatever happens to this process then (docs/decisions/0023).
         """
         if self.end is not None:
             return
         self.end = end
         self.detail = detail
-        self._client.relay = None
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
-        self._capture(end, detail)
+        is_cut = end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE
+        if self._tee is not None:
+            self._tee.answered()
+        if is_cut or end is ExchangeEnd.CLIENT_ABORTED or not self._upload.is_coming:
+            self._end_capture()
         self.response_flush()  # also what came before a failure is the client's
-        if end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE:
+        if is_cut:
             self._is_last = True
             self._client.cut(reset=self._is_http_10 and self._framing in _CHUNKED_OUT)
         self._counters.count_end(end)
         self._wake()
 
-    def _capture(self, end: ExchangeEnd, detail: str | None) -> None:
-        if self._tee is None:
+    @property
+    def _is_capture_open(self) -> bool:
+        return self._tee is not None
+
+    def _end_capture(self) -> None:
+        """Hand over what was captured of an exchange that has ended, once. Nobody waits for more of it."""
+        self._client.relay = None
+        if self._reading is not None:
+            self._reading.cancel()
+        tee = self._tee
+        if tee is None or self.end is None:
             return
         try:
-            self._tee.finish(end, detail)
+            self._upload.take_what_came()
+            self._tee = self._upload.tee = None
+            tee.finish(self.end, self.detail, is_request_whole=self._upload.is_taken)
         except Exception as exc:  # a bug of ours must not keep the last bytes back
             report_bug(exc, exchange_id=self.request_id)
 

@@ -56,17 +56,19 @@ class CaptureBudget:
 class BodyTee:
     """What is kept of one body. Past the limit (or for binary bodies from the start): size and SHA-256 only."""
 
-    __slots__ = ("_chunks", "_hash", "_kept_bytes", "_limit_bytes", "_size_bytes")
+    __slots__ = ("_chunks", "_expected_bytes", "_hash", "_kept_bytes", "_limit_bytes", "_size_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._chunks: list[bytes] = []
         self._kept_bytes = 0
         self._size_bytes = 0
+        self._expected_bytes: int | None = None
         self._hash: hashlib._Hash | None = None
 
     def expect(self, size_bytes: int | None, content_type: bytes | None) -> None:
         """Told by the head. A long body is hashed from the start: hashing 16 MiB at once would stall the loop."""
+        self._expected_bytes = size_bytes
         if content_type is not None and is_binary(content_type):
             self._limit_bytes = 0
         if self._limit_bytes == 0 or (size_bytes is not None and size_bytes > self._limit_bytes):
@@ -97,8 +99,10 @@ class BodyTee:
         self._chunks = []
         self._limit_bytes = self._kept_bytes = 0
 
-    def body(self) -> Body:
+    def body(self, *, is_whole: bool = True) -> Body:
         content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        if not is_whole:
+            return Body(content, max(self._size_bytes, self._expected_bytes or 0), is_partial=True)
         if self._hash is None or self._size_bytes == len(content):
             return Body(content, len(content))
         return Body(content, self._size_bytes, self._hash.hexdigest())
@@ -108,6 +112,7 @@ class Tee:
     """The capture of one exchange, from its head to its end."""
 
     __slots__ = (
+        "_answered_ns",
         "_budget",
         "_client_address",
         "_first_byte_ns",
@@ -159,6 +164,7 @@ class Tee:
         self._started_at_us = time.time_ns() // 1000
         self._started_ns = time.monotonic_ns()
         self._first_byte_ns: int | None = None
+        self._answered_ns: int | None = None
 
     def request_body(self, chunk: bytes) -> None:
         if not self._is_shed:
@@ -176,14 +182,18 @@ class Tee:
         if not self._is_shed:
             self._account(self._response.add(chunk))
 
-    def finish(self, end: ExchangeEnd, error_detail: str | None) -> None:
+    def answered(self) -> None:
+        """The exchange has ended, though the rest of its request may still come."""
+        self._answered_ns = time.monotonic_ns()
+
+    def finish(self, end: ExchangeEnd, error_detail: str | None, *, is_request_whole: bool = True) -> None:
         """Hand the exchange to the log, once. The budget's share is given back: the log counts its own."""
         self._budget.used_bytes -= self._used_bytes
         self._used_bytes = 0
         if self._is_shed:
             self._budget.shed[ShedReason.BUFFER_FULL] += 1
             return
-        self._log.append(self._exchange(end, error_detail))
+        self._log.append(self._exchange(end, error_detail, is_request_whole=is_request_whole))
 
     def _account(self, taken_bytes: int) -> None:
         budget = self._budget
@@ -196,8 +206,8 @@ class Tee:
             budget.used_bytes -= self._used_bytes
             self._used_bytes = 0
 
-    def _exchange(self, end: ExchangeEnd, error_detail: str | None) -> Exchange:
-        now_ns = time.monotonic_ns()
+    def _exchange(self, end: ExchangeEnd, error_detail: str | None, *, is_request_whole: bool) -> Exchange:
+        ended_ns = self._answered_ns or time.monotonic_ns()
         first_byte_ns = self._first_byte_ns
         return Exchange(
             exchange_id=self.exchange_id,
@@ -205,14 +215,14 @@ class Tee:
             method=self._method,
             target=strip_target(self._target),
             request_headers=strip_headers(self._request_fields),
-            request_body=self._request.body(),
+            request_body=self._request.body(is_whole=is_request_whole),
             status=self._status,
             response_headers=strip_headers(self._response_fields),
             response_body=self._response.body(),
             end=end,
             started_at_us=self._started_at_us,
             first_byte_us=None if first_byte_ns is None else (first_byte_ns - self._started_ns) // 1000,
-            duration_us=(now_ns - self._started_ns) // 1000,
+            duration_us=(ended_ns - self._started_ns) // 1000,
             client_address=self._client_address,
             error_detail=error_detail,
         )

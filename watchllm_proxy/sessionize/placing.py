@@ -262,11 +262,13 @@ def _retried(clues: Sequence[Clue], run_id: str) -> Anchor | None:
 
 
 def _links(call: Call, decisive: Clue | None, clues: Sequence[Clue]) -> tuple[Link, ...]:
-    """The deciding link first. A call that shows a past which nobody here saw is only probably a new run."""
+    """The deciding link first. A call that shows a past which nobody here saw is only probably a new run; so is
+    one whose request is missing or cut: it may have shown one."""
     if decisive is not None:
         others = [clue.link for clue in clues if clue is not decisive]
         return (decisive.link, *others)
-    confidence = Confidence.PROBABLE if turns.has_past(call) else Confidence.CERTAIN
+    may_have_past = turns.has_past(call) or not call.request_skeleton
+    confidence = Confidence.PROBABLE if may_have_past else Confidence.CERTAIN
     new_run = Link(LinkKind.NEW_RUN, "", confidence)
     named = [clue.link for clue in clues if clue.names_session is not None]
     others = [clue.link for clue in clues if clue.names_session is None]

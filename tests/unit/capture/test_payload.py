@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "fixtures" / "capture" / "payload
 texts = st.text(st.characters(exclude_categories=()), max_size=20)
 whole_numbers = st.integers(-(2**63), 2**63 - 1)
 headers = st.lists(st.tuples(texts, texts), max_size=4).map(tuple)
-bodies = st.builds(Body, st.binary(max_size=100), whole_numbers, st.none() | texts)
+bodies = st.builds(Body, st.binary(max_size=100), whole_numbers, st.none() | texts, st.booleans())
 exchanges = st.builds(
     Exchange,
     exchange_id=st.uuids(),

@@ -162,6 +162,17 @@ def test_a_cut_request_is_marked_and_its_answer_read() -> None:
     assert same.request_hash == call.request_hash
 
 
+def test_a_request_that_never_came_whole_is_not_taken_for_any_other() -> None:
+    whole = exchange(request={"model": "m", "messages": []}, answer=_ANSWER)
+    body = replace(whole.request_body, content=whole.request_body.content[:10], is_partial=True)
+    call = decode(replace(whole, request_body=body))
+    assert call.is_truncated
+    assert call.opaque_reason == "request body had not arrived when the exchange ended"
+    assert call.raw_request == body.content
+    assert call.request_hash == b"", "equal hashes are told as retries"
+    assert call.answer is not None
+
+
 def test_a_cut_stream_gives_what_came() -> None:
     content = stream(*({"id": "c", "choices": [{"index": 0, "delta": {"content": t}}]} for t in ("a", "b", "c")))
     call = decoded(answer=content, answer_limit=len(content) - 20)

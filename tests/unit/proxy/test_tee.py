@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy.tee import BodyTee, CaptureBudget, Tee, is_binary, new_exchange_id
-from watchllm_proxy.records import Exchange, ExchangeEnd
+from watchllm_proxy.records import Body, Exchange, ExchangeEnd
 
 CHUNKS = st.lists(st.binary(max_size=40), max_size=12)
 
@@ -70,7 +70,7 @@ class ListLog:
         return None
 
 
-def make_tee(log: ListLog, budget: CaptureBudget) -> Tee:
+def make_tee(log: ListLog, budget: CaptureBudget, content_length: int | None = None) -> Tee:
     return Tee(
         log,
         budget,
@@ -81,7 +81,7 @@ def make_tee(log: ListLog, budget: CaptureBudget) -> Tee:
         fields=((b"Authorization", b"Bearer secret"),),
         client_address="127.0.0.1:1",
         body_limit_bytes=1000,
-        content_length=None,
+        content_length=content_length,
     )
 
 
@@ -112,6 +112,19 @@ def test_the_exchange_tells_what_was_and_no_secret() -> None:
     assert exchange.first_byte_us is not None
     assert 0 <= exchange.first_byte_us <= exchange.duration_us
     assert "secret" not in repr(exchange)
+
+
+@pytest.mark.parametrize(("announced_bytes", "size_bytes"), [(500, 500), (None, 3)])
+def test_of_a_request_that_did_not_come_whole_the_part_is_kept_and_marked(
+    announced_bytes: int | None, size_bytes: int
+) -> None:
+    log = ListLog()
+    tee = make_tee(log, CaptureBudget(10_000), content_length=announced_bytes)
+    tee.request_body(b"ask")
+    tee.answered()
+    tee.finish(ExchangeEnd.COMPLETE, None, is_request_whole=False)
+    (exchange,) = log.exchanges
+    assert exchange.request_body == Body(b"ask", size_bytes, is_partial=True)
 
 
 def test_exchange_ids_are_ordered_by_time_and_differ() -> None:

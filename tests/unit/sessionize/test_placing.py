@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.unit.builders import CLIENT_LEFT, RATE_LIMITED, CallBuilder, Play, error, ids, results_for, tool
 from watchllm_proxy.records import Api, ClientId, ClientIdKind, Confidence, ExchangeEnd, LinkKind
 
@@ -32,6 +34,14 @@ def test_a_history_that_nobody_saw_makes_only_a_probable_new_run() -> None:
     unseen = call(user="Hi")
     play = Play(seen := call(after=unseen, user="And now?"))
     assert not play.placement(seen).is_certain
+
+
+def test_a_request_that_cannot_be_read_makes_only_a_probable_new_run() -> None:
+    """It is missing or was cut: nobody knows what it went on from."""
+    one = replace(CallBuilder()(user="Hi"), request_skeleton=b"", messages=(), request_hash=b"", is_truncated=True)
+    play = Play(one)
+    assert [link.kind for link in play.placement(one).links] == [LinkKind.NEW_RUN]
+    assert not play.placement(one).is_certain
 
 
 def test_a_new_user_message_after_the_final_answer_starts_the_next_run_of_the_session() -> None:
