@@ -26,12 +26,16 @@ from watchllm_proxy.settings import Settings
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore, Params
 from watchllm_proxy.store.embedded import EmbeddedClickHouse
 from watchllm_proxy.store.migrate import migrate, migrate_clickhouse, migrate_postgres
-from watchllm_proxy.store.postgres import RunStore, open_pool
+from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.transactions import open_pool
 
 log = structlog.get_logger(__name__)
 
 STORE_CHECK_S = 5.0
+READING_CONNECTIONS = 6
+RECORDER_CONNECTIONS = 3
+"""Of one process at most, opened when they are wanted."""
 
 T = TypeVar("T")
 
@@ -40,7 +44,8 @@ T = TypeVar("T")
 class Stores:
     """Both stores, there or not: each operation says `StoreUnavailable` while its store is away.
 
-    The recorder and the console have a ClickHouse thread each: neither waits for the other.
+    The recorder and the console have connections of their own to each: neither waits for the other.
+    `pool` is the console's.
     """
 
     pool: asyncpg.Pool
@@ -58,8 +63,9 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             reading_events = AsyncEventStore(StoreOpenedLate(connect))
             closing.push_async_callback(recorder_events.close)
             closing.push_async_callback(reading_events.close)
-            pool = await open_pool(dsn_of(settings), min_size=0)
-            runs = RunStore(pool)
+            pool = await open_pool(dsn_of(settings), min_size=0, max_size=READING_CONNECTIONS)
+            closing.push_async_callback(pool.close)
+            runs = RunStore(await open_pool(dsn_of(settings), min_size=0, max_size=RECORDER_CONNECTIONS))
             closing.push_async_callback(runs.close)
             yield Stores(pool, runs, recorder_events, StoreReading(pool, reading_events, rebuild=rebuild))
 
@@ -81,14 +87,14 @@ async def run_migrations(settings: Settings) -> list[str]:
     with event_engine(settings) as connect:
         events = AsyncEventStore(StoreOpenedLate(connect))
         try:
-            return await migrate(owner, events)
+            return await migrate(owner, events, application_dsn=settings.database_url)
         finally:
             await events.close()
 
 
 async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: asyncio.Event) -> None:
     """Wait for both stores and bring them to today's schema. `Stopped` when told to stop while one is away."""
-    owner, events = owner_dsn(settings), stores.recorder_events
+    owner, application, events = owner_dsn(settings), dsn_of(settings), stores.recorder_events
 
     async def when_there(store: str, operation: Callable[[], Awaitable[T]]) -> T:
         found = await patiently(operation, stop, waiting=partial(away.note, store))
@@ -96,7 +102,7 @@ async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: as
         return found
 
     async with asyncio.TaskGroup() as task_group:  # so that both are told, when both are away
-        task_group.create_task(when_there(POSTGRES, lambda: migrate_postgres(owner)))
+        task_group.create_task(when_there(POSTGRES, lambda: migrate_postgres(owner, application)))
         task_group.create_task(when_there(CLICKHOUSE, events.ping))
     await when_there(CLICKHOUSE, lambda: migrate_clickhouse(events, owner))
     log.info("core.stores_ready")
@@ -162,6 +168,9 @@ class StoreOpenedLate:
 
     def execute(self, sql: str, params: Params | None = None) -> None:
         self._store().execute(sql, params)
+
+    def define(self, sql: str, params: Params | None = None) -> None:
+        self._store().define(sql, params)
 
     def ping(self) -> None:
         self._store().ping()

@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from watchllm_proxy.store import views
-from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.run_rows import uuid_from
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import KEYRING, QUESTION, UPKEEP, transaction
 
 KEY_PREFIX = "lgw_proj_"
 SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
@@ -61,8 +61,8 @@ async def create_key(
         created_at_us=views.at_us(datetime.now(UTC)),
         revoked_at_us=None,
     )
-    async with translated():
-        await pool.execute(
+    async with transaction(pool, UPKEEP) as connection:
+        await connection.execute(
             queries("postgres")["create_key"],
             info.key_id,
             info.project_id,
@@ -77,8 +77,8 @@ async def create_key(
 
 async def list_keys(pool: asyncpg.Pool, project_id: str) -> tuple[KeyInfo, ...]:
     """All keys of a project, oldest first, revoked ones too."""
-    async with translated():
-        found = await pool.fetch(queries("postgres")["list_keys"], project_id)
+    async with transaction(pool, QUESTION, project_id) as connection:
+        found = await connection.fetch(queries("postgres")["list_keys"], project_id)
     return tuple(
         KeyInfo(
             key_id=uuid_from(row["key_id"]),
@@ -95,8 +95,8 @@ async def list_keys(pool: asyncpg.Pool, project_id: str) -> tuple[KeyInfo, ...]:
 
 async def revoke_key(pool: asyncpg.Pool, project_id: str, key_id: UUID) -> bool:
     """Ends a key for good. False: the project has no such key."""
-    async with translated():
-        row = await pool.fetchrow(queries("postgres")["revoke_key"], project_id, key_id, datetime.now(UTC))
+    async with transaction(pool, UPKEEP) as connection:
+        row = await connection.fetchrow(queries("postgres")["revoke_key"], project_id, key_id, datetime.now(UTC))
     return row is not None
 
 
@@ -105,6 +105,6 @@ async def load_active(pool: asyncpg.Pool) -> dict[bytes, tuple[str, str | None]]
 
     The provider key is None, which means the one of the settings: a project cannot have its own yet.
     """
-    async with translated():
-        found = await pool.fetch(queries("postgres")["active_keys"])
+    async with transaction(pool, KEYRING) as connection:
+        found = await connection.fetch(queries("postgres")["active_keys"])
     return {bytes(row["key_hash"]): (row["project_id"], None) for row in found}

@@ -1,8 +1,9 @@
 """Bring both stores to today's schema: ordered, locked, checksummed, and free to run again.
 
 Postgres migrates in one transaction, so it is either here or there; its advisory lock covers ClickHouse
-too. ClickHouse has no transactions: each of its migrations is written so that it may run again after it was
-cut short (`IF NOT EXISTS`), and is noted once it is through.
+too. Row security follows the migrations (sql/postgres/security.sql), for every table that they make.
+ClickHouse has no transactions: each of its migrations is written so that it may run again after it was cut
+short (`IF NOT EXISTS`), and is noted once it is through.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ _CREATE_POSTGRES_LIST = """
         applied_at timestamptz NOT NULL DEFAULT now()
     )
 """
+_SECURITY_STATE = """
+    SELECT obj_description('schema_migrations'::regclass, 'pg_class'),
+        $1::text IS NULL OR pg_has_role($1, 'watchllm_recorder', 'USAGE')
+            OR pg_has_role($1, 'watchllm_reader', 'USAGE')
+"""
+_CREATED_TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _CREATE_CLICKHOUSE_LIST = """
     CREATE TABLE IF NOT EXISTS schema_migrations (
         number UInt32, name String, sha256 String, applied_at DateTime('UTC') DEFAULT now()
@@ -62,19 +69,25 @@ def migrations(engine: str) -> list[Migration]:
     return found
 
 
-async def migrate(owner_dsn: str, events: AsyncEventStore) -> list[str]:
+async def migrate(owner_dsn: str, events: AsyncEventStore, *, application_dsn: str | None = None) -> list[str]:
     """Apply what is missing; returns the names of what was, such as `postgres/0001_runs`.
 
     `owner_dsn` is of the role that owns the tables. Raises `StoreRejected` when a released migration was
     edited or a store is newer than this program, `StoreUnavailable` when a store is away.
     """
-    return await migrate_postgres(owner_dsn) + await migrate_clickhouse(events, owner_dsn)
+    return await migrate_postgres(owner_dsn, application_dsn) + await migrate_clickhouse(events, owner_dsn)
 
 
-async def migrate_postgres(owner_dsn: str) -> list[str]:
-    """As `migrate`, Postgres alone."""
+async def migrate_postgres(owner_dsn: str, application_dsn: str | None = None) -> list[str]:
+    """As `migrate`, Postgres alone. The role that `application_dsn` logs in as gets the application's rights.
+
+    Where there is nothing to do any role of ours will do: it is then only looked.
+    """
+    application = None if application_dsn in {None, owner_dsn} else await _who(application_dsn)
     async with _locked(owner_dsn) as connection:
-        return await _migrate_postgres(connection)
+        if await _is_current(connection, application):
+            return []
+        return await _migrate_postgres(connection, application)
 
 
 async def migrate_clickhouse(events: AsyncEventStore, lock_dsn: str) -> list[str]:
@@ -96,12 +109,39 @@ async def _locked(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             await connection.close()
 
 
-async def _migrate_postgres(connection: asyncpg.Connection) -> list[str]:
+async def _who(dsn: str) -> str:
+    """The role that a URL logs in as: a pooler's URL may name it otherwise."""
+    async with translated():
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60, statement_cache_size=0)
+        try:
+            async with connection.transaction():
+                ((who,),) = await connection.fetch("SELECT current_user::text")
+            return str(who)
+        finally:
+            await connection.close()
+
+
+async def _is_current(connection: asyncpg.Connection, application: str | None) -> bool:
+    """Nothing is missing, and `application` can be what security.sql makes of it."""
+    ((is_there,),) = await connection.fetch("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    if not is_there:
+        return False
+    if missing("postgres", migrations("postgres"), await _noted_in_postgres(connection)):
+        return False
+    found = await connection.fetch(_SECURITY_STATE, application)
+    return [tuple(row) for row in found] == [(_security_mark(), True)]
+
+
+async def _noted_in_postgres(connection: asyncpg.Connection) -> list[tuple[int, str, str]]:
+    noted = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
+    return [tuple(row) for row in noted]
+
+
+async def _migrate_postgres(connection: asyncpg.Connection, application: str | None) -> list[str]:
     await connection.execute("SET LOCAL client_min_messages = warning")
     await connection.execute(_CREATE_POSTGRES_LIST)
-    noted = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
     applied = []
-    for migration in missing("postgres", migrations("postgres"), [tuple(row) for row in noted]):
+    for migration in missing("postgres", migrations("postgres"), await _noted_in_postgres(connection)):
         await connection.execute(migration.sql)
         await connection.execute(
             "INSERT INTO schema_migrations (number, name, sha256) VALUES ($1, $2, $3)",
@@ -110,7 +150,32 @@ async def _migrate_postgres(connection: asyncpg.Connection) -> list[str]:
             migration.sha256,
         )
         applied.append(f"postgres/{migration.name}")
+    await _secure_postgres(connection, application)
     return applied
+
+
+async def _secure_postgres(connection: asyncpg.Connection, application: str | None) -> None:
+    tables = ",".join(postgres_tables())
+    for name, value in (("watchllm.tables", tables), ("watchllm.application", application or "")):
+        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+    await connection.execute(_security_sql())
+    await connection.execute(f"COMMENT ON TABLE schema_migrations IS '{_security_mark()}'")  # hexadecimal
+
+
+def postgres_tables() -> list[str]:
+    """The tables that our migrations make. Others may live beside them: they are not ours to touch."""
+    made = [name for each in migrations("postgres") for name in _CREATED_TABLE.findall(each.sql)]
+    return ["schema_migrations", *dict.fromkeys(made)]
+
+
+def _security_sql() -> str:
+    return (directory() / "postgres" / "security.sql").read_text(encoding="utf-8")
+
+
+def _security_mark() -> str:
+    """Changes with what security.sql does."""
+    done = "\n".join([_security_sql(), *postgres_tables()])
+    return hashlib.sha256(done.encode()).hexdigest()
 
 
 async def _migrate_clickhouse(events: AsyncEventStore) -> list[str]:

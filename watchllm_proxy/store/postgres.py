@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -14,14 +13,13 @@ import asyncpg
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.records import Anchor, BatchBounds, Explanation, Flag, LogPosition, Run, RunChanges, Step
 from watchllm_proxy.store import run_rows, views
-from watchllm_proxy.store.postgres_errors import translated
+from watchllm_proxy.store.postgres_errors import translated, until_no_conflict
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import BATCH, STATE, open_pool, transaction
 
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
 
-CONNECT_TIMEOUT_S = 10
-COMMAND_TIMEOUT_S = 60
 MAX_LIVE_RUNS = 50_000
 MAX_LIVE_ANCHORS = 1_000_000
 
@@ -57,14 +55,6 @@ class SessionizerState:
     anchors: tuple[Anchor, ...]
 
 
-async def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
-    """Connections to Postgres, `min_size` of them at once. Raises `StoreUnavailable` when they cannot be had."""
-    async with translated():
-        return await asyncpg.create_pool(
-            dsn, min_size=min_size, max_size=max_size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
-        )
-
-
 class RunStore:
     """The recorder's side of Postgres. All methods raise `StoreUnavailable` or `StoreRejected`, nothing else.
 
@@ -92,11 +82,11 @@ class RunStore:
 
     async def ping(self) -> None:
         async with translated():
-            await self._pool.fetchval("SELECT 1")
+            await self._pool.execute("SELECT 1")
 
     async def load_state(self) -> SessionizerState:
         """Runs of the horizon with their steps, and anchors, oldest first: one consistent view of them."""
-        async with translated(), self._snapshot() as connection:
+        async with transaction(self._pool, STATE) as connection:
             found = await connection.fetch(self._sql["live_runs"], self._horizon, MAX_LIVE_RUNS)
             anchors = await connection.fetch(self._sql["live_anchors"], self._horizon, MAX_LIVE_ANCHORS)
             return await self._state(connection, found, anchors)
@@ -104,19 +94,10 @@ class RunStore:
     async def load_runs(self, keys: Sequence[RunKey]) -> SessionizerState:
         """The same of some runs, however old: for calls that name a run that is out of memory."""
         wanted = _columns([(views.key(project_id), views.key(run_id)) for project_id, run_id in keys], 2)
-        async with translated(), self._snapshot() as connection:
+        async with transaction(self._pool, STATE) as connection:
             found = await connection.fetch(self._sql["runs_by_id"], *wanted)
             anchors = await connection.fetch(self._sql["anchors_of_runs"], *wanted)
             return await self._state(connection, found, anchors)
-
-    @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection that sees the database as of one moment."""
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            yield connection
 
     async def _state(
         self, connection: asyncpg.Connection, found: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]
@@ -133,21 +114,18 @@ class RunStore:
 
     async def offsets(self) -> dict[str, LogPosition]:
         """How far each log is stored, by its name."""
-        async with translated():
-            found = await self._pool.fetch(self._sql["offsets"])
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["offsets"])
         return {row["log_name"]: LogPosition(row["segment"], row["offset_bytes"]) for row in found}
 
     async def pending(self) -> BatchBounds | None:
         """The batch that was begun and not committed: a crash came between."""
-        async with translated():
-            row = await self._pool.fetchrow(self._sql["pending_batch"], self._recorder)
+        async with transaction(self._pool, STATE) as connection:
+            row = await connection.fetchrow(self._sql["pending_batch"], self._recorder)
         return None if row is None else run_rows.bounds_from(row)
 
     async def begin_batch(self, bounds: BatchBounds) -> None:
-        async with translated():
-            await self._pool.execute(
-                self._sql["begin_batch"], self._recorder, run_rows.bounds_json(bounds), bounds.now_us
-            )
+        await self._write([("begin_batch", [self._recorder, run_rows.bounds_json(bounds), bounds.now_us])])
 
     async def commit_batch(
         self,
@@ -166,9 +144,17 @@ class RunStore:
         writes = self._writes(changes, flags, explanations)
         if bounds is not None:
             writes += self._closing_writes(bounds, dead_letters, tallies)
-        async with translated(), self._pool.acquire() as connection, connection.transaction():
-            for name, arguments in writes:
-                await connection.execute(self._sql[name], *arguments)
+        await self._write(writes)
+
+    async def _write(self, writes: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """In one transaction; again where another one came first, for nothing of it is stored then."""
+
+        async def write() -> None:
+            async with transaction(self._pool, BATCH) as connection:
+                for name, arguments in writes:
+                    await connection.execute(self._sql[name], *arguments)
+
+        await until_no_conflict(write)
 
     def _writes(
         self,

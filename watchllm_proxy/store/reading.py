@@ -7,6 +7,7 @@ may raise `StoreUnavailable`. Runs come from Postgres, calls from ClickHouse.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +17,6 @@ from watchllm_proxy.records import Explanation, Link, RunStatus, Step
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row
 from watchllm_proxy.store.clickhouse import AsyncEventStore
-from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.shapes import (
     CallDetail,
     CallRow,
@@ -28,6 +28,7 @@ from watchllm_proxy.store.shapes import (
     StoredMessage,
 )
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import QUESTION, transaction
 
 Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
 """`decode.rebuild`: the JSON of a request from its skeleton and messages; ValueError where they do not fit."""
@@ -59,39 +60,39 @@ class StoreReading:
     async def list_runs(self, project_id: str, query: RunQuery) -> RunList:
         arguments = _filter_arguments(project_id, query)
         page_sql = self._filtered("list_runs").replace("/*order*/", _ORDERS[RunSort(query.sort.value)])
-        async with translated(), self._pool.acquire() as connection:
+        async with self._asking(project_id) as connection:
             found = await connection.fetch(page_sql, *arguments, query.limit, query.offset)
             total = await connection.fetchval(self._filtered("count_runs"), *arguments)
         return RunList(tuple(_run_row(row) for row in found), total)
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None:
-        found = await self._fetch("get_run", views.key(project_id), views.key(run_id))
+        found = await self._fetch("get_run", project_id, views.key(run_id))
         return _run_row(found[0]) if found else None
 
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""
-        found = await self._fetch("get_steps", views.key(project_id), views.key(run_id))
+        found = await self._fetch("get_steps", project_id, views.key(run_id))
         return [run_rows.step_from(row) for row in found]
 
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]:
-        found = await self._fetch("get_explanations", views.key(project_id), views.key(run_id))
+        found = await self._fetch("get_explanations", project_id, views.key(run_id))
         return [run_rows.explanation_from(row) for row in found]
 
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:
         """Why each call of the run is there; the link that decided comes first."""
         links: dict[UUID, list[Link]] = {}
-        for row in await self._fetch("get_links", views.key(project_id), views.key(run_id)):
+        for row in await self._fetch("get_links", project_id, views.key(run_id)):
             links.setdefault(run_rows.uuid_from(row["call_id"]), []).append(run_rows.link_from(row))
         return links
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
         """Runs that name this one as their parent, oldest first."""
-        found = await self._fetch("get_children", views.key(project_id), views.key(run_id))
+        found = await self._fetch("get_children", project_id, views.key(run_id))
         return [_run_row(row) for row in found]
 
     async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts:
-        by_status = await self._fetch("count_by_status", views.key(project_id), with_chats)
-        by_agent = await self._fetch("count_by_agent", views.key(project_id))
+        by_status = await self._fetch("count_by_status", project_id, with_chats)
+        by_agent = await self._fetch("count_by_agent", project_id)
         return RunCounts(
             by_status={RunStatus(row["status"]): row["runs"] for row in by_status},
             agents=tuple((row["agent_name"], row["runs"]) for row in by_agent),
@@ -106,7 +107,7 @@ class StoreReading:
             return None
         row: Stored = found[0]
         contents = await self._contents(project_id, row)
-        links = await self._fetch("links_of_call", views.key(project_id), call_id)
+        links = await self._fetch("links_of_call", project_id, call_id)
         return call_detail(
             row,
             request=self._request(row, contents),
@@ -138,7 +139,11 @@ class StoreReading:
         hashes = {*row["message_hashes"], *([row["answer_hash"]] if row["has_answer"] else [])}
         if not hashes:
             return {}
-        params = {"project_id": project_id, "hashes": sorted(hashes)}
+        params = {
+            "project_id": project_id,
+            "expires_on": str(row["expires_on"]),  # a call and its messages are of one partition
+            "hashes": sorted(hashes),
+        }
         found: Sequence[Stored] = await self._events.query(self._calls_sql["message_contents"], params)
         return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
@@ -158,9 +163,15 @@ class StoreReading:
     def _filtered(self, name: str) -> str:
         return self._runs_sql[name].replace("/*run_filter*/", self._runs_sql["run_filter"])
 
-    async def _fetch(self, name: str, *arguments: object) -> Sequence[Stored]:
-        async with translated():
-            found: Sequence[Stored] = await self._pool.fetch(self._runs_sql[name], *arguments)
+    def _asking(self, project_id: str) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """A transaction that sees the rows of this project alone, whatever it asks."""
+        return transaction(self._pool, QUESTION, views.key(project_id))
+
+    async def _fetch(self, name: str, project_id: str, *arguments: object) -> Sequence[Stored]:
+        async with self._asking(project_id) as connection:
+            found: Sequence[Stored] = await connection.fetch(
+                self._runs_sql[name], views.key(project_id), *arguments
+            )
         return found
 
 

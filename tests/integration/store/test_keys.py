@@ -11,7 +11,7 @@ import pytest
 
 from watchllm_proxy.errors import StoreRejected
 from watchllm_proxy.store import keys
-from watchllm_proxy.store.postgres import open_pool
+from watchllm_proxy.store.transactions import open_pool
 
 
 @pytest.fixture

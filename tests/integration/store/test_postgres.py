@@ -27,7 +27,8 @@ from watchllm_proxy.records import (
     RunStatus,
 )
 from watchllm_proxy.store.embedded import EmbeddedPostgres
-from watchllm_proxy.store.postgres import DeadLetter, RunStore, open_pool
+from watchllm_proxy.store.postgres import DeadLetter, RunStore
+from watchllm_proxy.store.transactions import open_pool
 
 KEY = ("default", "run-1")
 
@@ -242,7 +243,7 @@ async def test_errors_are_told_apart_by_their_code(
                 bounds(1), changes_of(replace(run(), total_steps=100, title="secret")), {}, {}
             )
         assert "secret" not in str(caught.value)
-        await owner.execute("REVOKE INSERT ON agent_debug_logs FROM watchllm_app")
+        await owner.execute("REVOKE INSERT ON agent_debug_logs FROM watchllm_recorder")
         with pytest.raises(StoreUnavailable):
             await store.commit_batch(bounds(1), changes_of(run()), {}, {})
         await owner.execute("DROP TABLE agent_debug_logs")
