@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
+from uuid import uuid4
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.e2e.killing import Stored
 from tests.e2e.stack import Stack
 from tests.fake_openai import Canned, FakeOpenAI
 from tests.fixtures.fault_proxy import FaultProxy
+from watchllm_proxy.capture.committer import Committer, Record
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -600,3 +602,36 @@ def test_an_embedded_postgres_that_does_not_start_holds_up_no_request(
         command.until(lambda: len(command.runs()) == 1, "showing the run")
         assert_ended_well(command)
     assert_stored(command.data_dir, asked)
+
+
+# --- what cannot be stored ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_record_that_cannot_be_stored_is_told_tried_again_and_given_up(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    left_behind = Committer.open(folder / "data" / "capture" / "w7", segment_bytes=1 << 20)
+    garbage = uuid4()
+    assert left_behind.commit([Record(garbage, [b"\xff\x00"], 2, None)]).outcomes == [None]
+    left_behind.close()
+    with up(folder, settings) as command:
+        asked = [command.serving().ready().ask(0)]
+        command.until(
+            lambda: "set aside" in command.readiness()["checks"]["recorder"].get("detail", ""), "telling"
+        )
+
+        def dead(*words: str) -> tuple[int, str]:
+            asking = Command(folder, "dead", *words, environ=settings)
+            status = asking.run()
+            return status, asking.out
+
+        status, listed = dead("list", "--ndjson")
+        assert (status, json.loads(listed)["record_id"]) == (0, str(garbage))
+        status, retried = dead("retry", "--all", "--json")
+        assert (status, json.loads(retried)["set_aside_again"]) == (1, [str(garbage)])
+        assert dead("drop", str(garbage)[:8], "--yes")[0] == 0
+        assert dead("list") == (0, "")
+        assert_ended_well(command)
+    stored = Stored.of(command.data_dir)
+    assert stored.events == dict.fromkeys(asked, 1)

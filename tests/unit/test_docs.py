@@ -22,6 +22,7 @@ DOCS = PROJECT / "docs"
 PAGES = [*PROJECT.glob("*.md"), *DOCS.rglob("*.md")]
 SETTINGS: dict[str, Field[object]] = {setting.metadata["name"]: setting for setting in fields(Settings)}
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+COMMANDS |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
 
 
 def _page_name(path: Path) -> str:

@@ -87,6 +87,12 @@ class EmbeddedPostgres:
         return self._dsn(OWNER, DATABASE)
 
     @property
+    def running_dsn(self) -> str | None:
+        """`dsn` of a server that runs on this directory, whoever started it; None: there is none."""
+        found = self._running_socket_dir()
+        return None if found is None else _dsn(APP, DATABASE, found)
+
+    @property
     def pid(self) -> int | None:
         """Of the server, if it is running and ours."""
         server = self._server()
@@ -125,7 +131,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _dsn(self, role: str, database: str) -> str:
-        return f"postgresql://{role}@/{database}?host={quote(str(self._socket_dir), safe='')}"
+        return _dsn(role, database, self._socket_dir)
 
     # --- the data directory ---
 
@@ -246,6 +252,10 @@ class EmbeddedPostgres:
         if self._user is None:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+
+def _dsn(role: str, database: str, socket_dir: Path | None) -> str:
+    return f"postgresql://{role}@/{database}?host={quote(str(socket_dir), safe='')}"
 
 
 class _AsUser(TypedDict, total=False):
