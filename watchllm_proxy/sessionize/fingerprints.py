@@ -12,31 +12,53 @@ of the text shares about half of the sketch (Broder, "On the resemblance and con
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import lru_cache
+import struct
+from collections.abc import Sequence
 from zlib import crc32
+
+from watchllm_proxy.sessionize.recent import Recent
 
 WORDS_IN_A_ROW = 4
 MAX_TEXT_CHARACTERS = 32 * 1024
 """Of a longer text the beginning and the end are read, half as much each."""
 
-_WORD = re.compile(rb"[a-z0-9_]+|[\xc0-\xff][\x80-\xbf]+")
+MAX_REMEMBERED_CHARACTERS = 2_000_000
+"""Of texts whose fingerprints are kept at hand: system prompts, tasks, histories. English takes 40 MB so."""
+
+_ENTRY_CHARACTERS = 64  # what an entry takes beside its text
+
+_WIDE = re.compile(rb"[\xc0-\xff][\x80-\xbf]+")
+_WORD_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_") | frozenset(range(0x80, 0x100))
+_OTHERS_TO_SPACE = bytes(byte if byte in _WORD_BYTES else 0x20 for byte in range(256))
 _MASK = (1 << 64) - 1
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 _MIX = 0xFF51AFD7ED558CCD
-_HEX_DIGITS = 16
+_BYTES = 8
 
 Fingerprints = frozenset[int]
 NOTHING: Fingerprints = frozenset()
 
+_recent: Recent[str, Fingerprints] = Recent(
+    MAX_REMEMBERED_CHARACTERS, size_of=lambda text: len(text) + _ENTRY_CHARACTERS
+)
 
-@lru_cache(maxsize=64)
+
 def fingerprints(text: str) -> Fingerprints:
-    """All of a text. The same on every machine and in every process. A few are remembered: system prompts come
-    again and again, and several rules ask for the texts of one call."""
+    """All of a text. The same on every machine and in every process.
+
+    What was read lately is remembered: an agent sends its whole conversation again with every call.
+    """
     if len(text) > MAX_TEXT_CHARACTERS:
         text = text[: MAX_TEXT_CHARACTERS // 2] + "\n" + text[-MAX_TEXT_CHARACTERS // 2 :]
-    hashes = _words(text)
+    known = _recent.get(text)
+    if known is None:
+        known = of_words(words(text))
+        _recent.put(text, known)
+    return known
+
+
+def of_words(hashes: list[int]) -> Fingerprints:
+    """Of a text whose words have these hashes."""
     if not hashes:
         return NOTHING
     if len(hashes) < WORDS_IN_A_ROW:
@@ -49,12 +71,16 @@ def fingerprints(text: str) -> Fingerprints:
 
 def of_line(line: str) -> int | None:
     """One for the whole line; None where it has fewer than two words."""
-    hashes = _words(line[:MAX_TEXT_CHARACTERS])
+    hashes = words(line[:MAX_TEXT_CHARACTERS])
     return _of_all(hashes) if len(hashes) > 1 else None
 
 
-def _words(text: str) -> list[int]:
-    return [crc32(word) for word in _WORD.findall(text.lower().encode("utf-8", "replace"))]
+def words(text: str) -> list[int]:
+    """A hash of each word. Found by splitting: several times as fast as a regular expression."""
+    raw = text.lower().encode("utf-8", "replace")
+    if not text.isascii():
+        raw = _WIDE.sub(rb" \g<0> ", raw)
+    return list(map(crc32, raw.translate(_OTHERS_TO_SPACE).split()))
 
 
 def _of_all(hashes: list[int]) -> int:
@@ -65,15 +91,15 @@ def sketch(found: Fingerprints, size: int) -> tuple[int, ...]:
     return tuple(sorted(found)[:size])
 
 
-def share(sketched: Iterable[int], found: Fingerprints | set[int]) -> float:
+def share(sketched: Sequence[int], found: Fingerprints) -> float:
     """How much of a sketched text a text holds: 0 to 1."""
-    present = [fingerprint in found for fingerprint in sketched]
-    return sum(present) / len(present) if present else 0.0
+    return len(found.intersection(sketched)) / len(sketched) if sketched else 0.0
 
 
-def packed(sketched: Iterable[int]) -> str:
-    return "".join(f"{fingerprint:0{_HEX_DIGITS}x}" for fingerprint in sketched)
+def packed(sketched: Sequence[int]) -> str:
+    return struct.pack(f">{len(sketched)}Q", *sketched).hex()
 
 
 def unpacked(text: str) -> tuple[int, ...]:
-    return tuple(int(text[at : at + _HEX_DIGITS], 16) for at in range(0, len(text), _HEX_DIGITS))
+    raw = bytes.fromhex(text)
+    return struct.unpack(f">{len(raw) // _BYTES}Q", raw)

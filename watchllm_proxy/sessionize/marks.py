@@ -15,6 +15,7 @@ from itertools import accumulate
 from watchllm_proxy.records import Anchor, Call, Message, ToolCall
 from watchllm_proxy.sessionize import fingerprints, steps, turns
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
+from watchllm_proxy.sessionize.recent import once_a_call
 
 SKETCH_SIZE = 24  # fingerprints of one line
 MAX_FINGERPRINTS = 48  # of one text, in all lines
@@ -29,6 +30,10 @@ MIN_TASK_CHARACTERS = 8
 
 MAX_OBSERVED_CHARACTERS = 1024
 """Of a tool's output: its beginning is enough to know it by."""
+
+MAX_REMEMBERED_MARKS = 8192
+"""Of those last looked at, the fingerprints are kept at hand: up to 2 KB each. Equal texts make all of them
+candidates, call after call."""
 
 MAX_SEARCHED_CHARACTERS = 64 * 1024
 _STATE_BYTES = 8
@@ -45,11 +50,7 @@ class Client:
 
     @classmethod
     def of(cls, call: Call) -> Client:
-        host, _, port = call.client_address.replace(" ", "").rpartition(":")
-        path = call.target.partition("?")[0]
-        return cls(
-            host, port, _short_hash(call.user_agent or ""), _short_hash(path, *_field_names(call.request_skeleton))
-        )
+        return _client_of(call)
 
     def is_like(self, other: Client) -> bool:
         """The same program, or one made of the same parts."""
@@ -71,16 +72,25 @@ _OWN_TO_A_CALL = frozenset(
 """Fields that one program sends with some of its calls only."""
 
 
+@once_a_call
+def _client_of(call: Call) -> Client:
+    host, _, port = call.client_address.replace(" ", "").rpartition(":")
+    path = call.target.partition("?")[0]
+    return Client(host, port, _short_hash(call.user_agent or ""), _style(path, call.request_skeleton))
+
+
 @lru_cache(maxsize=256)
-def _field_names(skeleton: bytes) -> tuple[str, ...]:
+def _style(path: str, skeleton: bytes) -> str:
     """`skeleton` as decode makes it: {"rest": the body without its messages, "slots": where they were}."""
     try:
         fields = json.loads(skeleton).get("rest", {})
     except (ValueError, AttributeError):
-        return ()
-    return tuple(sorted(set(fields) - _OWN_TO_A_CALL)) if isinstance(fields, dict) else ()
+        fields = ()
+    names = sorted(set(fields) - _OWN_TO_A_CALL) if isinstance(fields, dict) else ()
+    return _short_hash(path, *names)
 
 
+@lru_cache(maxsize=1024)
 def _short_hash(*texts: str) -> str:
     return blake2b("\n".join(texts).encode("utf-8", "replace"), digest_size=_HASH_DIGITS // 2).hexdigest()
 
@@ -95,12 +105,23 @@ class Mark:
 
     @classmethod
     def read(cls, anchor: Anchor) -> Mark:
-        address, hashes, key, *parts = anchor.value.split(" ")
-        return cls(Client.read(address, hashes), key, tuple(map(fingerprints.unpacked, parts)))
+        return _mark(anchor.value)
 
-    def tokens(self) -> Iterator[int]:
-        for part in self.parts:
-            yield from part
+    @property
+    def tokens(self) -> frozenset[int]:
+        return frozenset().union(*self.parts)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED_MARKS)
+def _mark(value: str) -> Mark:
+    address, hashes, key, *parts = value.split(" ")
+    return Mark(Client.read(address, hashes), key, tuple(map(fingerprints.unpacked, parts)))
+
+
+def tokens_of(anchor: Anchor) -> set[int]:
+    """All of `Mark.read(anchor)`, and nothing else of it: a restart asks this of a hundred thousand."""
+    packed = anchor.value.split(" ", 3)
+    return set(fingerprints.unpacked(packed[3].replace(" ", ""))) if len(packed) > 3 else set()
 
 
 def state_mark(call: Call) -> str | None:
@@ -122,6 +143,7 @@ def states(call: Call) -> list[int]:
     return found[::-1]
 
 
+@once_a_call
 def conversation(call: Call) -> list[Message]:
     """What was said: no system prompt (it may tell the time), no tools, nothing that says nothing (reasoning)."""
     return [m for m in call.messages if turns.is_said(m)]
@@ -132,7 +154,8 @@ def said_mark(call: Call) -> str | None:
     text = _answer_text(call)
     if not text:
         return None
-    new_lines = [line for line in text.splitlines() if not _is_quoted(line, call)]
+    request = "\n".join([message.text for message in call.messages])
+    new_lines = [line for line in text.splitlines() if not (line.strip() and line.strip() in request)]
     return _text_mark(call, str(call.call_id), _sketched("\n".join(new_lines), _asked(call)))
 
 
@@ -158,6 +181,7 @@ def prompt_fingerprints(call: Call) -> Fingerprints:
     return fingerprints.fingerprints(_prompt(call))
 
 
+@once_a_call
 def prompt_lines(call: Call) -> frozenset[int]:
     return lines_of(_prompt(call))
 
@@ -167,6 +191,7 @@ def lines_of(text: str) -> frozenset[int]:
     return frozenset(found for line in text.splitlines() if (found := fingerprints.of_line(line)) is not None)
 
 
+@once_a_call
 def _prompt(call: Call) -> str:
     return "\n".join(m.text for m in call.messages if turns.is_user(m))[-fingerprints.MAX_TEXT_CHARACTERS :]
 
@@ -192,7 +217,7 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     pieces = [text, *lines] if len(lines) > 1 else [text]
     sketches: list[tuple[int, ...]] = []
     for piece in pieces:
-        found = fingerprints.fingerprints(piece)
+        found = fingerprints.of_words(fingerprints.words(piece))
         if len(found) >= MIN_LINE_FINGERPRINTS and not _is_known(found, known):
             sketches.append(fingerprints.sketch(found, SKETCH_SIZE))
     kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
@@ -230,6 +255,7 @@ def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str |
     return " ".join([str(Client.of(call)), key, *parts]) if parts else None
 
 
+@once_a_call
 def _asked(call: Call) -> list[Fingerprints]:
     """What the program and the user said: the system prompt, the first user messages, and the newest."""
     users = [m for m in call.messages if turns.is_user(m)]
@@ -239,12 +265,6 @@ def _asked(call: Call) -> list[Fingerprints]:
 
 def _is_known(found: Fingerprints, known: Sequence[Fingerprints]) -> bool:
     return all(any(one in texts for texts in known) for one in found)
-
-
-def _is_quoted(line: str, call: Call) -> bool:
-    """The request holds this line, to the letter: in a tool's output, as a rule."""
-    line = line.strip()
-    return bool(line) and any(line in message.text for message in call.messages)
 
 
 def _tasks(tool: ToolCall) -> list[str]:
@@ -268,15 +288,14 @@ def _strings(value: object, depth: int) -> Iterator[str]:
 
 
 def _chained(messages: Iterable[Message]) -> int:
-    chain = blake2b(digest_size=_STATE_BYTES)
-    for message in messages:
-        chain.update(message.link_hash)
-    return int.from_bytes(chain.digest())
+    chain = b"".join([message.link_hash for message in messages])
+    return int.from_bytes(blake2b(chain, digest_size=_STATE_BYTES).digest())
 
 
 # --- reading a request ----------------------------------------------------------------------------
 
 
+@once_a_call
 def searched(call: Call) -> list[tuple[Message, Fingerprints]]:
     """The conversation's messages and their fingerprints, newest first, up to a bound."""
     found = []

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from watchllm_proxy.records import Api, Call
 from watchllm_proxy.sessionize import turns
+from watchllm_proxy.sessionize.recent import once_a_call
 from watchllm_proxy.sessionize.turns import UserInput
 
 TITLE_CHARS = 200
@@ -70,6 +71,7 @@ def _other_texts(call: Call) -> list[str]:
     return [m.text.strip() for m in call.messages if turns.is_user(m)]
 
 
+@once_a_call
 def agent_name(call: Call) -> str | None:
     """The client's word; else the name in the system prompt; else its first words with a hash; else None."""
     if call.agent_name:
@@ -86,6 +88,7 @@ def agent_name(call: Call) -> str | None:
     return "-".join([*(word.lower() for word in words), _short_hash(_masked(prompt).encode())[:4]])
 
 
+@once_a_call
 def agent_version(call: Call) -> str | None:
     """The client's word, else a hash that changes with the system prompt or the tools, not with the clock."""
     if call.agent_version:

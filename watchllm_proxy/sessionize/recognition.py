@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Call
 from watchllm_proxy.sessionize import fingerprints, marks, names, turns
@@ -16,6 +17,7 @@ from watchllm_proxy.sessionize.children import Children
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
 from watchllm_proxy.sessionize.marks import Client, Mark
 from watchllm_proxy.sessionize.person import NOTHING_SAID, SaidByPeople
+from watchllm_proxy.sessionize.recent import once_a_call
 from watchllm_proxy.sessionize.run_state import RunKey, RunState
 from watchllm_proxy.sessionize.text_index import TextIndex
 
@@ -149,18 +151,16 @@ def session_of(anchor: Anchor, evidence: Evidence) -> str:
 # --- which texts a request holds --------------------------------------------------------------------
 
 
+@once_a_call
 def _all_fingerprints(call: Call) -> Fingerprints:
     return frozenset().union(*(found for _, found in marks.searched(call)))
 
 
 def _holding(call: Call, kind: AnchorKind, present: Fingerprints, evidence: Evidence) -> list[Anchor]:
     """Anchors of which at least one part is in the request, word for word."""
-    owners: dict[str, Anchor] = {}
-    for token in sorted(evidence.texts.known(call.project_id, kind, present)):
-        for anchor in evidence.texts.owners(call.project_id, kind, token, call.started_at_us):
-            owners[anchor.value] = anchor
-    newest = sorted(owners.values(), key=_age)[-MAX_CANDIDATES:]
-    return [anchor for anchor in newest if any(present.issuperset(part) for part in Mark.read(anchor).parts)]
+    owners = evidence.texts.owners_of_any(call.project_id, kind, present, call.started_at_us)
+    newest = sorted(owners, key=_age)[-MAX_CANDIDATES:]
+    return [anchor for anchor in newest if any(map(present.issuperset, Mark.read(anchor).parts))]
 
 
 def _exclusive(said: Sequence[Anchor], present: Fingerprints, evidence: Evidence) -> list[Anchor]:
@@ -168,7 +168,7 @@ def _exclusive(said: Sequence[Anchor], present: Fingerprints, evidence: Evidence
     sessions: dict[int, set[str]] = {}
     for anchor in said:
         session = session_of(anchor, evidence)
-        for token in Mark.read(anchor).tokens():
+        for token in Mark.read(anchor).tokens:
             sessions.setdefault(token, set()).add(session)
     return [
         anchor
@@ -186,12 +186,11 @@ def _grown_prompt(call: Call, present: Fingerprints, evidence: Evidence) -> Foun
         return None
     lines = marks.prompt_lines(call)
     shares: dict[str, tuple[float, Anchor]] = {}  # by the call that was asked so
-    for token in sorted(evidence.texts.known(call.project_id, AnchorKind.ASKED, lines)):
-        for anchor in evidence.texts.owners(call.project_id, AnchorKind.ASKED, token, call.started_at_us):
-            asked, *answered = Mark.read(anchor).parts
-            held = fingerprints.share(asked, present)
-            if held >= MIN_PROMPT_SHARE and all(map(lines.issuperset, answered)) and _is_same_client(anchor, call):
-                shares[anchor.value] = held, anchor
+    for anchor in evidence.texts.owners_of_any(call.project_id, AnchorKind.ASKED, lines, call.started_at_us):
+        asked, *answered = Mark.read(anchor).parts
+        held = fingerprints.share(asked, present)
+        if held >= MIN_PROMPT_SHARE and all(map(lines.issuperset, answered)) and _is_same_client(anchor, call):
+            shares[anchor.value] = held, anchor
     if not shares:
         return None
     newest = _fullest([anchor for _, anchor in shares.values()], present | lines)
@@ -216,32 +215,46 @@ def _fullest(anchors: Sequence[Anchor], present: Fingerprints) -> list[Anchor]:
 # --- who is it, of several ------------------------------------------------------------------------
 
 
+_Candidate: TypeAlias = tuple[Anchor, RunState | None]
+_Criterion: TypeAlias = Callable[[Anchor, RunState | None], bool | int]
+
+
 def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anchor:
-    """The order: whose beginning it repeats, who shares the connection, who waits for just this, who is called
-    for in the same style, and then who has waited longest."""
+    """Each criterion is asked only of those that all before it have left: of equal runs there are hundreds."""
+    left: list[_Candidate] = [(a, evidence.find_run((a.project_id, a.run_id))) for a in anchors]
+    for criterion in _criteria(call):
+        if len(left) == 1:
+            break
+        judged = [criterion(anchor, run) for anchor, run in left]
+        best = min(judged)
+        left = [candidate for candidate, found in zip(left, judged, strict=True) if found == best]
+    return left[0][0]
+
+
+def _criteria(call: Call) -> tuple[_Criterion, ...]:
+    """The least of each is the likelier. The order: whose beginning it repeats, who shares the connection, who
+    waits for just this, who is called for in the same style, and then who has waited longest."""
     client, opening = Client.of(call), turns.opening(call)
     version = names.agent_version(call)
     is_agents_first = bool(call.tool_names) and not turns.has_past(call)
+    last_said = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
 
-    def rank(anchor: Anchor) -> tuple[bool | int | str, ...]:
-        run = evidence.find_run((anchor.project_id, anchor.run_id))
-        its = Mark.read(anchor).client
-        is_over = run is not None and run.is_finished
-        return (
-            anchor.at_us > call.started_at_us,
-            run is None or opening not in run.inputs,
-            its.agent != client.agent,
-            its.port != client.port,
-            run is None or (is_over and run.has_used_tools is not is_agents_first),
-            run is None or not _speaks_of_open_tool(call, run),
-            run is None or run.last_call_id != anchor.call_id,
-            its.style != client.style,
-            run is None or run.agent_version != version,
-            -anchor.at_us if run is not None and is_over and run.has_used_tools else anchor.at_us,
-            str(anchor.call_id),
-        )
+    def is_done_with_tools(run: RunState | None) -> bool:
+        return run is not None and run.is_finished and run.has_used_tools
 
-    return min(anchors, key=rank)
+    return (
+        lambda anchor, run: anchor.at_us > call.started_at_us,
+        lambda anchor, run: run is None or opening not in run.inputs,
+        lambda anchor, run: Mark.read(anchor).client.agent != client.agent,
+        lambda anchor, run: Mark.read(anchor).client.port != client.port,
+        lambda anchor, run: run is None or (run.is_finished and run.has_used_tools is not is_agents_first),
+        lambda anchor, run: run is None or not _speaks_of_open_tool(last_said, run),
+        lambda anchor, run: run is None or run.last_call_id != anchor.call_id,
+        lambda anchor, run: Mark.read(anchor).client.style != client.style,
+        lambda anchor, run: run is None or run.agent_version != version,
+        lambda anchor, run: -anchor.at_us if is_done_with_tools(run) else anchor.at_us,
+        lambda anchor, run: anchor.call_id.int,
+    )
 
 
 def _may_have_asked(task: Anchor, call: Call, evidence: Evidence) -> bool:
@@ -259,11 +272,10 @@ def _workers(task: Anchor, kind: str, evidence: Evidence) -> int:
     return runs + evidence.children.helpers(task, kind)
 
 
-def _speaks_of_open_tool(call: Call, run: RunState) -> bool:
+def _speaks_of_open_tool(last_said: str, run: RunState) -> bool:
     """The last message names a tool that the run waits for: what a hand-off leaves of its own call."""
-    last = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
     names_of_open = (re.findall(r"[a-z]{4,}", name.lower()) for name in run.open_tool_names)
-    return any(words and all(word in last for word in words) for words in names_of_open)
+    return any(words and all(word in last_said for word in words) for words in names_of_open)
 
 
 def _is_awaited_by(anchor: Anchor, call: Call, evidence: Evidence) -> bool:
@@ -281,5 +293,5 @@ def _is_same_client(anchor: Anchor, call: Call) -> bool:
     return (its.host, its.agent) == (client.host, client.agent)
 
 
-def _age(anchor: Anchor) -> tuple[int, str]:
-    return anchor.at_us, str(anchor.call_id)
+def _age(anchor: Anchor) -> tuple[int, int]:
+    return anchor.at_us, anchor.call_id.int

@@ -7,13 +7,12 @@ share (a template) only the newest owners are kept: it proves nothing anyway.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from functools import lru_cache
-from hashlib import blake2b
+from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor
+from watchllm_proxy.sessionize import marks
 from watchllm_proxy.sessionize.anchors import AnchorKind
-from watchllm_proxy.sessionize.marks import Mark
+from watchllm_proxy.sessionize.fingerprints import Fingerprints
 
 INDEXED_KINDS = frozenset(
     {AnchorKind.STATE, AnchorKind.SAID, AnchorKind.ASKED, AnchorKind.OBSERVED, AnchorKind.TASK}
@@ -26,6 +25,9 @@ CLOCK_SLACK_US = 1_000_000
 
 _Key = tuple[str, str, str]
 
+_Owners: TypeAlias = Anchor | dict[str, Anchor]
+"""One owner is kept bare: nearly all fingerprints have one. Several by their values, oldest first."""
+
 
 class TextIndex:
     """At most `max_texts` anchors of each kind, the oldest dropped first."""
@@ -34,8 +36,7 @@ class TextIndex:
         self._horizon_us = horizon_us
         self._max_texts = max_texts
         self._anchors: dict[str, OrderedDict[_Key, Anchor]] = {kind: OrderedDict() for kind in INDEXED_KINDS}
-        # One owner is kept bare: nearly all fingerprints have one.
-        self._owners: dict[int, Anchor | list[Anchor]] = {}
+        self._owners: dict[tuple[str, str], dict[int, _Owners]] = {}  # by project and kind
 
     def __len__(self) -> int:
         return sum(map(len, self._anchors.values()))
@@ -53,22 +54,22 @@ class TextIndex:
 
     def owners(self, project_id: str, kind: AnchorKind, token: int, at_us: int) -> list[Anchor]:
         """Oldest first; none from after `at_us`: what had not been said could not be repeated."""
-        found = self._owners.get(token ^ _salt(project_id, kind))
-        if found is None:
-            return []
-        listed = found if isinstance(found, list) else [found]
-        # The project is compared too: keys are 64 bits, and two projects never meet.
-        return [
-            anchor
-            for anchor in listed
-            if anchor.project_id == project_id and -CLOCK_SLACK_US <= at_us - anchor.at_us <= self._horizon_us
-        ]
+        return self.owners_of_any(project_id, kind, frozenset((token,)), at_us)
 
-    def known(self, project_id: str, kind: AnchorKind, tokens: Iterable[int]) -> list[int]:
-        """Those that have owners at all: a quick sieve before `owners`."""
-        salt = _salt(project_id, kind)
-        listed = self._owners
-        return [token for token in tokens if token ^ salt in listed]
+    def owners_of_any(self, project_id: str, kind: AnchorKind, tokens: Fingerprints, at_us: int) -> list[Anchor]:
+        """Those of each of the fingerprints, in the order of these; every anchor once."""
+        listed = self._owners.get((project_id, kind))
+        if listed is None:
+            return []
+        found: dict[str, Anchor] = {}
+        for token in sorted(listed.keys() & tokens):
+            owners = listed[token]
+            if isinstance(owners, dict):
+                found.update(owners)
+            else:
+                found[owners.value] = owners
+        horizon_us = self._horizon_us
+        return [a for a in found.values() if -CLOCK_SLACK_US <= at_us - a.at_us <= horizon_us]
 
     def forget_before(self, at_us: int) -> None:
         for kind, of_kind in self._anchors.items():
@@ -80,32 +81,25 @@ class TextIndex:
         self._unlist(anchor)
 
     def _list(self, anchor: Anchor) -> None:
-        salt = _salt(anchor.project_id, anchor.kind)
-        for token in set(Mark.read(anchor).tokens()):
-            key = token ^ salt
-            listed = self._owners.get(key)
-            if listed is None:
-                self._owners[key] = anchor
-            elif isinstance(listed, list):
-                listed.append(anchor)
-                if len(listed) > MAX_OWNERS:
-                    del listed[0]
+        listed = self._owners.setdefault((anchor.project_id, anchor.kind), {})
+        for token in marks.tokens_of(anchor):
+            owners = listed.get(token)
+            if owners is None:
+                listed[token] = anchor
+            elif isinstance(owners, dict):
+                owners[anchor.value] = anchor
+                if len(owners) > MAX_OWNERS:
+                    del owners[next(iter(owners))]
             else:
-                self._owners[key] = [listed, anchor]
+                listed[token] = {owners.value: owners, anchor.value: anchor}
 
     def _unlist(self, anchor: Anchor) -> None:
-        salt = _salt(anchor.project_id, anchor.kind)
-        for token in set(Mark.read(anchor).tokens()):
-            key = token ^ salt
-            listed = self._owners.get(key)
-            if listed is anchor:
-                del self._owners[key]
-            elif isinstance(listed, list) and anchor in listed:
-                listed.remove(anchor)
-                if not listed:
-                    del self._owners[key]
-
-
-@lru_cache(maxsize=4096)
-def _salt(project_id: str, kind: str) -> int:
-    return int.from_bytes(blake2b(f"{kind}\n{project_id}".encode(), digest_size=8).digest())
+        listed = self._owners[anchor.project_id, anchor.kind]
+        for token in marks.tokens_of(anchor):
+            owners = listed.get(token)
+            if isinstance(owners, dict):
+                owners.pop(anchor.value, None)
+            if not owners or owners is anchor:
+                listed.pop(token, None)
+        if not listed:
+            del self._owners[anchor.project_id, anchor.kind]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult
+from watchllm_proxy.sessionize.recent import once_a_call
 
 _CONVERSATION_SLOTS = frozenset({"messages", "input", "prompt"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -29,6 +30,7 @@ class UserInput:
     occurrence: str
 
 
+@once_a_call
 def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
     """The last thing a model said, as far as the request repeats it, and what came after it."""
     news: list[Message] = []
@@ -41,6 +43,7 @@ def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
     return None, tuple(reversed(news))
 
 
+@once_a_call
 def user_inputs(call: Call) -> tuple[UserInput, ...]:
     """User messages of the tail, in order. A message that carries tool results is not the user's."""
     said, news = tail(call)
@@ -61,6 +64,7 @@ def _occurrence(context: bytes, link_hash: bytes, repeat: int) -> str:
     return blake2b(context + link_hash + repeat.to_bytes(4), digest_size=12).hexdigest()
 
 
+@once_a_call
 def opening(call: Call) -> str | None:
     """The `occurrence` of the first user message: the same in every request that repeats it."""
     first = next((m for m in call.messages if is_user(m) and spoken(m)), None)
@@ -106,6 +110,7 @@ def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
     return tuple(result for message in tail(call)[1] for result in message.tool_results)
 
 
+@once_a_call
 def system_text(call: Call) -> str:
     """The system prompt as the model read it: all its parts, joined."""
     parts = [m.text for m in call.messages if is_system(m)]
