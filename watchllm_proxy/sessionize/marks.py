@@ -250,6 +250,14 @@ def task_fingerprints(text: str) -> Fingerprints:
     return found if whole is None else found | {whole}
 
 
+def task_share(sketched: Sequence[int], present: Fingerprints) -> float:
+    """How much of a message a task makes that it holds: of the fingerprints that a sketch of this size could have
+    kept, those which it did."""
+    is_whole = len(sketched) < TASK_SKETCH_SIZE
+    comparable = [found for found in present if is_whole or found <= max(sketched)]
+    return len(sketched) / len(comparable)
+
+
 def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str | None:
     parts = [fingerprints.packed(found) for found in sketches if found]
     return " ".join([str(Client.of(call)), key, *parts]) if parts else None

@@ -96,7 +96,7 @@ def _place_found(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place
         session_id = session_id or _session_of_run(call, run_id, parent_run_id, clues, anchors)
     else:
         target = next((c for c in clues if _is_usable(c, clues, session_id)), None)
-        run_id, decisive = _run_by_evidence(call, target, evidence)
+        run_id, decisive = _run_by_evidence(call, target, clues, evidence)
         session_id = session_id or _session_by_evidence(call, run_id, target, parent_run_id, anchors)
         if target is not None and target.task is not None:
             task, helps = (target.task, None) if run_id != target.task.run_id else (None, target.task)
@@ -124,7 +124,9 @@ def inferred_run_id(call: Call) -> str:
 # --- which run --------------------------------------------------------------------------------------
 
 
-def _run_by_evidence(call: Call, target: Clue | None, evidence: Evidence) -> tuple[str, Clue | None]:
+def _run_by_evidence(
+    call: Call, target: Clue | None, clues: Sequence[Clue], evidence: Evidence
+) -> tuple[str, Clue | None]:
     if target is None:
         return inferred_run_id(call), None
     if target.task is not None:
@@ -135,7 +137,11 @@ def _run_by_evidence(call: Call, target: Clue | None, evidence: Evidence) -> tup
         return inferred_run_id(call), target
     if not _is_next(call, run, target.link.kind, evidence):
         return run.run_id, target
-    other = _prepared_for(call, run, evidence) or _at_work(call, run, target.link.kind, evidence)
+    other = (
+        _tried_in(call, run.session_id, clues, evidence)
+        or _prepared_for(call, run, evidence)
+        or _at_work(call, run, target.link.kind, evidence)
+    )
     return (other.run_id if other is not None else inferred_run_id(call)), target
 
 
@@ -145,17 +151,38 @@ def _run_in_tool(call: Call, task: Anchor) -> str:
 
 
 def _is_next(call: Call, run: RunState, kind: LinkKind, evidence: Evidence) -> bool:
-    """The run has given its final answer, and this call is not part of the same work.
+    """The run has given its final answer or was given up, and this call is not part of the same work.
 
     A call that carries the conversation on is the next turn where the user has said something since. One
     that only makes use of the answer (a pipeline's next stage, a summary) goes on with the run, but for an
     agent that has used its tools and answered: what comes then is the beginning of something else.
     """
     if not run.is_finished:
-        return False
+        return _is_given_up(call, run, evidence)
     if _carries_on(call, run, kind):
         return bool(run.inputs) and bool(_new_inputs(call, run, run.session_id, evidence))
     return run.has_used_tools
+
+
+def _is_given_up(call: Call, run: RunState, evidence: Evidence) -> bool:
+    """The user says something new, and of the tools that were asked for last nothing is heard: the agent was
+    stopped there, by its user or by a limit."""
+    conversation = [message for message in call.messages if turns.is_said(message)]
+    if not run.open_tool_ids or not conversation or not turns.is_user(conversation[-1]):
+        return False
+    if turns.new_tool_results(call) or run.open_tool_ids & set(call.mentioned_ids):
+        return False
+    is_of_the_tool = turns.observations(call) or recognition.speaks_of_open_tool(
+        recognition.last_message(call), run
+    )
+    return not is_of_the_tool and bool(_new_inputs(call, run, run.session_id, evidence))
+
+
+def _tried_in(call: Call, session_id: str, clues: Sequence[Clue], evidence: Evidence) -> RunState | None:
+    """The turn that an earlier attempt at this very request began."""
+    tried = (c.leads_to for c in clues if c.link.kind is LinkKind.RETRY and c.leads_to is not None)
+    runs = (evidence.find_run((call.project_id, a.run_id)) for a in tried if a.session_id == session_id)
+    return next((run for run in runs if run is not None), None)
 
 
 def _carries_on(call: Call, run: RunState, kind: LinkKind) -> bool:

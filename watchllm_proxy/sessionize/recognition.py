@@ -26,6 +26,9 @@ MAX_CANDIDATES = 256
 MIN_PROMPT_SHARE = 0.3
 """Of an earlier prompt: the task is told again, its instructions may differ from step to step."""
 
+MIN_FOREIGN_TASK_SHARE = 0.5
+"""Of a message of another program: a few words of it may be anybody's."""
+
 FindRun = Callable[[RunKey], RunState | None]
 """The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
 
@@ -96,17 +99,19 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
 
     Several may be open with the same words: then the one that nobody works on yet and that was opened first.
     """
+    client, kind = Client.of(call), kind_of(call)
     tasks: dict[str, tuple[Anchor, int]] = {}
     for message in call.messages:
         if turns.is_user(message) or message.slot == "input":
             present = marks.task_fingerprints(message.text)
             for anchor in _holding(call, AnchorKind.TASK, present, evidence):
-                held = max(len(part) for part in Mark.read(anchor).parts if present.issuperset(part))
-                tasks[anchor.value] = anchor, held
+                mark = Mark.read(anchor)
+                held = max((part for part in mark.parts if present.issuperset(part)), key=len)
+                if mark.client.agent == client.agent or marks.task_share(held, present) >= MIN_FOREIGN_TASK_SHARE:
+                    tasks[anchor.value] = anchor, len(held)
     waiting = [a for a, _ in tasks.values() if _may_have_asked(a, call, evidence) and _is_same_host(a, call)]
     if not waiting:
         return None
-    client, kind = Client.of(call), kind_of(call)
 
     def rank(anchor: Anchor) -> tuple[bool | int | str, ...]:
         its = Mark.read(anchor).client
@@ -237,7 +242,7 @@ def _criteria(call: Call) -> tuple[_Criterion, ...]:
     client, opening = Client.of(call), turns.opening(call)
     version = names.agent_version(call)
     is_agents_first = bool(call.tool_names) and not turns.has_past(call)
-    last_said = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
+    last_said = last_message(call)
 
     def is_done_with_tools(run: RunState | None) -> bool:
         return run is not None and run.is_finished and run.has_used_tools
@@ -248,7 +253,7 @@ def _criteria(call: Call) -> tuple[_Criterion, ...]:
         lambda anchor, run: Mark.read(anchor).client.agent != client.agent,
         lambda anchor, run: Mark.read(anchor).client.port != client.port,
         lambda anchor, run: run is None or (run.is_finished and run.has_used_tools is not is_agents_first),
-        lambda anchor, run: run is None or not _speaks_of_open_tool(last_said, run),
+        lambda anchor, run: run is None or not speaks_of_open_tool(last_said, run),
         lambda anchor, run: run is None or run.last_call_id != anchor.call_id,
         lambda anchor, run: Mark.read(anchor).client.style != client.style,
         lambda anchor, run: run is None or run.agent_version != version,
@@ -272,7 +277,12 @@ def _workers(task: Anchor, kind: str, evidence: Evidence) -> int:
     return runs + evidence.children.helpers(task, kind)
 
 
-def _speaks_of_open_tool(last_said: str, run: RunState) -> bool:
+def last_message(call: Call) -> str:
+    """Of the user, or of whoever speaks as one; in small letters."""
+    return next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
+
+
+def speaks_of_open_tool(last_said: str, run: RunState) -> bool:
     """The last message names a tool that the run waits for: what a hand-off leaves of its own call."""
     names_of_open = (re.findall(r"[a-z]{4,}", name.lower()) for name in run.open_tool_names)
     return any(words and all(word in last_said for word in words) for words in names_of_open)

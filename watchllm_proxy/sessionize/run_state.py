@@ -136,6 +136,11 @@ class RunState:
     def open_tool_names(self) -> list[str]:
         return [self.steps[index].tool or "" for index in self._open_tools]
 
+    @property
+    def open_tool_ids(self) -> frozenset[str]:
+        found = (self.steps[index].tool_call_id for index in self._open_tools)
+        return frozenset(tool_call_id for tool_call_id in found if tool_call_id)
+
     def asked_with(self, step_index: int) -> list[Step]:
         """Tool calls of the same answer."""
         call_id = self.steps[step_index].call_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.unit.builders import SECOND_US, T0_US, CallBuilder, Play, results_for, tool
 from watchllm_proxy.records import Call, Confidence, LinkKind
 
@@ -45,6 +47,25 @@ def test_a_message_that_holds_the_task_among_other_words_is_a_childs() -> None:
     call = CallBuilder()
     parent = asks(call)
     child = child_of(call, task=f"You have been given this task:\n---\n{TASK}\n---\nReport when done.")
+    play = Play(parent, child)
+    assert play.placement(child).parent_run_id == play.placement(parent).run_id
+
+
+def test_a_few_words_in_the_question_of_another_program_are_no_task() -> None:
+    call = CallBuilder()
+    parent = asks(call, task="Look at the Gorse Landing gauge")
+    question = "Is it safe to open the footpath at Hazel Reach? Look at the Gorse Landing gauge too, and say why."
+    other = replace(child_of(call, task=question), user_agent="other/1.0")
+    same = child_of(call, task=question)
+    play = Play(parent, other, same)
+    assert play.placement(other).parent_run_id is None
+    assert play.placement(same).parent_run_id == play.placement(parent).run_id
+
+
+def test_another_program_may_be_given_the_whole_task() -> None:
+    call = CallBuilder()
+    parent = asks(call)
+    child = replace(child_of(call, task=f"Task: {TASK}"), user_agent="other/1.0")
     play = Play(parent, child)
     assert play.placement(child).parent_run_id == play.placement(parent).run_id
 

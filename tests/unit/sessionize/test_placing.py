@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.builders import CLIENT_LEFT, RATE_LIMITED, CallBuilder, Play, error, ids, results_for, tool
-from watchllm_proxy.records import Api, ClientId, ClientIdKind, Confidence, ExchangeEnd, LinkKind
+from tests.unit.builders import (
+    CLIENT_LEFT,
+    RATE_LIMITED,
+    CallBuilder,
+    Play,
+    error,
+    ids,
+    message,
+    results_for,
+    tool,
+)
+from watchllm_proxy.records import Api, ClientId, ClientIdKind, Confidence, ExchangeEnd, LinkKind, ToolCall
 
 
 def test_a_tool_result_continues_the_run_that_asked_for_it() -> None:
@@ -71,6 +81,20 @@ def test_a_user_message_while_tools_are_open_stays_in_the_run() -> None:
         "decision",
         "tool_call lookup",
     ]
+
+
+def test_a_new_question_starts_the_next_run_where_nothing_is_heard_of_the_tools_that_were_asked_for() -> None:
+    """The agent was stopped at its limit of steps; its program keeps what was said, and no ids."""
+    call = CallBuilder()
+    says = "I look at the gauge at Hazel Reach before I answer."
+    stopped = call(user="How high is the river?", answers=says, tools=["read_gauge"])
+    assert stopped.answer is not None
+    asked = message("assistant", says, slot="answer", calls=[ToolCall("call-9", "read_gauge", "{}")])
+    stopped = replace(stopped, answer=asked, issued_ids=("call-9",))
+    history = [*stopped.messages, message("assistant", says), message("user", "And how is the weather there?")]
+    play = Play(stopped, later := call(history=history, tools=["read_gauge"]))
+    assert play.placement(later).session_id == play.placement(stopped).session_id
+    assert play.placement(later).run_id != play.placement(stopped).run_id
 
 
 def test_a_repeat_of_the_history_after_the_final_answer_stays_in_the_run() -> None:
@@ -325,6 +349,17 @@ def test_a_retry_over_another_connection_is_probable() -> None:
     play = Play(failed, again)
     assert play.placement(again).run_id == play.placement(failed).run_id
     assert not play.placement(again).is_certain
+
+
+def test_a_turn_that_was_tried_before_goes_on_in_the_run_of_the_first_attempt() -> None:
+    """The ids in it say only: after a finished turn. That the same was asked before tells which run it is."""
+    call = CallBuilder()
+    first = call(user="Hi", answers=tool("look"))
+    done = call(after=first, results=results_for(first, "seen"))
+    aborted = call(after=done, user="More", error=CLIENT_LEFT, end=ExchangeEnd.CLIENT_ABORTED, client="h:1")
+    play = Play(first, done, aborted, again := call.again(aborted, client="h:2"))
+    assert play.placement(again).run_id == play.placement(aborted).run_id != play.placement(done).run_id
+    assert play.outline(again) == ["user_input", "error", "retry", "model_response"]
 
 
 def test_a_failure_is_claimed_by_one_retry_only() -> None:
