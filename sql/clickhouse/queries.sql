@@ -22,17 +22,17 @@ SELECT
     reasoning_tokens, is_usage_estimated, upstream_cost_usd,
     cost_usd, cost_source, price_provider, price_date,
     error_type, error_code, error_message,
-    agent_name, request_bytes, response_bytes, opaque_reason, is_truncated
+    agent_name, request_bytes, response_bytes, opaque_reason, is_truncated, expires_on
 FROM events
 WHERE project_id = {project_id:String} AND events.call_id = {call_id:UUID}
 ORDER BY stored_at DESC
 LIMIT 1;
 
 -- name: message_contents
--- Contents of messages by their hashes, each once.
+-- Contents of messages of one call by their hashes, each once. They stand in the partition of the call.
 SELECT hex(messages.content_hash) AS content_hash, content
 FROM messages
-WHERE project_id = {project_id:String}
+WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
   AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
 LIMIT 1 BY content_hash;
 

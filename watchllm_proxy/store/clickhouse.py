@@ -19,6 +19,7 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import Error as DriverError
 
 from watchllm_proxy.errors import StoreError, StoreRejected, StoreUnavailable
+from watchllm_proxy.store.cluster import CLUSTER_INSERT_SETTINGS, on_cluster
 
 T = TypeVar("T")
 Params = Mapping[str, str | int | Sequence[str]]
@@ -26,10 +27,26 @@ Params = Mapping[str, str | int | Sequence[str]]
 
 CONNECT_TIMEOUT_S = 5
 REPLY_TIMEOUT_S = 60
+REWRITE_TIMEOUT_S = 3600
+"""For what rewrites parts (a migration, an erasure): the server sends nothing until it is through."""
+
+_SESSION_SETTINGS: dict[str, object] = {
+    "server_side_params": True,
+    # Of our many short statements nothing goes to the server's own log tables; slow ones are worth a look.
+    "log_queries_min_query_duration_ms": 1000,
+    "query_profiler_real_time_period_ns": 0,
+    "query_profiler_cpu_time_period_ns": 0,
+}
+_QUESTION_SETTINGS = {
+    # Who asked is gone after REPLY_TIMEOUT_S: the server need not go on.
+    "max_execution_time": REPLY_TIMEOUT_S - 5,
+}
 
 INSERT_SETTINGS: dict[str, int] = {
     # Rows of one batch may be of many months (reported runs carry their own times).
     "max_partitions_per_insert_block": 0,
+    # A retry after the answer was lost, or a crash came between: the views get their block then, at the latest.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
 
 _DATA_ERRORS = frozenset(
@@ -70,6 +87,9 @@ class EventStore(Protocol):
 
     def execute(self, sql: str, params: Params | None = None) -> None: ...
 
+    def define(self, sql: str, params: Params | None = None) -> None:
+        """A statement about tables rather than rows: on every server of the cluster, and it may take long."""
+
     def ping(self) -> None:
         """Raises `StoreUnavailable` unless a query can be answered now."""
 
@@ -84,11 +104,16 @@ def error_for(code: int | None, text: str) -> StoreError:
 
 
 class ClickHouseServer:
-    """`EventStore` on a server, `clickhouse[s]://user:password@host:port/database`. Connects on first use."""
+    """`EventStore` on a server, `clickhouse[s]://user:password@host:port/database`. Connects on first use.
 
-    def __init__(self, url: str) -> None:
+    `cluster`: the server is one of these, all of which are to hold the tables.
+    """
+
+    def __init__(self, url: str, *, cluster: str | None = None) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "clickhouses"
+        self._cluster = cluster
+        self._insert_settings = {**INSERT_SETTINGS, **(CLUSTER_INSERT_SETTINGS if cluster else {})}
         self._client = Client(
             parts.hostname,
             port=parts.port or (9440 if secure else 9000),
@@ -100,27 +125,41 @@ class ClickHouseServer:
             send_receive_timeout=REPLY_TIMEOUT_S,
             sync_request_timeout=CONNECT_TIMEOUT_S,
             client_name="watchllm",
-            settings={"server_side_params": True},
+            settings=dict(_SESSION_SETTINGS),
         )
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str) -> None:
         if not rows:
             return
         names = ", ".join(f"`{column}`" for column in columns)
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token, "insert_deduplicate": 1}
+        settings = {**self._insert_settings, "insert_deduplication_token": token, "insert_deduplicate": 1}
         self._translating(
             lambda: self._client.execute(f"INSERT INTO {table} ({names}) VALUES", rows, settings=settings)
         )
 
     def query(self, sql: str, params: Params | None = None) -> list[dict[str, object]]:
         rows, columns = self._translating(
-            lambda: self._client.execute(sql, _driver_params(params), with_column_types=True)
+            lambda: self._client.execute(
+                sql, _driver_params(params), with_column_types=True, settings=_QUESTION_SETTINGS
+            )
         )
         names = [name for name, _ in columns]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def execute(self, sql: str, params: Params | None = None) -> None:
         self._translating(lambda: self._client.execute(sql, _driver_params(params)))
+
+    def define(self, sql: str, params: Params | None = None) -> None:
+        if self._cluster:
+            sql = on_cluster(sql, self._cluster)
+        connection = self._client.connection
+        connection.disconnect()  # the next statement connects with the time-out that holds then
+        connection.send_receive_timeout = REWRITE_TIMEOUT_S
+        try:
+            self._translating(lambda: self._client.execute(sql, _driver_params(params)))
+        finally:
+            connection.disconnect()
+            connection.send_receive_timeout = REPLY_TIMEOUT_S
 
     def ping(self) -> None:
         self.query("SELECT 1")
@@ -171,6 +210,9 @@ class AsyncEventStore:
 
     async def execute(self, sql: str, params: Params | None = None) -> None:
         await self._run(functools.partial(self._store.execute, sql, params))
+
+    async def define(self, sql: str, params: Params | None = None) -> None:
+        await self._run(functools.partial(self._store.define, sql, params))
 
     async def ping(self) -> None:
         await self._run(self._store.ping)

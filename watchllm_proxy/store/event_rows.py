@@ -6,19 +6,21 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import NamedTuple
 
 from watchllm_proxy.records import BatchBounds, Call, Message, Moved, Placement
 from watchllm_proxy.store import views
+from watchllm_proxy.store.retention import Retention
 from watchllm_proxy.store.sql import queries
 
 OPAQUE_RAW_DAYS = 90
-"""How long the bytes of a call that could not be understood are kept, whatever WATCHLLM_KEEP_RAW says."""
+"""How long the bytes of a call that could not be understood are kept, whatever WATCHLLM_KEEP_RAW says: not longer
+than the call."""
 
-_DAY_US = 86_400_000_000
-_LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 and its partitions end at 2299
-_LAST_EXPIRY_S = 2**32 - 1  # the end of DateTime: the year 2106
+_LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 ends at 2299
 _NO_HASH = bytes(16)
+DEFAULT_RETENTION = Retention()
 _NO_PLACE = (None, None, None)
 
 
@@ -43,36 +45,33 @@ EVENT_COLUMNS = (
     "cost_usd", "cost_source", "price_provider", "price_date",
     "error_type", "error_code", "error_message",
     "agent_name", "agent_version", "user_id", "tags", "client_ids", "retry_count_hint",
-    "request_bytes", "response_bytes", "opaque_reason", "is_truncated", "is_content_refused",
+    "request_bytes", "response_bytes", "opaque_reason", "is_truncated", "is_content_refused", "expires_on",
 )  # fmt: skip
-MESSAGE_COLUMNS = ("project_id", "content_hash", "role", "content", "seen_at")
-RAW_COLUMNS = ("project_id", "call_id", "started_at", "expires_at", "request", "response")
+MESSAGE_COLUMNS = ("project_id", "content_hash", "role", "content", "expires_on")
+RAW_COLUMNS = ("project_id", "call_id", "started_at", "request", "response", "expires_on")
 
 
 class RecentMessages:
     """Messages known to be stored, so that a conversation that is sent again is not written again.
 
-    Only saves work: a message that is written twice is stored once. Remember after the insert, never
-    before. Each is forgotten after a day, so that `messages.seen_at` lags at most that much.
+    Only saves work: a message that is written twice is stored once. Remember after the insert, never before. A
+    message is known by its partition too: one that was stored for last week's calls goes when they go, so today's
+    calls have it stored once more.
     """
 
     def __init__(self, capacity: int = 200_000) -> None:
         self._capacity = capacity
-        self._stored: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._stored: OrderedDict[tuple[object, object, object], None] = OrderedDict()
 
-    def has(self, project_id: str, content_hash: bytes, at_us: int) -> bool:
-        seen_at_us = self._stored.get((project_id, content_hash))
-        return seen_at_us is not None and at_us - seen_at_us < _DAY_US
+    def has(self, project_id: str, content_hash: bytes, expires_on: date) -> bool:
+        return (project_id, content_hash, expires_on) in self._stored
 
     def remember(self, inserts: Iterable[Insert]) -> None:
         """These inserts are stored."""
         for insert in inserts:
-            if insert.table != "messages":
-                continue
-            for project_id, content_hash, _, _, seen_at_us in insert.rows:
-                assert isinstance(project_id, str) and isinstance(content_hash, bytes)  # noqa: PT018, S101
-                assert isinstance(seen_at_us, int)  # noqa: S101 - MESSAGE_COLUMNS
-                self._stored[project_id, content_hash] = seen_at_us
+            if insert.table == "messages":
+                for project_id, content_hash, _, _, expires_on in insert.rows:
+                    self._stored[project_id, content_hash, expires_on] = None
         while len(self._stored) > self._capacity:
             self._stored.popitem(last=False)
 
@@ -82,14 +81,16 @@ def event_inserts(
     bounds: BatchBounds,
     *,
     keep_raw_days: int,
+    retention: Retention = DEFAULT_RETENTION,
     recent: RecentMessages | None = None,
 ) -> list[Insert]:
     """What a batch inserts, in the order to insert it: an event that can be read has its messages."""
-    events = [event_row(call, placement, bounds.now_us) for call, placement in calls]
+    events = [event_row(call, placement, bounds.now_us, retention) for call, placement in calls]
+    messages, raw = _message_rows(calls, retention, recent), _raw_rows(calls, retention, keep_raw_days)
     return [
-        Insert("messages", MESSAGE_COLUMNS, _message_rows(calls, recent), token(bounds, "messages")),
-        Insert("raw_exchanges", RAW_COLUMNS, _raw_rows(calls, keep_raw_days), token(bounds, "raw_exchanges")),
-        Insert("events", EVENT_COLUMNS, events, token(bounds, "events")),
+        Insert("messages", MESSAGE_COLUMNS, messages, _kept_token(bounds, "messages", calls, retention)),
+        Insert("raw_exchanges", RAW_COLUMNS, raw, _kept_token(bounds, "raw_exchanges", calls, retention)),
+        Insert("events", EVENT_COLUMNS, events, _kept_token(bounds, "events", calls, retention)),
     ]
 
 
@@ -121,7 +122,22 @@ def token(bounds: BatchBounds, table: str) -> str:
     return f"{digest}-{table}"
 
 
-def event_row(call: Call, placement: Placement, stored_at_us: int) -> tuple[object, ...]:
+def _kept_token(
+    bounds: BatchBounds, table: str, calls: Sequence[tuple[Call, Placement]], retention: Retention
+) -> str:
+    """`token`, and how long the rows are kept: a batch that is taken again after a crash may find that changed.
+
+    Its messages stand in other partitions then, and must not be dropped for those that stood in the old ones.
+    """
+    days = {call.project_id: retention.days(call.project_id) for call, _ in calls}
+    named = ",".join(f"{project_id}={days[project_id]}" for project_id in sorted(days))
+    digest = hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"{token(bounds, table)}-{digest}"
+
+
+def event_row(
+    call: Call, placement: Placement, stored_at_us: int, retention: Retention = DEFAULT_RETENTION
+) -> tuple[object, ...]:
     """One row of `events`, in the order of `EVENT_COLUMNS`."""
     call = _kept(call)
     usage, cost, error = call.usage, call.cost, call.error
@@ -150,7 +166,7 @@ def event_row(call: Call, placement: Placement, stored_at_us: int) -> tuple[obje
         {_bytes(client_id.source): _bytes(client_id.value) for client_id in call.client_ids},
         views.optional_integer(views.tokens(call.retry_count_hint)),
         call.request_bytes, call.response_bytes, _optional_bytes(call.opaque_reason), call.is_truncated,
-        call.is_content_refused,
+        call.is_content_refused, retention.expires_on(call.project_id, call.started_at_us),
     )  # fmt: skip
 
 
@@ -171,43 +187,35 @@ def _kept(call: Call) -> Call:
 
 
 def _message_rows(
-    calls: Sequence[tuple[Call, Placement]], recent: RecentMessages | None
+    calls: Sequence[tuple[Call, Placement]], retention: Retention, recent: RecentMessages | None
 ) -> list[tuple[object, ...]]:
-    """Each message of the batch once, with the latest time it was seen, unless it is known to be stored."""
-    newest: dict[tuple[str, bytes], tuple[Message, int]] = {}
+    """Each message once for each partition with a call that holds it, unless it is known to be stored there."""
+    held: dict[tuple[str, bytes, date], Message] = {}
     for call, _ in calls:
         if call.is_content_refused:
             continue
+        expires_on = retention.expires_on(call.project_id, call.started_at_us)
         messages = call.messages if call.answer is None else (*call.messages, call.answer)
         for message in messages:
-            place = (call.project_id, message.content_hash)
-            known = newest.get(place)
-            if known is None or known[1] < call.started_at_us:
-                newest[place] = (message, call.started_at_us)
+            held.setdefault((call.project_id, message.content_hash, expires_on), message)
     return [
-        (project_id, content_hash, message.role, message.content, _at(seen_at_us))
-        for (project_id, content_hash), (message, seen_at_us) in newest.items()
-        if recent is None or not recent.has(project_id, content_hash, seen_at_us)
+        (project_id, content_hash, message.role, message.content, expires_on)
+        for (project_id, content_hash, expires_on), message in held.items()
+        if recent is None or not recent.has(project_id, content_hash, expires_on)
     ]
 
 
-def _raw_rows(calls: Sequence[tuple[Call, Placement]], keep_raw_days: int) -> list[tuple[object, ...]]:
+def _raw_rows(
+    calls: Sequence[tuple[Call, Placement]], retention: Retention, keep_raw_days: int
+) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for call, _ in calls:
         if call.is_content_refused or (call.raw_request is None and call.raw_response is None):
             continue
         days = keep_raw_days if call.opaque_reason is None else max(keep_raw_days, OPAQUE_RAW_DAYS)
-        expires_at_s = min((call.started_at_us + days * _DAY_US) // 1_000_000, _LAST_EXPIRY_S)
-        rows.append(
-            (
-                call.project_id,
-                call.call_id,
-                _at(call.started_at_us),
-                expires_at_s,
-                call.raw_request,
-                call.raw_response,
-            )
-        )
+        expires_on = retention.expires_within(call.project_id, call.started_at_us, days)
+        started_at = _at(call.started_at_us)
+        rows.append((call.project_id, call.call_id, started_at, call.raw_request, call.raw_response, expires_on))
     return rows
 
 

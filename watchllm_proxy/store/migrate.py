@@ -179,13 +179,13 @@ def _security_mark() -> str:
 
 
 async def _migrate_clickhouse(events: AsyncEventStore) -> list[str]:
-    await events.execute(_CREATE_CLICKHOUSE_LIST)
+    await events.define(_CREATE_CLICKHOUSE_LIST)
     rows = await events.query("SELECT number, name, sha256 FROM schema_migrations FINAL ORDER BY number")
     noted = [(int(str(row["number"])), str(row["name"]), str(row["sha256"])) for row in rows]
     applied = []
     for migration in missing("clickhouse", migrations("clickhouse"), noted):
         for statement in statements(migration.sql):
-            await events.execute(statement)
+            await events.define(statement)
         await events.execute(
             "INSERT INTO schema_migrations (number, name, sha256) "
             "SELECT {number:UInt32}, {name:String}, {sha256:String}",

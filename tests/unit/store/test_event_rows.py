@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.unit.store.batches import bounds, busy_calls, full_call, placed, stored_message
+from tests.unit.store.batches import bounds, busy_calls, full_call, placed
 from watchllm_proxy.records import BatchBounds, Call, LogPosition, Placement, Usage
 from watchllm_proxy.store.event_rows import (
     EVENT_COLUMNS,
@@ -19,6 +19,7 @@ from watchllm_proxy.store.event_rows import (
     event_inserts,
     token,
 )
+from watchllm_proxy.store.retention import Retention, expiry
 
 DAY_US = 86_400_000_000
 
@@ -60,12 +61,26 @@ def test_every_row_has_every_column() -> None:
     assert all(insert.rows for insert in inserts)
 
 
-def test_a_message_of_many_calls_is_one_row_with_its_latest_time() -> None:
-    calls = busy_calls(10)
-    rows = by_table(calls)["messages"].rows
-    system = [row for row in rows if row[3] == b'{"content":"Be brief.","role":"system"}']
-    assert [row[4] for row in system] == [calls[-1][0].started_at_us]
+def test_a_message_of_many_calls_is_one_row() -> None:
+    rows = by_table(busy_calls(10))["messages"].rows
     assert len(rows) == 10 + 2  # each one's own, the system prompt, the answer
+
+
+def test_a_message_is_a_row_in_each_partition_with_a_call_that_holds_it() -> None:
+    tables = by_table(busy_calls(6, spread_days=7))
+    partitions = {row[EVENT_COLUMNS.index("expires_on")] for row in tables["events"].rows}
+    system = [row for row in tables["messages"].rows if row[3] == b'{"content":"Be brief.","role":"system"}']
+    assert len(partitions) == 6
+    assert {row[MESSAGE_COLUMNS.index("expires_on")] for row in system} == partitions
+
+
+def test_how_long_rows_are_kept_names_a_batch_too() -> None:
+    """After a crash between messages and events a project may have another retention, and so other partitions."""
+    today, shorter = Retention(90), Retention(90, {"default": 7})
+    tokens = {by_table([full_call()], retention=each)["messages"].token for each in (today, shorter)}
+    assert len(tokens) == 2
+    others = Retention(90, {"another": 7})
+    assert by_table([full_call()], retention=others)["messages"].token in tokens
 
 
 def test_equal_messages_of_two_projects_are_two_rows() -> None:
@@ -74,7 +89,7 @@ def test_equal_messages_of_two_projects_are_two_rows() -> None:
     assert len(rows) == 6
 
 
-def test_a_message_known_to_be_stored_is_not_written_again_for_a_day() -> None:
+def test_a_message_known_to_be_stored_is_not_written_again_in_its_partition() -> None:
     recent = RecentMessages()
     first = event_inserts([full_call()], bounds(), keep_raw_days=0, recent=recent)
     assert by_table([full_call()], recent=recent)["messages"].rows, "not remembered before it is stored"
@@ -82,8 +97,8 @@ def test_a_message_known_to_be_stored_is_not_written_again_for_a_day() -> None:
     assert by_table([full_call()], recent=recent)["messages"].rows == []
     assert len(by_table([full_call(project="other")], recent=recent)["messages"].rows) == 3
     call, placement = full_call()
-    tomorrow = (replace(call, started_at_us=call.started_at_us + DAY_US), placement)
-    assert len(by_table([tomorrow], recent=recent)["messages"].rows) == 3
+    next_week = (replace(call, started_at_us=call.started_at_us + 7 * DAY_US), placement)
+    assert len(by_table([next_week], recent=recent)["messages"].rows) == 3
 
 
 def test_the_memory_of_stored_messages_is_bounded() -> None:
@@ -103,13 +118,14 @@ def test_refused_content_leaves_figures_and_no_text() -> None:
     assert (kept["request_skeleton"], kept["response_metadata"], kept["request_hash"]) == (b"", b"", bytes(16))
 
 
-@pytest.mark.parametrize(("keep_days", "opaque", "kept_days"), [(3, None, 3), (3, "gzip", 90), (200, "gzip", 200)])
-def test_raw_bytes_expire(keep_days: int, opaque: str | None, kept_days: int) -> None:
-    assert OPAQUE_RAW_DAYS == 90
+@pytest.mark.parametrize(
+    ("keep_days", "opaque", "kept"), [(3, None, 3), (3, "gzip", OPAQUE_RAW_DAYS), (200, "gzip", 100)]
+)
+def test_raw_bytes_expire_with_their_call_at_the_latest(keep_days: int, opaque: str | None, kept: int) -> None:
     call = replace(full_call()[0], opaque_reason=opaque)
-    (row,) = by_table([placed(call)], keep_raw_days=keep_days)["raw_exchanges"].rows
-    assert row[3] == (call.started_at_us + kept_days * DAY_US) // 1_000_000
-    assert row[4:] == (b"\x1f\x8b\x00raw", b"")
+    (row,) = by_table([placed(call)], keep_raw_days=keep_days, retention=Retention(100))["raw_exchanges"].rows
+    assert row[RAW_COLUMNS.index("expires_on")] == expiry(call.started_at_us, kept)
+    assert row[3:5] == (b"\x1f\x8b\x00raw", b"")
 
 
 def test_a_call_without_raw_bytes_has_no_raw_row() -> None:
@@ -137,11 +153,3 @@ def test_texts_are_bytes_that_clickhouse_takes() -> None:
     row = event([placed(call)])
     assert row["user_id"] == b"a\0b ?"
     assert row["tags"] == {b"k?": b"v"}
-
-
-def test_the_newest_of_equal_messages_wins_whatever_their_order() -> None:
-    message = stored_message("user", b'{"content":"x"}')
-    call = replace(full_call()[0], messages=(message,), answer=None)
-    older = replace(call, started_at_us=call.started_at_us - 5)
-    for order in ([placed(call), placed(older)], [placed(older), placed(call)]):
-        assert [row[4] for row in by_table(order)["messages"].rows] == [call.started_at_us]

@@ -106,6 +106,10 @@ class EmbeddedStore:
     def execute(self, sql: str, params: Params | None = None) -> None:
         self._run(sql, params)
 
+    def define(self, sql: str, params: Params | None = None) -> None:
+        self._types.clear()
+        self._run(sql, params)
+
     def ping(self) -> None:
         self.query("SELECT 1")
 
