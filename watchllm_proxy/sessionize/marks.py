@@ -128,8 +128,17 @@ def state_mark(call: Call) -> str | None:
     """The conversation with its answer: what the next request begins with, if the client changes nothing."""
     if call.is_failed or call.answer is None:
         return None
-    state = _chained([*conversation(call), call.answer])
-    return f"{Client.of(call)} {call.call_id} {fingerprints.packed([state])}"
+    parts = [fingerprints.packed([_chained([*conversation(call), call.answer])])]
+    if call.answer.tool_calls and (began := opening_token(call)) is not None:
+        parts.append(fingerprints.packed([began]))
+    return " ".join([str(Client.of(call)), str(call.call_id), *parts])
+
+
+def opening_token(call: Call) -> int | None:
+    """How the conversation begins, as the user says it. With the state of a call that asked for tools: where ids
+    and texts are lost on the way, this may be all that comes back."""
+    opening = turns.opening(call)
+    return None if opening is None else int(opening[: 2 * _STATE_BYTES], 16)
 
 
 def states(call: Call) -> list[int]:

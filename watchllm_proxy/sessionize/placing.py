@@ -172,9 +172,9 @@ def _is_given_up(call: Call, run: RunState, evidence: Evidence) -> bool:
         return False
     if turns.new_tool_results(call) or run.open_tool_ids & set(call.mentioned_ids):
         return False
-    is_of_the_tool = turns.observations(call) or recognition.speaks_of_open_tool(
-        recognition.last_message(call), run
-    )
+    said, news = turns.tail(call)
+    told = "\n".join(message.text.lower() for message in (said, *news) if message is not None)
+    is_of_the_tool = turns.observations(call) or recognition.speaks_of_open_tool(told, run)
     return not is_of_the_tool and bool(_new_inputs(call, run, run.session_id, evidence))
 
 

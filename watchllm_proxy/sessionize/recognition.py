@@ -94,6 +94,34 @@ def returned_text(call: Call, evidence: Evidence) -> Found | None:
     return Found.of(_likeliest(call, fits, evidence), False, evidence) if fits else None
 
 
+def awaited(call: Call, evidence: Evidence) -> Found | None:
+    """The one run that began as this request does, and waits for a tool of which this request tells."""
+    began, opening = marks.opening_token(call), turns.opening(call)
+    told = _told_since(call)
+    if began is None or not told:
+        return None
+    owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, began, call.started_at_us)
+    waiting: dict[str, Anchor] = {}
+    for anchor in owners:
+        run = evidence.find_run((anchor.project_id, anchor.run_id))
+        if run is None or opening not in run.inputs or not _is_same_client(anchor, call):
+            continue
+        if speaks_of_open_tool(told, run):
+            waiting[run.run_id] = anchor
+    port = Client.of(call).port
+    fits = [a for a in waiting.values() if len(waiting) == 1 or Mark.read(a).client.port == port]
+    return Found.of(fits[0], False, evidence) if len(fits) == 1 else None
+
+
+def _told_since(call: Call) -> str:
+    """All that the conversation tells after the user's first message, and which tools it says were called."""
+    said = marks.conversation(call)
+    first = next((at for at, message in enumerate(said) if turns.is_user(message)), len(said))
+    later = said[first + 1 :]
+    called = (tool.name for message in later for tool in message.tool_calls)
+    return "\n".join([*(message.text for message in later), *called]).lower()
+
+
 def given_task(call: Call, evidence: Evidence) -> Found | None:
     """The open tool call of a waiting run whose argument a user message of this request is, or contains.
 
@@ -242,7 +270,7 @@ def _criteria(call: Call) -> tuple[_Criterion, ...]:
     client, opening = Client.of(call), turns.opening(call)
     version = names.agent_version(call)
     is_agents_first = bool(call.tool_names) and not turns.has_past(call)
-    last_said = last_message(call)
+    last_said = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
 
     def is_done_with_tools(run: RunState | None) -> bool:
         return run is not None and run.is_finished and run.has_used_tools
@@ -277,15 +305,10 @@ def _workers(task: Anchor, kind: str, evidence: Evidence) -> int:
     return runs + evidence.children.helpers(task, kind)
 
 
-def last_message(call: Call) -> str:
-    """Of the user, or of whoever speaks as one; in small letters."""
-    return next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
-
-
-def speaks_of_open_tool(last_said: str, run: RunState) -> bool:
-    """The last message names a tool that the run waits for: what a hand-off leaves of its own call."""
+def speaks_of_open_tool(told: str, run: RunState) -> bool:
+    """The text, in small letters, names a tool that the run waits for: what a hand-off leaves of its own call."""
     names_of_open = (re.findall(r"[a-z]{4,}", name.lower()) for name in run.open_tool_names)
-    return any(words and all(word in last_said for word in words) for words in names_of_open)
+    return any(words and all(word in told for word in words) for words in names_of_open)
 
 
 def _is_awaited_by(anchor: Anchor, call: Call, evidence: Evidence) -> bool:

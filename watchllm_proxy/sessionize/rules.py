@@ -202,6 +202,13 @@ def returned_text(call: Call, evidence: Evidence) -> Iterator[Clue]:
         yield _lead(LinkKind.RETURNED_TEXT, _short(found), Confidence.PROBABLE, found.anchor)
 
 
+def awaited(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """The one run that waits for such a request: it begins alike, and tells of the tools that were asked for."""
+    found = recognition.awaited(call, evidence)
+    if found is not None:
+        yield _lead(LinkKind.HISTORY, _short(found), Confidence.PROBABLE, found.anchor)
+
+
 def trace(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """One trace is one run at most; but a batch job may have put many runs into one `traceparent`."""
     for client_id in _ids(call, ClientIdKind.TRACE):
@@ -232,6 +239,7 @@ INFERENCE: tuple[Rule, ...] = (
     history,
     tool_argument,
     returned_text,
+    awaited,
 )
 """Asked in this order, and only while nothing above has told where the call goes: they read the whole request."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.builders import CallBuilder, Play, message, results_for, tool
-from watchllm_proxy.records import Confidence, LinkKind
+from watchllm_proxy.records import Call, Confidence, LinkKind, Message
 from watchllm_proxy.sessionize import Sessionizer
 
 ANSWER = "I would look at the harbour market first, then at the old town."
@@ -125,3 +125,37 @@ def test_texts_are_forgotten_past_their_number() -> None:
     use = call(user=f"Judge this: {ANSWER}")
     play = Play(plan, *others, use, sessionizer=Sessionizer(silence_us=600_000_000, max_texts=3))
     assert play.placement(use).session_id != play.placement(plan).session_id
+
+
+def told_anew(asked: Call, *, told: str = "I called read_gauge, and it said 2.15 m") -> tuple[Message, ...]:
+    """A history in which no id and no word of the answer is left."""
+    return (*asked.messages, message("user", told))
+
+
+def test_the_one_run_that_waits_for_what_a_request_tells_of_is_gone_on_with() -> None:
+    call = CallBuilder()
+    asked = call(user="How high is the river?", tools=["read_gauge"], answers=tool("read_gauge"))
+    play = Play(asked, later := call(history=told_anew(asked), tools=["read_gauge"]))
+    assert play.placement(later).run_id == play.placement(asked).run_id
+    link = play.placement(later).links[0]
+    assert (link.kind, link.confidence) == (LinkKind.HISTORY, Confidence.PROBABLE)
+
+
+def test_which_of_two_waiting_runs_is_meant_only_the_connection_can_tell() -> None:
+    call = CallBuilder()
+    two = [
+        call(user="How high is the river?", tools=["read_gauge"], answers=tool("read_gauge"), client=f"h:{port}")
+        for port in (1, 2)
+    ]
+    lost = call(history=told_anew(two[0]), tools=["read_gauge"], client="h:3")
+    known = call(history=told_anew(two[0]), tools=["read_gauge"], client="h:2")
+    play = Play(*two, lost, known)
+    assert play.placement(lost).run_id not in {play.placement(c).run_id for c in two}
+    assert play.placement(known).run_id == play.placement(two[1]).run_id
+
+
+def test_the_same_question_alone_is_not_gone_on_with() -> None:
+    call = CallBuilder()
+    asked = call(user="How high is the river?", tools=["read_gauge"], answers=tool("read_gauge"))
+    play = Play(asked, again := call(user="How high is the river?", tools=["read_gauge"]))
+    assert play.placement(again).run_id != play.placement(asked).run_id

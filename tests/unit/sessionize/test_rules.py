@@ -45,6 +45,7 @@ def test_a_person_stands_above_explicit_ids_these_above_issued_ones_and_guesses_
         "history",
         "tool_argument",
         "returned_text",
+        "awaited",
         "reissued_id",
         "retry_elsewhere",
         "trace",
