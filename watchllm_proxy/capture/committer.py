@@ -10,7 +10,6 @@ but then in the newest segment: it is settled there before the next one is begun
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Sequence
@@ -19,19 +18,19 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from watchllm_proxy.capture import frames
-from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY, CrashBuffer
+from watchllm_proxy import crash_points
+from watchllm_proxy.capture import frames, spill
+from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY, CrashBuffer, Kept
 from watchllm_proxy.capture.lock import DirectoryLock
 from watchllm_proxy.capture.scanner import ids_of
 from watchllm_proxy.capture.segments import ActiveSegment, list_segments, make_private_directory
+from watchllm_proxy.capture.spill import FilePart, Part, shed_reason
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.outcomes import ShedReason
 
 logger = logging.getLogger(__name__)
 
 RESCAN_INTERVAL_S = 1.0  # readers delete segments; how late the writer may notice
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,16 @@ class Commit:
 
 
 class Record(NamedTuple):
-    """A packed exchange. `slot` is its place in the crash buffer; None: the death of the process would take it."""
+    """A packed exchange. `slot` is its place in the crash buffer; None: the death of the process would take it.
+
+    `spilled` are files that belong to it alone, whether or not a part of the payload lies in them.
+    """
 
     record_id: UUID
-    payload: Sequence[bytes]
+    payload: Sequence[Part]
     payload_bytes: int
     slot: int | None
+    spilled: tuple[Path, ...] = ()
 
     @property
     def frame_bytes(self) -> int:
@@ -104,6 +107,10 @@ class Committer:
         except Exception:
             self._abandon()  # a bug: what stands in the segment is not known
             raise
+        finally:
+            crash_points.reach("capture.settled")
+            spill.remove(path for record in records for path in record.spilled)
+            crash_points.reach("capture.unspilled")
         if seal or time.monotonic() - self._scanned_at_s >= RESCAN_INTERVAL_S:
             self._scan()
         return Commit(outcomes, self.bytes_on_disk, self.is_segment_blank)
@@ -116,6 +123,7 @@ class Committer:
         if self._active is not None:
             self._active.close()
             self._active = None
+        spill.clear(self._directory)
         self.buffer.close(is_done=True)
         self._lock.release()
 
@@ -126,13 +134,14 @@ class Committer:
         try:
             self._start_segment()
         except OSError as exc:
-            if _reason(exc) is not ShedReason.DISK_FULL:
+            if shed_reason(exc) is not ShedReason.DISK_FULL:
                 raise CaptureLogError(
                     f"the capture log {self._directory} cannot be written: {exc.strerror}"
                 ) from exc
             self._note(exc)
         self.recovered += self._write(survivors)
         self.buffer.empty_all()
+        spill.clear(self._directory)
         if self.recovered:
             logger.warning("%d captures of a killed process taken up: %s", len(self.recovered), self._directory)
 
@@ -149,14 +158,28 @@ class Committer:
             self.recovered += [ShedReason.IO_ERROR] * len(kept)
             return []
         self.buffer.settle(record.slot for record in kept if record.record_id in in_log)
-        return [
-            Record(record.record_id, [record.payload], len(record.payload), record.slot)
-            for record in kept
-            if record.record_id not in in_log
-        ]
+        return [self._again(record) for record in kept if record.record_id not in in_log]
+
+    def _again(self, kept: Kept) -> Record:
+        payload: list[Part] = [kept.payload]
+        if kept.manifest:
+            payload = spill.rejoined(kept.manifest, kept.payload, self._directory)
+        return Record(kept.record_id, payload, sum(map(len, payload)), kept.slot)
 
     def _write(self, records: Sequence[Record]) -> list[ShedReason | None]:
-        """What became of each. A record is settled in the crash buffer before another segment is begun."""
+        """What became of each. A record of which a part is gone costs itself only."""
+        are_there = [_is_there(record) for record in records]
+        if all(are_there):
+            return self._write_in_order(records)
+        logger.error("%d captures shed: parts of them are gone from %s", are_there.count(False), self._directory)
+        written = iter(
+            self._write_in_order([record for record, is_there in zip(records, are_there, strict=True) if is_there])
+        )
+        self.buffer.settle(record.slot for record in records)
+        return [next(written) if is_there else ShedReason.IO_ERROR for is_there in are_there]
+
+    def _write_in_order(self, records: Sequence[Record]) -> list[ShedReason | None]:
+        """A record is settled in the crash buffer before another segment is begun."""
         outcomes: list[ShedReason | None] = []
         while len(outcomes) < len(records):
             todo = records[len(outcomes) :]
@@ -167,7 +190,7 @@ class Committer:
             if error is not None:
                 self._abandon()
                 self.buffer.settle(record.slot for record in todo[synced:])
-                outcomes += [_reason(error)] * (len(todo) - synced)
+                outcomes += [shed_reason(error)] * (len(todo) - synced)
         return outcomes
 
     def _write_into_one_segment(self, records: Sequence[Record]) -> tuple[int, OSError | None]:
@@ -176,9 +199,12 @@ class Committer:
             segment = self._segment_with_room(records[0].frame_bytes)
         except OSError as exc:
             return 0, exc
-        buffers, frame_ends = _lay_out(segment, records, self._segment_bytes)
+        try:
+            parts, frame_ends = _lay_out(segment, records, self._segment_bytes)
+        except OSError as exc:  # of a spilled body
+            return 0, exc
         before = segment.end_bytes
-        appended = segment.append(buffers, frame_ends)
+        appended = segment.append(parts, frame_ends)
         self.bytes_on_disk += segment.end_bytes - before
         return appended.synced, appended.error
 
@@ -232,7 +258,7 @@ class Committer:
 
     def _note(self, error: OSError | None) -> None:
         """Tell the operator when trouble starts, changes and ends; not once per record."""
-        failing = None if error is None else _reason(error)
+        failing = None if error is None else shed_reason(error)
         if failing is self._failing:
             return
         self._failing = failing
@@ -242,22 +268,23 @@ class Committer:
             logger.error("captures are shed (%s), requests pass: %s: %s", failing, self._directory, error.strerror)
 
 
+def _is_there(record: Record) -> bool:
+    return all(part.is_there() for part in record.payload if isinstance(part, FilePart))
+
+
 def _lay_out(
     segment: ActiveSegment, records: Sequence[Record], segment_bytes: int
-) -> tuple[list[bytes], list[int]]:
-    """Buffers of as many frames as the segment has room for, at least one, and where each frame ends."""
-    buffers: list[bytes] = []
+) -> tuple[list[Part], list[int]]:
+    """Parts of as many frames as the segment has room for, at least one, and where each frame ends."""
+    parts: list[Part] = []
     frame_ends: list[int] = []
     offset = segment.end_bytes
     for record in records:
         if frame_ends and offset + record.frame_bytes > segment_bytes:
             break
-        buffers.append(frames.encode_frame_header(segment.marker, offset, record.record_id, record.payload))
-        buffers.extend(record.payload)
+        payload = spill.pieces(record.payload)  # what lies in files is read twice: here for the checksum
+        parts.append(frames.encode_frame_header(segment.marker, offset, record.record_id, payload))
+        parts.extend(record.payload)
         offset += record.frame_bytes
         frame_ends.append(offset)
-    return buffers, frame_ends
-
-
-def _reason(error: OSError) -> ShedReason:
-    return ShedReason.DISK_FULL if error.errno in _NO_ROOM else ShedReason.IO_ERROR
+    return parts, frame_ends

@@ -4,7 +4,8 @@
     header   magic (8) | version (u16) | 6 zero bytes | file id (16) | boot id (16) | half bytes (u64) | crc (u32)
     owner    mount namespace, line feed, path of the log directory, zero bytes
     half     sequence (u64) | marker (8) | crc (u32) | frames back to back
-    frame    is settled (u8) | marker (8) | payload length (u32) | record id (16) | crc (u32) | payload
+    frame    is settled (u8) | marker (8) | length of the rest (u32) | of it manifest (u32) | record id (16)
+             | crc (u32) | manifest: of a record that lies in files as well (capture.spill) | payload
 
 One half takes new records while the other's are being committed; then they change places. A half is emptied
 by giving it a new random marker: what still stands in it is no frame any more, and no captured content can
@@ -41,14 +42,14 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - opened without following links,
 FILE_NAME = "crash-buffer"
 """In the log directory, where shared memory cannot be used."""
 
-_VERSION = 1
+_VERSION = 2
 _MAGIC = b"WLCRASHB"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MOUNTS = "/proc/self/ns/mnt"
 _CRC = struct.Struct("<I")
 _HEADER = struct.Struct("<8sH6x16s16sQ")
 _HALF = struct.Struct("<Q8s")
-_FRAME = struct.Struct("<8sI16s")
+_FRAME = struct.Struct("<8sII16s")
 
 _OWNER_AT = _HEADER.size + _CRC.size
 _HEADER_BYTES = 2 * mmap.PAGESIZE
@@ -59,11 +60,12 @@ _OPEN, _SETTLED = b"\0", 1
 
 
 class Kept(NamedTuple):
-    """A record that the last process left. `slot` is for `settle`."""
+    """A record that the last process left. `slot` is for `settle`; without a `manifest` the payload is whole."""
 
     slot: int
     record_id: UUID
     payload: bytes
+    manifest: bytes = b""
 
 
 class _Half:
@@ -142,21 +144,23 @@ class CrashBuffer:
         halves = sorted((self._active, self._other), key=lambda half: half.sequence)
         return [kept for half in halves for kept in _frames(self._mapping, half)]
 
-    def keep(self, record_id: UUID, payload: Sequence[bytes], payload_bytes: int) -> int | None:
+    def keep(
+        self, record_id: UUID, payload: Sequence[bytes], payload_bytes: int, manifest: bytes = b""
+    ) -> int | None:
         """Copy a record; its slot, or None when the half has no room for it (the disk stalls, or it is huge)."""
         half = self._active
         slot = half.free
         at = slot + FRAME_HEADER_BYTES
-        end = at + payload_bytes
+        end = at + len(manifest) + payload_bytes
         if end > half.end:
             return None
         mapping = self._mapping
-        for part in payload:
+        for part in (manifest, *payload) if manifest else payload:
             after = at + len(part)
             mapping[at:after] = part
             at = after
         crash_points.reach("capture.copied")
-        header = _FRAME.pack(half.marker, payload_bytes, record_id.bytes)
+        header = _FRAME.pack(half.marker, end - slot - FRAME_HEADER_BYTES, len(manifest), record_id.bytes)
         mapping[slot : slot + FRAME_HEADER_BYTES] = _OPEN + header + _CRC.pack(zlib.crc32(header, slot))
         half.free = end
         return slot
@@ -206,12 +210,14 @@ def _frames(mapping: mmap.mmap, half: _Half) -> Iterator[Kept]:
         payload_at = at + FRAME_HEADER_BYTES
         header = mapping[at + 1 : payload_at - _CRC.size]
         (crc,) = _CRC.unpack(mapping[payload_at - _CRC.size : payload_at])
-        marker, payload_bytes, record_id = _FRAME.unpack(header)
+        marker, payload_bytes, manifest_bytes, record_id = _FRAME.unpack(header)
         if marker != half.marker or crc != zlib.crc32(header, at):
             return
         end = payload_at + payload_bytes
         if mapping[at] != _SETTLED:
-            yield Kept(at, UUID(bytes=record_id), mapping[payload_at:end])
+            content_at = payload_at + manifest_bytes
+            kept = mapping[content_at:end], mapping[payload_at:content_at]
+            yield Kept(at, UUID(bytes=record_id), *kept)
         at = end
 
 

@@ -13,28 +13,35 @@ from uuid import UUID
 
 import orjson
 
+from watchllm_proxy.capture.spill import FilePart, Part
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.records import Body, Exchange, ExchangeEnd, Headers
 
 VERSION = 1
 _PREFIX = struct.Struct("<BI")
 
+Spilled = tuple[FilePart | None, FilePart | None]
+
 # JSON texts are valid Unicode, yet a header or target may hold lone surrogates (undecodable bytes). A record
 # with any has all its texts written as their UTF-8 (surrogates passed), read as latin-1; this field says so.
 _ESCAPED = "is_escaped"
 
 
-def pack(exchange: Exchange) -> list[bytes]:
-    """Buffers whose concatenation is the payload; the bodies among them are not copied.
+def pack(exchange: Exchange, spilled: Spilled = (None, None)) -> list[Part]:
+    """Parts whose concatenation is the payload; the bodies among them are not copied.
+
+    `spilled` are the beginnings of the request and response body that lie in files; the exchange holds the rest.
 
     Raises `CaptureLogError` for an exchange that no JSON can hold (an integer beyond 64 bits).
     """
     try:
-        metadata = _dump(exchange)
+        metadata = _dump(exchange, spilled)
     except (TypeError, ValueError, OverflowError) as exc:
         raise CaptureLogError(f"this exchange cannot be written to the capture log: {exc}") from exc
     head = _PREFIX.pack(VERSION, len(metadata)) + metadata
-    return [head, exchange.request_body.content, exchange.response_body.content]
+    request, response = spilled
+    bodies = [request, exchange.request_body.content, response, exchange.response_body.content]
+    return [head, *(part for part in bodies if part is not None)]
 
 
 def unpack(payload: bytes) -> Exchange:
@@ -54,8 +61,8 @@ def unpack(payload: bytes) -> Exchange:
     return _exchange(_Fields(metadata), memoryview(payload)[bodies_start:])
 
 
-def _dump(exchange: Exchange) -> bytes:
-    metadata = _metadata(exchange)
+def _dump(exchange: Exchange, spilled: Spilled) -> bytes:
+    metadata = _metadata(exchange, spilled)
     try:
         return orjson.dumps(metadata)
     except TypeError:
@@ -80,17 +87,17 @@ def _unescape(text: str) -> str:
     return text.encode("latin-1").decode("utf-8", "surrogatepass")
 
 
-def _metadata(exchange: Exchange) -> dict[str, object]:
+def _metadata(exchange: Exchange, spilled: Spilled) -> dict[str, object]:
     return {
         "exchange_id": exchange.exchange_id.hex,
         "project_id": exchange.project_id,
         "method": exchange.method,
         "target": exchange.target,
         "request_headers": exchange.request_headers,
-        "request_body": _body_metadata(exchange.request_body),
+        "request_body": _body_metadata(exchange.request_body, spilled[0]),
         "status": exchange.status,
         "response_headers": exchange.response_headers,
-        "response_body": _body_metadata(exchange.response_body),
+        "response_body": _body_metadata(exchange.response_body, spilled[1]),
         "end": exchange.end.value,
         "started_at_us": exchange.started_at_us,
         "first_byte_us": exchange.first_byte_us,
@@ -100,9 +107,9 @@ def _metadata(exchange: Exchange) -> dict[str, object]:
     }
 
 
-def _body_metadata(body: Body) -> dict[str, object]:
+def _body_metadata(body: Body, spilled: FilePart | None) -> dict[str, object]:
     metadata: dict[str, object] = {
-        "content_bytes": len(body.content),
+        "content_bytes": len(body.content) + (0 if spilled is None else len(spilled)),
         "size_bytes": body.size_bytes,
         "sha256": body.sha256,
     }

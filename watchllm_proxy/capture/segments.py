@@ -12,13 +12,14 @@ import os
 import re
 import secrets
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.capture import frames
+from watchllm_proxy.capture.spill import Part, in_memory, pieces
 from watchllm_proxy.errors import CaptureLogError
 
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.log")
@@ -115,14 +116,14 @@ class ActiveSegment:
         crash_points.reach("capture.segment_created")
         return cls(file, fd)
 
-    def append(self, buffers: Sequence[bytes], frame_ends: Sequence[int]) -> Appended:
+    def append(self, parts: Sequence[Part], frame_ends: Sequence[int]) -> Appended:
         """Write frames that end at the offsets `frame_ends`, and sync them.
 
         After an error the segment holds whole, durable frames only and must be closed: a failed sync leaves
         pages that the kernel calls clean and no second sync would write.
         """
         start = self.end_bytes
-        written_bytes, error = _write(self._fd, buffers, start)
+        written_bytes, error = _write(self._fd, parts, start)
         whole = bisect_right(frame_ends, start + written_bytes)
         if error is not None:
             self._cut(frame_ends[whole - 1] if whole else start)
@@ -153,8 +154,30 @@ class ActiveSegment:
             os.ftruncate(self._fd, end_bytes)
 
 
-def _write(fd: int, buffers: Sequence[bytes], offset: int) -> tuple[int, OSError | None]:
-    """Write all of `buffers` at `offset`; how many bytes went, and what stopped it."""
+def _write(fd: int, parts: Sequence[Part], offset: int) -> tuple[int, OSError | None]:
+    """Write all of `parts` at `offset`; how many bytes went, and what stopped it."""
+    written_bytes = 0
+    try:
+        for buffers in _in_memory_at_once(parts):
+            count, error = _write_buffers(fd, buffers, offset + written_bytes)
+            written_bytes += count
+            if error is not None:
+                return written_bytes, error
+    except OSError as exc:  # of a file that is read
+        return written_bytes, exc
+    return written_bytes, None
+
+
+def _in_memory_at_once(parts: Sequence[Part]) -> Iterator[list[bytes]]:
+    """What lies in memory, together; what lies in files, a piece at a time."""
+    for is_bytes, run in itertools.groupby(parts, lambda part: isinstance(part, bytes)):
+        if is_bytes:
+            yield in_memory(run)
+        else:
+            yield from ([piece] for piece in pieces(run))
+
+
+def _write_buffers(fd: int, buffers: Sequence[bytes], offset: int) -> tuple[int, OSError | None]:
     todo = [memoryview(buffer) for buffer in buffers if buffer]
     first = written_bytes = 0
     while first < len(todo):

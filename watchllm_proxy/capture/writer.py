@@ -14,7 +14,7 @@ import functools
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +22,19 @@ from watchllm_proxy.capture import frames
 from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer, Record
 from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY
 from watchllm_proxy.capture.payload import pack
+from watchllm_proxy.capture.spill import (
+    Batch,
+    FilePart,
+    Part,
+    Results,
+    Spill,
+    Spilled,
+    Spooler,
+    in_memory,
+    manifest,
+    remove,
+    write_all,
+)
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.records import Exchange
@@ -33,6 +46,7 @@ _GROUP_BYTES = 1 * MIB  # a group this big is not waited for
 _RECORD_BYTES = 512  # memory that a record takes beside its bytes, roughly
 
 _Waiter = asyncio.Future[ShedReason | None]
+Spills = tuple[Spilled | None, Spilled | None]
 
 
 class LogWriter:
@@ -65,8 +79,9 @@ class LogWriter:
         self.recovered = 0
         self.unprotected = 0
         self.shed: Counter[ShedReason] = Counter()
-        self.bytes_on_disk = 0
         self.buffered_bytes = 0
+        self._segments_bytes = 0
+        self._spooler = Spooler(directory, self._has_disk_for, self._run_spill)
         self._directory = directory
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
@@ -77,6 +92,7 @@ class LogWriter:
         self._is_open = False
         self._group: list[Record] = []
         self._group_bytes = 0
+        self._group_spills: list[Spilled] = []
         self._waiters: list[tuple[int, _Waiter]] = []  # index in the group, who waits for it
         self._appended = 0
         self._settled = 0
@@ -100,7 +116,7 @@ class LogWriter:
         self.recovered = len(self._committer.recovered)
         self._count(self._committer.recovered)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture-log")
-        self.bytes_on_disk = self._committer.bytes_on_disk
+        self._segments_bytes = self._committer.bytes_on_disk
         self._is_open = True
 
     @property
@@ -109,18 +125,46 @@ class LogWriter:
         the disk; or nowhere (None), and all are `unprotected`."""
         return self._crash_buffer.path
 
-    def append(self, exchange: Exchange) -> ShedReason | None:
+    @property
+    def bytes_on_disk(self) -> int:
+        return self._segments_bytes + self._spooler.disk_bytes
+
+    def spill(self, released: Callable[[int], None]) -> Spill:
+        """A file for the beginning of one body, for `append` or `discard` when its exchange ends."""
+        return self._spooler.new(released)
+
+    def discard(self, *spills: Spilled) -> None:
+        """The capture that they belong to was given up."""
+        for spill in spills:
+            spill.seal()
+        if spills and self._is_open:
+            removal = functools.partial(remove, [spill.path for spill in spills])
+            gone = asyncio.get_running_loop().run_in_executor(self._executor, removal)
+            gone.add_done_callback(lambda _: self._spooler.removed(spills))
+
+    def append(self, exchange: Exchange, spills: Spills = (None, None)) -> ShedReason | None:
         """Take an exchange, or say why not. Never blocks, never raises.
+
+        `spills` took the beginnings of the request and response body; the exchange holds what `seal` gave back and
+        what came after that.
 
         Once this returned None a kill of the process does not lose it; some 20 ms later a power cut does not
         either. A disk that turns out full or broken sheds it after this returned None: `shed` counts that.
         """
-        return self._append(exchange, None)
+        reason = self._append(exchange, spills, None)
+        if reason is not None:
+            self.discard(*(spill for spill in spills if spill is not None))
+        return reason
+
+    def give_up(self, reason: ShedReason) -> ShedReason:
+        """Count an exchange that will not be appended."""
+        self.shed[reason] += 1
+        return reason
 
     async def append_durable(self, exchange: Exchange) -> ShedReason | None:
         """Like `append`, but return when the exchange is on disk (None), or will never be (the reason)."""
         waiter: _Waiter = asyncio.get_running_loop().create_future()
-        reason = self._append(exchange, waiter)
+        reason = self._append(exchange, (None, None), waiter)
         return reason if reason is not None else await waiter
 
     async def flush(self) -> None:
@@ -145,45 +189,54 @@ class LogWriter:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._committer.close)
         self._executor.shutdown(wait=False)
 
-    def _append(self, exchange: Exchange, waiter: _Waiter | None) -> ShedReason | None:
-        payload = _packed(exchange)
+    def _append(self, exchange: Exchange, spills: Spills, waiter: _Waiter | None) -> ShedReason | None:
+        payload = _packed(exchange, spills)
         if payload is None:
-            return self._give_up(ShedReason.INVALID)
+            return self.give_up(ShedReason.INVALID)
         payload_bytes = sum(map(len, payload))
-        reason = self._refusal(payload_bytes)
+        kept = in_memory(payload)
+        described = manifest(payload) if len(kept) < len(payload) else b""
+        memory_bytes = sum(map(len, kept)) + _RECORD_BYTES
+        reason = self._refusal(payload_bytes, memory_bytes)
         if reason is not None:
-            return self._give_up(reason)
-        slot = self._crash_buffer.keep(exchange.exchange_id, payload, payload_bytes)
+            return self.give_up(reason)
+        slot = self._crash_buffer.keep(exchange.exchange_id, kept, memory_bytes - _RECORD_BYTES, described)
         if slot is None:
             self.unprotected += 1
         if waiter is not None:
             self._waiters.append((len(self._group), waiter))
-        self._group.append(Record(exchange.exchange_id, payload, payload_bytes, slot))
-        self._group_bytes += payload_bytes + _RECORD_BYTES
-        self.buffered_bytes += payload_bytes + _RECORD_BYTES
+        taken = [spill for spill in spills if spill is not None]
+        files = tuple(spill.path for spill in taken)
+        self._group.append(Record(exchange.exchange_id, payload, payload_bytes, slot, files))
+        self._group_spills += taken
+        self._group_bytes += memory_bytes
+        self.buffered_bytes += memory_bytes
         self._appended += 1
         if self._in_flight is None:
             self._schedule_commit()
         return None
 
-    def _give_up(self, reason: ShedReason) -> ShedReason:
-        self.shed[reason] += 1
-        return reason
-
-    def _refusal(self, payload_bytes: int) -> ShedReason | None:
-        size_bytes = payload_bytes + _RECORD_BYTES
+    def _refusal(self, payload_bytes: int, memory_bytes: int) -> ShedReason | None:
         if not self._is_open:
             return ShedReason.IO_ERROR
-        if size_bytes > self._buffer_bytes or payload_bytes > frames.MAX_PAYLOAD_BYTES:
+        if memory_bytes > self._buffer_bytes or payload_bytes > frames.MAX_PAYLOAD_BYTES:
             return ShedReason.TOO_LARGE
-        if self.bytes_on_disk + self.buffered_bytes + size_bytes > self._max_bytes:
-            # Readers may have released segments since the last look, and can release the active one once
-            # it is ended. Without this a log that is full would never look again.
-            self._seal_within(RESCAN_INTERVAL_S)
+        if not self._has_disk_for(payload_bytes + _RECORD_BYTES):
             return ShedReason.LOG_FULL
-        if self.buffered_bytes + size_bytes > self._buffer_bytes:
+        if self.buffered_bytes + memory_bytes > self._buffer_bytes:
             return ShedReason.BUFFER_FULL
         return None
+
+    def _has_disk_for(self, size_bytes: int) -> bool:
+        if self.bytes_on_disk + self.buffered_bytes + size_bytes <= self._max_bytes:
+            return self._is_open
+        # Readers may have released segments since the last look, and can release the active one once
+        # it is ended. Without this a log that is full would never look again.
+        self._seal_within(RESCAN_INTERVAL_S)
+        return False
+
+    def _run_spill(self, batches: Sequence[Batch]) -> asyncio.Future[Results]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, write_all, batches)
 
     def _schedule_commit(self) -> None:
         if self._group_bytes >= _GROUP_BYTES:
@@ -202,17 +255,24 @@ class LogWriter:
         group, self._group = self._group, []
         waiters, self._waiters = self._waiters, []
         group_bytes, self._group_bytes = self._group_bytes, 0
+        spills, self._group_spills = self._group_spills, []
         seal, self._wants_seal = self._wants_seal, False
         self._crash_buffer.swap()
         commit = functools.partial(self._committer.commit, group, seal=seal)
         self._in_flight = asyncio.get_running_loop().run_in_executor(self._executor, commit)
-        settle = functools.partial(self._settle, len(group), group_bytes, waiters)
+        settle = functools.partial(self._settle, len(group), group_bytes, spills, waiters)
         self._in_flight.add_done_callback(settle)
 
     def _settle(
-        self, count: int, group_bytes: int, waiters: list[tuple[int, _Waiter]], done: asyncio.Future[Commit]
+        self,
+        count: int,
+        group_bytes: int,
+        spills: Sequence[Spilled],
+        waiters: list[tuple[int, _Waiter]],
+        done: asyncio.Future[Commit],
     ) -> None:
         self._in_flight = None
+        self._spooler.removed(spills)
         outcomes = self._outcomes(count, done)
         self._crash_buffer.empty()
         self.buffered_bytes -= group_bytes
@@ -232,7 +292,7 @@ class LogWriter:
             _log_bug(count, error)
             return [ShedReason.INVALID] * count
         commit = done.result()
-        self.bytes_on_disk = commit.bytes_on_disk
+        self._segments_bytes = commit.bytes_on_disk
         if not commit.is_segment_blank:
             self._seal_within(self._segment_age_s)
         return commit.outcomes
@@ -259,15 +319,20 @@ class LogWriter:
         self._start_commit()
 
 
-def _packed(exchange: Exchange) -> list[bytes] | None:
+def _packed(exchange: Exchange, spills: Spills) -> list[Part] | None:
     """The payload, or None when the exchange cannot be written. A bug of ours must not reach the caller's path."""
     try:
-        return pack(exchange)
+        request, response = spills
+        return pack(exchange, (_part(request), _part(response)))
     except CaptureLogError as exc:
         logger.error("capture shed: %s", exc)  # a sentence of ours; never content
     except Exception as exc:
         _log_bug(1, exc)
     return None
+
+
+def _part(spill: Spilled | None) -> FilePart | None:
+    return FilePart(spill.path, spill.written_bytes) if spill is not None and spill.written_bytes else None
 
 
 def _log_bug(count: int, error: BaseException) -> None:

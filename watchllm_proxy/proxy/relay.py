@@ -26,7 +26,7 @@ from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import OutOfDescriptors, Pool
 from watchllm_proxy.proxy.tee import Tee
-from watchllm_proxy.proxy.upload import Limits, Upload
+from watchllm_proxy.proxy.upload import STALE_WINDOW_S, Limits, Upload
 from watchllm_proxy.proxy.upstream import Framing, UpstreamConnection
 from watchllm_proxy.records import ExchangeEnd
 
@@ -257,6 +257,8 @@ class Relay:
     def sweep(self, now_s: float) -> None:
         """End the exchange if one of its waits is over its limit. Called about once a second."""
         upstream = self._upstream
+        if self._tee is not None:
+            self._tee.relieve_memory()
         if self._client.has_left_unseen():
             self.client_gone()
         elif now_s > self._client_stall_s:
@@ -275,8 +277,12 @@ class Relay:
                 self._finish_failed(
                     UpstreamError(ExchangeEnd.UPSTREAM_STALLED, "silent in the middle of an answer")
                 )
-        elif upstream.is_request_sent and silent_s > self._limits.first_byte_s:
+        elif not upstream.is_request_sent:
+            return
+        elif silent_s > self._limits.first_byte_s:
             self._finish_failed(UpstreamError(ExchangeEnd.UPSTREAM_TIMEOUT, "no answer within the time limit"))
+        elif silent_s > STALE_WINDOW_S:
+            self._upload.let_go()
 
     def cut(self, detail: str) -> None:
         """The proxy stops and waits no longer."""

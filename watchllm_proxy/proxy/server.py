@@ -220,10 +220,7 @@ class ProxyServer:
         return self._shed_watch.check(now_s)
 
     def _shed(self) -> dict[str, int]:
-        shed = {str(reason): count for reason, count in self._log.shed.items()}
-        for reason, count in self._handler.budget.shed.items():
-            shed[str(reason)] = shed.get(str(reason), 0) + count
-        return shed
+        return {str(reason): count for reason, count in self._log.shed.items()}
 
     def _snapshot(self) -> metrics.Snapshot:
         gauges = Gauges(

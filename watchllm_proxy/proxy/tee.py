@@ -1,7 +1,7 @@
 """A copy of both bodies as they pass, within limits; at the end, one `Exchange` for the capture log.
 
 Nothing here can fail a request: over a limit bytes are counted, not kept; over the memory budget the exchange
-is shed, and counted.
+is shed, and counted. Long before that, what lasts or grows goes to the disk (docs/decisions/0116).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -21,10 +21,32 @@ from watchllm_proxy.records import Body, Exchange, ExchangeEnd
 
 _CHUNK_OVERHEAD_BYTES = 64  # what a bytes object and its place in a list take beside its bytes
 
+CALM_BYTES = 8 * 1024 * 1024
+"""While all captures under way take less memory than this, nothing goes to the disk before its time."""
+
+SPILLED_BYTES = 16 * 1024
+"""A body that holds this much goes there with the next sweep, about a second later at most..."""
+
+SPILLED_AT_ONCE_BYTES = 256 * 1024
+"""...and at once with this much."""
+
 _BINARY_TYPES = (b"image/", b"audio/", b"video/", b"font/", b"multipart/")
 _BINARY_APPLICATIONS = frozenset(
     (b"application/octet-stream", b"application/pdf", b"application/zip", b"application/gzip")
 )
+
+
+class Spill(Protocol):
+    """The beginning of a body, on disk (capture.spill.Spill)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def written_bytes(self) -> int: ...
+    @property
+    def failure(self) -> ShedReason | None: ...
+    def add(self, chunks: list[bytes], memory_bytes: int) -> None: ...
+    def seal(self) -> list[bytes]: ...
 
 
 class CaptureLog(Protocol):
@@ -33,30 +55,49 @@ class CaptureLog(Protocol):
     accepted: int
     recovered: int
     unprotected: int
-    bytes_on_disk: int
 
+    @property
+    def bytes_on_disk(self) -> int: ...
     @property
     def shed(self) -> Mapping[ShedReason, int]: ...
 
-    def append(self, exchange: Exchange) -> ShedReason | None:
-        """Never blocks, never raises; counts what it sheds."""
+    def append(self, exchange: Exchange, spills: tuple[Spill | None, Spill | None]) -> ShedReason | None:
+        """Never blocks, never raises; counts what it sheds. `spills`: beginnings of request and response body."""
+
+    def spill(self, released: Callable[[int], None]) -> Spill:
+        """For `append`, or `discard`. `released` hears of memory that is free again."""
+
+    def discard(self, *spills: Spill) -> None: ...
+
+    def give_up(self, reason: ShedReason) -> ShedReason:
+        """Count an exchange that is shed before it gets to the log."""
 
 
 class CaptureBudget:
-    """Memory for captures under way in this process, and how many were shed for the lack of it."""
+    """Memory for captures under way in this process: past `calm_bytes` they go to the disk, past the limit they
+    are shed."""
 
-    __slots__ = ("limit_bytes", "shed", "used_bytes")
+    __slots__ = ("calm_bytes", "limit_bytes", "used_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.calm_bytes = min(CALM_BYTES, limit_bytes // 2)
         self.used_bytes = 0
-        self.shed: Counter[ShedReason] = Counter()
 
 
 class BodyTee:
     """What is kept of one body. Past the limit (or for binary bodies from the start): size and SHA-256 only."""
 
-    __slots__ = ("_chunks", "_expected_bytes", "_hash", "_kept_bytes", "_limit_bytes", "_size_bytes")
+    __slots__ = (
+        "_chunks",
+        "_expected_bytes",
+        "_hash",
+        "_kept_bytes",
+        "_limit_bytes",
+        "_size_bytes",
+        "held_bytes",
+        "spill",
+    )
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -65,6 +106,8 @@ class BodyTee:
         self._size_bytes = 0
         self._expected_bytes: int | None = None
         self._hash: hashlib._Hash | None = None
+        self.held_bytes = 0  # of memory, chunks' overhead included
+        self.spill: Spill | None = None
 
     def expect(self, size_bytes: int | None, content_type: bytes | None) -> None:
         """Told by the head. A long body is hashed from the start: hashing 16 MiB at once would stall the loop."""
@@ -82,6 +125,7 @@ class BodyTee:
         if size_bytes <= room and self._hash is None:
             self._chunks.append(chunk)
             self._kept_bytes += size_bytes
+            self.held_bytes += size_bytes + _CHUNK_OVERHEAD_BYTES
             return size_bytes + _CHUNK_OVERHEAD_BYTES
         if self._hash is not None:
             self._hash.update(chunk)
@@ -93,18 +137,34 @@ class BodyTee:
         kept = chunk if len(chunk) <= room else chunk[:room]
         self._chunks.append(kept)
         self._kept_bytes += len(kept)
+        self.held_bytes += len(kept) + _CHUNK_OVERHEAD_BYTES
         return len(kept) + _CHUNK_OVERHEAD_BYTES
 
     def drop(self) -> None:
         self._chunks = []
-        self._limit_bytes = self._kept_bytes = 0
+        self.spill = None
+        self._limit_bytes = self._kept_bytes = self.held_bytes = 0
+
+    def to_disk(self, spill: Spill) -> None:
+        """Hand what is held over to `spill`, the same one each time. From now on the body is hashed as it comes:
+        should it pass its limit, its beginning is not here any more."""
+        self.spill = spill
+        if self._hash is None:
+            self._hash = hashlib.sha256()
+            for chunk in self._chunks:
+                self._hash.update(chunk)
+        chunks, self._chunks = self._chunks, []
+        held_bytes, self.held_bytes = self.held_bytes, 0
+        spill.add(chunks, held_bytes)
 
     def body(self, *, is_whole: bool = True) -> Body:
-        content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        """The body, but for what `spill` has written: `content` is what comes behind that."""
+        chunks = self._chunks if self.spill is None else self.spill.seal() + self._chunks
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not is_whole:
             return Body(content, max(self._size_bytes, self._expected_bytes or 0), is_partial=True)
-        if self._hash is None or self._size_bytes == len(content):
-            return Body(content, len(content))
+        if self._hash is None or self._size_bytes == self._kept_bytes:
+            return Body(content, self._size_bytes)
         return Body(content, self._size_bytes, self._hash.hexdigest())
 
 
@@ -116,7 +176,6 @@ class Tee:
         "_budget",
         "_client_address",
         "_first_byte_ns",
-        "_is_shed",
         "_log",
         "_method",
         "_project_id",
@@ -124,6 +183,7 @@ class Tee:
         "_request_fields",
         "_response",
         "_response_fields",
+        "_shed",
         "_started_at_us",
         "_started_ns",
         "_status",
@@ -149,7 +209,7 @@ class Tee:
         self._log = log
         self._budget = budget
         self._used_bytes = 0
-        self._is_shed = False
+        self._shed: ShedReason | None = None
         self.exchange_id = exchange_id
         self._project_id = project_id
         self._method = method
@@ -167,7 +227,7 @@ class Tee:
         self._answered_ns: int | None = None
 
     def request_body(self, chunk: bytes) -> None:
-        if not self._is_shed:
+        if self._shed is None:
             self._account(self._request.add(chunk))
 
     def response_head(self, status: int, fields: list[Field]) -> None:
@@ -179,7 +239,7 @@ class Tee:
     def response_body(self, chunk: bytes) -> None:
         if self._first_byte_ns is None:
             self._first_byte_ns = time.monotonic_ns()
-        if not self._is_shed:
+        if self._shed is None:
             self._account(self._response.add(chunk))
 
     def answered(self) -> None:
@@ -188,23 +248,51 @@ class Tee:
 
     def finish(self, end: ExchangeEnd, error_detail: str | None, *, is_request_whole: bool = True) -> None:
         """Hand the exchange to the log, once. The budget's share is given back: the log counts its own."""
-        self._budget.used_bytes -= self._used_bytes
-        self._used_bytes = 0
-        if self._is_shed:
-            self._budget.shed[ShedReason.BUFFER_FULL] += 1
+        self._release(self._used_bytes)
+        self._notice_failure()
+        if self._shed is not None:
+            self._log.give_up(self._shed)
             return
-        self._log.append(self._exchange(end, error_detail, is_request_whole=is_request_whole))
+        exchange = self._exchange(end, error_detail, is_request_whole=is_request_whole)
+        self._log.append(exchange, (self._request.spill, self._response.spill))
+
+    def relieve_memory(self) -> None:
+        """What has waited since the last sweep goes to the disk, unless there is memory to spare."""
+        if self._budget.used_bytes > self._budget.calm_bytes:
+            self._spill(SPILLED_BYTES)
 
     def _account(self, taken_bytes: int) -> None:
         budget = self._budget
         budget.used_bytes += taken_bytes
         self._used_bytes += taken_bytes
         if budget.used_bytes > budget.limit_bytes:
-            self._is_shed = True
-            self._request.drop()
-            self._response.drop()
-            budget.used_bytes -= self._used_bytes
-            self._used_bytes = 0
+            self._give_up(ShedReason.BUFFER_FULL)
+        elif budget.used_bytes > budget.calm_bytes:
+            self._spill(SPILLED_AT_ONCE_BYTES)
+
+    def _spill(self, least_bytes: int) -> None:
+        for body in (self._request, self._response):
+            if body.held_bytes >= least_bytes:
+                body.to_disk(body.spill or self._log.spill(self._release))
+        self._notice_failure()
+
+    def _notice_failure(self) -> None:
+        for body in (self._request, self._response):
+            if body.spill is not None and body.spill.failure is not None:
+                self._give_up(body.spill.failure)
+
+    def _give_up(self, reason: ShedReason) -> None:
+        """Counted when the exchange ends."""
+        self._shed = reason
+        for body in (self._request, self._response):
+            if body.spill is not None:
+                self._log.discard(body.spill)
+            body.drop()
+        self._release(self._used_bytes)
+
+    def _release(self, memory_bytes: int) -> None:
+        self._budget.used_bytes -= memory_bytes
+        self._used_bytes -= memory_bytes
 
     def _exchange(self, end: ExchangeEnd, error_detail: str | None, *, is_request_whole: bool) -> Exchange:
         ended_ns = self._answered_ns or time.monotonic_ns()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 import uvloop
 from blockbuster import blockbuster_ctx
 
+from tests.fixtures.list_log import ListLog
 from tests.fixtures.raw_upstream import RawClient, RawUpstream, Script
-from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey, digest
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.records import Exchange
@@ -32,29 +31,6 @@ def _nothing_blocks_the_loop() -> Iterator[None]:
     """A blocking call of the proxy's own code on the loop's thread is an error."""
     with blockbuster_ctx("watchllm_proxy.proxy"):
         yield
-
-
-class ListLog:
-    """The capture log, in memory."""
-
-    def __init__(self) -> None:
-        self.exchanges: list[Exchange] = []
-        self.shed: Counter[ShedReason] = Counter()
-        self.bytes_on_disk = 0
-        self.recovered = 0
-        self.unprotected = 0
-        self.refusal: ShedReason | None = None
-
-    @property
-    def accepted(self) -> int:
-        return len(self.exchanges)
-
-    def append(self, exchange: Exchange) -> ShedReason | None:
-        if self.refusal is not None:
-            self.shed[self.refusal] += 1
-            return self.refusal
-        self.exchanges.append(exchange)
-        return None
 
 
 class Rig:

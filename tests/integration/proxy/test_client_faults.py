@@ -436,7 +436,7 @@ async def test_captures_over_the_memory_budget_are_shed_and_counted_while_reques
         assert (await client.ask(request(body=b"small"))).body == b"small"
     (captured,) = await rig.captured()
     assert captured.request_body.content == b"small"
-    assert rig.server._handler.budget.shed == {ShedReason.BUFFER_FULL: 1}
+    assert rig.log.shed == {ShedReason.BUFFER_FULL: 1}
     assert rig.server._handler.budget.used_bytes == 0
 
 

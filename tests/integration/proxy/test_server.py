@@ -24,6 +24,7 @@ from tests.integration.proxy.conftest import KEY, OTHER_KEY, Build, Rig, until
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy import metrics, operations
 from watchllm_proxy.proxy.client import ClientConnection
+from watchllm_proxy.proxy.tee import Spill
 from watchllm_proxy.records import Exchange, ExchangeEnd
 
 
@@ -217,9 +218,9 @@ async def test_an_exchange_is_captured_before_its_client_has_the_end(build: Buil
     order = []
     append, send = rig.log.append, ClientConnection.send
 
-    def noted_append(exchange: Exchange) -> ShedReason | None:
+    def noted_append(exchange: Exchange, spills: tuple[Spill | None, Spill | None]) -> ShedReason | None:
         order.append("captured")
-        return append(exchange)
+        return append(exchange, spills)
 
     def noted_send(connection: ClientConnection, parts: list[bytes]) -> None:
         order.append("sent")
