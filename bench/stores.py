@@ -70,5 +70,8 @@ async def opened(directory: Path) -> AsyncIterator[Stores]:
 
 def recorder(logs: Path, stores: Stores) -> Recorder:
     return Recorder(
-        LogSet(logs), stores.runs, stores.events, new_sessionizer=lambda: Sessionizer(silence_us=SILENCE_US)
+        LogSet(logs),
+        stores.runs,
+        stores.events,
+        new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
     )

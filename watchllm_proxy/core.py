@@ -95,7 +95,7 @@ def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
         LogSet(settings.capture_dir),
         stores.runs,
         stores.recorder_events,
-        new_sessionizer=lambda: Sessionizer(silence_us=silence_us),
+        new_sessionizer=lambda shelf: Sessionizer(silence_us=silence_us, shelf=shelf),
         keep_raw_days=settings.keep_raw_days,
         upstream_url=settings.upstream_url,
     )

@@ -22,7 +22,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -49,8 +49,9 @@ from watchllm_proxy.records import (
     Placement,
     Run,
     RunChanges,
+    Step,
 )
-from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
 from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts, move_params, move_sql
@@ -69,6 +70,7 @@ RETRIED_RECORDS = 200
 MAX_BACKOFF_S = 5.0
 
 T = TypeVar("T")
+StoredRun = tuple[Run, tuple[Step, ...]]
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
 
@@ -105,6 +107,22 @@ class _Stopping(Exception):
     """A wait for a store was given up because the recorder is to stop. The batch stays pending."""
 
 
+class _StoredRuns:
+    """The sessionizer's shelf: the run store, asked from the thread in which it thinks."""
+
+    def __init__(self, load: Callable[[Sequence[RunKey]], Coroutine[None, None, list[StoredRun]]]) -> None:
+        self._load = load
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def serve_from(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def fetch(self, keys: Sequence[RunKey]) -> list[StoredRun]:
+        """Waits for the store as long as it takes. Raises `_Stopping` when told to stop, or `StoreRejected`."""
+        assert self._loop is not None  # noqa: S101 - it runs: nobody thinks before
+        return asyncio.run_coroutine_threadsafe(self._load(keys), self._loop).result()
+
+
 class Recorder:
     """Reads the logs from the committed offsets on and stores what they hold, exactly once.
 
@@ -118,7 +136,7 @@ class Recorder:
         runs: RunStore,
         events: AsyncEventStore,
         *,
-        new_sessionizer: Callable[[], Sessionizer],
+        new_sessionizer: Callable[[Shelf], Sessionizer],
         keep_raw_days: int = 0,
         upstream_url: str | None = None,
     ) -> None:
@@ -128,7 +146,8 @@ class Recorder:
         self._new_sessionizer = new_sessionizer
         self._keep_raw_days = keep_raw_days
         self._upstream_url = upstream_url  # whose prices hold
-        self._sessionizer = new_sessionizer()
+        self._shelf = _StoredRuns(self._load_runs)
+        self._sessionizer = new_sessionizer(self._shelf)
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
@@ -186,9 +205,10 @@ class Recorder:
 
     async def _restore(self) -> None:
         """Take up the state as of the last commit."""
-        self._sessionizer = self._new_sessionizer()
-        state = await self._runs.load_state()
-        self._sessionizer.load(state.runs, state.steps, state.anchors)
+        self._shelf.serve_from(asyncio.get_running_loop())
+        self._sessionizer = self._new_sessionizer(self._shelf)
+        state = await self._runs.load_state(settled_for_us=self._sessionizer.settled_for_us)
+        await asyncio.to_thread(self._sessionizer.load, state.outlines, state.anchors)
         self._offsets = await self._runs.offsets()
 
     async def _finish_pending(self) -> None:
@@ -233,7 +253,6 @@ class Recorder:
     async def _think(self, batch: Batch) -> Thought:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
         calls, dead = await asyncio.to_thread(self._understand, batch)
-        await self._recall(calls)
         return await asyncio.to_thread(self._place, batch, calls, dead)
 
     def _understand(self, batch: Batch) -> tuple[list[tuple[MergedRecord, Call]], list[DeadLetter]]:
@@ -252,20 +271,19 @@ class Recorder:
                 dead.append(_crashed(record, exc))
         return calls, dead
 
-    async def _recall(self, calls: list[tuple[MergedRecord, Call]]) -> None:
-        """Bring back runs that calls name and that memory has let go: their steps are numbered on."""
-        missing = {key for _, call in calls if (key := self._sessionizer.missing_run(call)) is not None}
-        if missing:
-            state = await self._patiently(POSTGRES, lambda: self._runs.load_runs(sorted(missing)))
-            self._sessionizer.load(state.runs, state.steps, state.anchors, named=missing)
+    async def _load_runs(self, keys: Sequence[RunKey]) -> list[StoredRun]:
+        return await self._patiently(POSTGRES, lambda: self._runs.load_runs(keys))
 
     def _place(self, batch: Batch, calls: list[tuple[MergedRecord, Call]], dead: list[DeadLetter]) -> Thought:
-        """Give each call its run. Touches nothing but the sessionizer's state."""
+        """Give each call its run. Touches nothing but the sessionizer's state; asks the shelf for runs."""
         now_us = batch.bounds.now_us
+        self._sessionizer.bring(call for _, call in calls)
         placed: list[tuple[Call, Placement]] = []
         for record, call in calls:
             try:
                 placed.append((call, self._sessionizer.observe(call, now_us)))
+            except (_Stopping, StoreRejected):
+                raise  # the record is not to blame
             except Exception as exc:
                 dead.append(_crashed(record, exc))
         self._sessionizer.tick(now_us)
@@ -327,7 +345,7 @@ class Recorder:
         if time.monotonic() < self._next_tick:
             return
         self._next_tick = time.monotonic() + TICK_INTERVAL_S
-        self._sessionizer.tick(now_us)
+        await asyncio.to_thread(self._sessionizer.tick, now_us)
         changes = self._sessionizer.drain()
         if changes.runs:
             thought = self._with_insights((), (), changes)

@@ -380,6 +380,7 @@ class Step:
     http_status: int | None = None
     error_type: str | None = None
     error_message: str | None = None
+    occurrence: str | None = None  # of a user message: the same wherever the same history is sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +409,19 @@ class Run:
     total_cost_usd: Decimal | None  # None: no call of it could be priced; else the sum of the priced ones
     unpriced_calls: int
     tags: tuple[tuple[str, str], ...] = ()
+    is_explicit: bool = False  # the client named it, and may name it again
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutline:
+    """As much of a run as tells whether another call may belong to it."""
+
+    project_id: str
+    run_id: str
+    session_id: str
+    status: RunStatus
+    last_activity_at_us: int
+    is_explicit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +436,7 @@ class Anchor:
     step_index: int | None
     at_us: int
     session_id: str  # of the run: the run itself may be out of memory when the anchor is used
+    seq: int = 0  # its place among all anchors that a sessionizer has put, from 1; 0: not put yet
 
 
 @dataclass(frozen=True, slots=True)

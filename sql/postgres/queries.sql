@@ -6,13 +6,13 @@
 INSERT INTO agent_debug_logs (
     project_id, run_id, session_id, parent_run_id, agent_name, agent_version, user_id, title, status,
     started_at, ended_at, last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens,
-    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags
+    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::boolean[], $14::integer[],
     $15::integer[], $16::integer[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[],
-    $21::integer[], $22::jsonb[], $23::jsonb[]
+    $21::integer[], $22::jsonb[], $23::jsonb[], $24::boolean[]
 )
 ON CONFLICT (project_id, run_id) DO UPDATE SET
     session_id = excluded.session_id, parent_run_id = excluded.parent_run_id,
@@ -23,7 +23,7 @@ ON CONFLICT (project_id, run_id) DO UPDATE SET
     error_count = excluded.error_count, input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens, cache_read_input_tokens = excluded.cache_read_input_tokens,
     total_cost_usd = excluded.total_cost_usd, unpriced_calls = excluded.unpriced_calls,
-    tags = excluded.tags, flags = excluded.flags;
+    tags = excluded.tags, flags = excluded.flags, is_explicit = excluded.is_explicit;
 
 -- name: save_steps
 -- Steps, new or changed.
@@ -31,13 +31,13 @@ INSERT INTO agent_debug_steps (
     project_id, run_id, step_index, type, started_at, duration_us, is_duration_inferred, summary, call_id,
     decision, tool, tool_call_id, tool_args, tool_output_summary, is_tool_error, model, input_tokens,
     output_tokens, cache_read_input_tokens, cost_usd, is_priced, time_to_first_token_us, http_status,
-    error_type, error_message
+    error_type, error_message, occurrence
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[],
     $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[],
     $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[], $21::boolean[], $22::bigint[],
-    $23::integer[], $24::text[], $25::text[]
+    $23::integer[], $24::text[], $25::text[], $26::text[]
 )
 ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     type = excluded.type, started_at = excluded.started_at, duration_us = excluded.duration_us,
@@ -49,7 +49,7 @@ ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     cache_read_input_tokens = excluded.cache_read_input_tokens, cost_usd = excluded.cost_usd,
     is_priced = excluded.is_priced, time_to_first_token_us = excluded.time_to_first_token_us,
     http_status = excluded.http_status, error_type = excluded.error_type,
-    error_message = excluded.error_message;
+    error_message = excluded.error_message, occurrence = excluded.occurrence;
 
 -- name: drop_explanations
 -- Explanations of the runs ($1[i], $2[i]): they are written anew as a whole.
@@ -87,15 +87,15 @@ ON CONFLICT (project_id, call_id, ordinal) DO UPDATE SET
 -- name: save_anchors
 -- What later calls can hang on; the newest of a value wins.
 INSERT INTO run_anchors (
-    project_id, kind, value, run_id, call_id, step_index, at, session_id
+    project_id, kind, value, run_id, call_id, step_index, at, session_id, seq
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::bytea[], $4::text[], $5::uuid[], $6::integer[], $7::timestamptz[],
-    $8::text[]
+    $8::text[], $9::bigint[]
 )
 ON CONFLICT (project_id, kind, md5(value)) DO UPDATE SET
     run_id = excluded.run_id, call_id = excluded.call_id, step_index = excluded.step_index, at = excluded.at,
-    session_id = excluded.session_id;
+    session_id = excluded.session_id, seq = excluded.seq;
 
 -- name: save_offsets
 -- How far the logs are stored. In the transaction of the rows that came from them.
@@ -192,9 +192,13 @@ FROM (
 ) AS first
 WHERE bytes_before = 0 OR bytes_before + octet_length(payload) <= $2;
 
--- name: prune_anchors
--- Anchors older than $1, which no call is hung on any more.
-DELETE FROM run_anchors WHERE at < $1;
+-- name: prune_old_anchors
+-- Anchors of more than $1 before the newest of all, which no call is hung on any more. The log's own time counts.
+DELETE FROM run_anchors WHERE at < (SELECT max(at) FROM run_anchors) - $1::interval;
+
+-- name: prune_many_anchors
+-- Anchors that have fallen out of the window: not among the last $1 that were put.
+DELETE FROM run_anchors WHERE seq <= (SELECT max(seq) FROM run_anchors) - $1::bigint;
 
 -- name: offsets
 -- How far each capture log is stored.
@@ -213,18 +217,35 @@ SELECT bounds, now_us FROM pending_batches WHERE recorder = $1;
 -- The batch is committed.
 DELETE FROM pending_batches WHERE recorder = $1;
 
--- name: live_runs
--- Runs that a later call may still belong to, by last activity: at most $2, of the last $1 before the
--- latest activity of all. The log's own time counts, not the clock.
-SELECT * FROM (
-    SELECT * FROM agent_debug_logs
-    WHERE last_activity_at >= (SELECT max(last_activity_at) FROM agent_debug_logs) - $1::interval
-    ORDER BY last_activity_at DESC
-    LIMIT $2
-) AS newest
-ORDER BY last_activity_at, project_id, run_id;
+-- name: live_outlines
+-- Outlines of the runs that a later call may still belong to: those that may go on, of the last $1 before the
+-- latest activity of all, and those that have settled, of the last $2; of each at most $3. The log's own time
+-- counts, not the clock. The two conditions are those of the two indexes.
+WITH latest AS (
+    SELECT greatest(
+        (SELECT max(last_activity_at) FROM agent_debug_logs WHERE status <> 'completed' OR is_explicit),
+        (SELECT max(last_activity_at) FROM agent_debug_logs WHERE NOT (status <> 'completed' OR is_explicit))
+    ) AS at
+)
+SELECT project_id, run_id, session_id, status, is_explicit,
+    (extract(epoch FROM last_activity_at) * 1000000)::bigint AS last_activity_at_us
+FROM (
+    (
+        SELECT * FROM agent_debug_logs
+        WHERE (status <> 'completed' OR is_explicit)
+            AND last_activity_at >= (SELECT at FROM latest) - $1::interval
+        ORDER BY last_activity_at DESC
+        LIMIT $3
+    ) UNION ALL (
+        SELECT * FROM agent_debug_logs
+        WHERE NOT (status <> 'completed' OR is_explicit)
+            AND last_activity_at >= (SELECT at FROM latest) - $2::interval
+        ORDER BY last_activity_at DESC
+        LIMIT $3
+    )
+) AS newest;
 
--- name: live_steps
+-- name: steps_of_runs
 -- Steps of the runs ($1[i], $2[i]), in order.
 SELECT agent_debug_steps.*
 FROM agent_debug_steps
@@ -232,14 +253,11 @@ JOIN unnest($1::text[], $2::text[]) AS live (project_id, run_id) USING (project_
 ORDER BY project_id, run_id, step_index;
 
 -- name: live_anchors
--- What later calls can hang on, oldest first: at most $2, of the last $1 before the newest of all.
-SELECT * FROM (
-    SELECT * FROM run_anchors
-    WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval
-    ORDER BY at DESC
-    LIMIT $2
-) AS newest
-ORDER BY at, project_id, kind, value;
+-- What later calls can hang on, in no order: of the last $1 before the newest of all. Pruning bounds how many.
+SELECT project_id, kind, value, run_id, call_id, step_index,
+    (extract(epoch FROM at) * 1000000)::bigint AS at_us, session_id, seq
+FROM run_anchors
+WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval;
 
 -- name: runs_by_id
 -- The runs ($1[i], $2[i]).
@@ -247,13 +265,6 @@ SELECT agent_debug_logs.*
 FROM agent_debug_logs
 JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
 ORDER BY last_activity_at, project_id, run_id;
-
--- name: anchors_of_runs
--- What can hang on the runs ($1[i], $2[i]), oldest first.
-SELECT run_anchors.*
-FROM run_anchors
-JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
-ORDER BY at, project_id, kind, value;
 
 -- name: run_filter
 -- Fragment: which runs of the project $1. NULL is "any"; $6 is looked for in title, agent and run id.
@@ -327,3 +338,15 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 
 -- name: active_keys
 -- Keys in force, of all projects.
 SELECT key_hash, project_id FROM api_keys WHERE revoked_at IS NULL;
+
+-- name: create_project
+-- A new project; nothing where there is one of that name.
+INSERT INTO projects (project_id, name, created_at) VALUES ($1, $2, $3)
+ON CONFLICT (project_id) DO NOTHING RETURNING project_id;
+
+-- name: list_projects
+-- All projects, and how many keys each has in force.
+SELECT projects.project_id, projects.name, projects.created_at, count(api_keys.key_id) AS keys
+FROM projects
+LEFT JOIN api_keys ON api_keys.project_id = projects.project_id AND api_keys.revoked_at IS NULL
+GROUP BY projects.project_id ORDER BY projects.created_at, projects.project_id;

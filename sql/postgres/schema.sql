@@ -51,12 +51,16 @@ CREATE TABLE agent_debug_logs (
     unpriced_calls integer NOT NULL,                -- calls that the total leaves out
     tags jsonb NOT NULL,                            -- [[name, value], …] in the client's order
     flags jsonb NOT NULL,                           -- [{kind, message, step_indexes, severity}, …]; replaced as a whole
+    is_explicit boolean NOT NULL DEFAULT false,     -- the client named it by an id, and may come back to it
     PRIMARY KEY (project_id, run_id)
 );
 CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC);
 CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id);
 CREATE INDEX agent_debug_logs_children ON agent_debug_logs (project_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
-CREATE INDEX agent_debug_logs_open ON agent_debug_logs (last_activity_at) WHERE status = 'running';
+CREATE INDEX agent_debug_logs_may_go_on ON agent_debug_logs (last_activity_at)
+WHERE status <> 'completed' OR is_explicit;
+CREATE INDEX agent_debug_logs_settled ON agent_debug_logs (last_activity_at)
+WHERE NOT (status <> 'completed' OR is_explicit);
 
 -- Steps: the rows of the debugger.
 CREATE TABLE agent_debug_steps (
@@ -85,6 +89,7 @@ CREATE TABLE agent_debug_steps (
     http_status integer,                            -- NULL: no answer head came, or not about a call
     error_type text,                                -- NULL: no error
     error_message text,                             -- NULL: no error
+    occurrence text,                                -- hash of a user message and of what it follows; NULL: no user message
     PRIMARY KEY (project_id, run_id, step_index)
 );
 
@@ -118,7 +123,7 @@ CREATE INDEX run_links_run ON run_links (project_id, run_id);
 
 -- What people said about which calls belong together. The recorder carries it out, and obeys it ever after.
 CREATE TABLE run_corrections (
-    correction_id uuid PRIMARY KEY,
+    correction_id uuid PRIMARY KEY,                 -- made by the console; names the run that a split begins
     ordinal bigint GENERATED ALWAYS AS IDENTITY,    -- the order in which they are carried out
     project_id text NOT NULL,
     kind text NOT NULL,                             -- split, merge, undo
@@ -152,10 +157,12 @@ CREATE TABLE run_anchors (
     call_id uuid NOT NULL,                          -- the call that made it
     step_index integer,                             -- the step that made it; NULL: the call as a whole
     at timestamptz NOT NULL,                        -- when it was last made
-    session_id text NOT NULL                        -- of the run, which may be out of the recorder's memory
+    session_id text NOT NULL,                       -- of the run, which may be out of the recorder's memory
+    seq bigint NOT NULL DEFAULT 0                   -- its place among all that were put: only the last ones are kept
 );
 CREATE UNIQUE INDEX run_anchors_key ON run_anchors (project_id, kind, md5(value));
 CREATE INDEX run_anchors_age ON run_anchors (at);
+CREATE INDEX run_anchors_window ON run_anchors (seq);
 CREATE INDEX run_anchors_run ON run_anchors (project_id, run_id);
 
 -- How far each capture log is stored. Committed together with the rows that came from it.

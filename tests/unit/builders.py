@@ -10,14 +10,16 @@ each time it is built. `after` repeats the whole history of another call and its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
 from watchllm_proxy.records import (
     DEFAULT_PROJECT_ID,
+    Anchor,
     Api,
     Call,
     CallError,
@@ -30,6 +32,7 @@ from watchllm_proxy.records import (
     Placement,
     Run,
     RunChanges,
+    RunOutline,
     Step,
     ToolCall,
     ToolResult,
@@ -254,8 +257,9 @@ class Rows:
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str], Run] = {}
         self.steps: dict[tuple[str, str], dict[int, Step]] = {}
-        self.anchors: dict[tuple[str, str, str], object] = {}
+        self.anchors: dict[tuple[str, str, str], Anchor] = {}
         self.placements: dict[UUID, Placement] = {}
+        self.fetches = 0
 
     def store(self, changes: RunChanges) -> None:
         for run in changes.runs:
@@ -278,16 +282,24 @@ class Rows:
         by_index = self.steps[run.project_id, run.run_id]
         return tuple(by_index[index] for index in range(len(by_index)))  # dense, or a KeyError
 
-    def restore_into(self, sessionizer: Sessionizer) -> None:
-        steps = {key: tuple(by_index.values()) for key, by_index in self.steps.items()}
-        sessionizer.load(self.runs.values(), steps, self.anchors.values())  # type: ignore[arg-type]
+    def restarted(self, **options: Any) -> Sessionizer:
+        """A sessionizer as a process finds it that starts now: it knows what is stored, and nothing else."""
+        sessionizer = Sessionizer(**{"silence_us": SILENCE_US, "shelf": self, **options})
+        outlines = [
+            RunOutline(
+                run.project_id, run.run_id, run.session_id, run.status, run.last_activity_at_us, run.is_explicit
+            )
+            for run in self.runs.values()
+        ]
+        sessionizer.load(outlines, sorted(self.anchors.values(), key=lambda anchor: anchor.seq))
+        return sessionizer
 
-    def bring_missing(self, sessionizer: Sessionizer, call: Call) -> None:
-        """What a recorder does for a call that names a run out of memory."""
-        key = sessionizer.missing_run(call)
-        if key is not None and key in self.runs:
-            anchors = [anchor for anchor in self.anchors.values() if (anchor.project_id, anchor.run_id) == key]  # type: ignore[attr-defined]
-            sessionizer.load([self.runs[key]], {key: self.steps_of(self.runs[key])}, anchors, named={key})  # type: ignore[arg-type]
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> Iterator[tuple[Run, tuple[Step, ...]]]:
+        """As the shelf of a sessionizer."""
+        self.fetches += 1
+        for key in keys:
+            if key in self.runs:
+                yield self.runs[key], tuple(self.steps.get(key, {}).values())
 
 
 class Play:
@@ -296,8 +308,8 @@ class Play:
     def __init__(
         self, *calls: Call, tick_after_s: float | None = None, sessionizer: Sessionizer | None = None
     ) -> None:
-        self.sessionizer = sessionizer or Sessionizer(silence_us=SILENCE_US)
         self.rows = Rows()
+        self.sessionizer = sessionizer or Sessionizer(silence_us=SILENCE_US, shelf=self.rows)
         self._now_us = T0_US
         for call in calls:
             self.observe(call)

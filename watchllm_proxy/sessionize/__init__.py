@@ -3,6 +3,7 @@
 observe:  rules (clues) -> placing (which run) -> run_state (its steps) -> anchoring (what later calls find)
 """
 
+from watchllm_proxy.sessionize.runs import Shelf
 from watchllm_proxy.sessionize.sessionizer import Sessionizer
 
-__all__ = ["Sessionizer"]
+__all__ = ["Sessionizer", "Shelf"]

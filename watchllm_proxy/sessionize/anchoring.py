@@ -68,8 +68,6 @@ def _marks(
     if where.helps is not None:
         yield AnchorKind.HELPER, f"{call.call_id} {recognition.kind_of(call)}", where.helps.step_index
     yield from _texts(call, model_index)
-    for user_input in where.inputs:
-        yield AnchorKind.USER_INPUT, f"{run.run_id} {user_input.occurrence}", None
 
 
 def _texts(call: Call, model_index: int) -> Iterator[tuple[AnchorKind, str, int]]:

@@ -1,8 +1,8 @@
 """What later calls may hang on: a bounded index of ids, contexts and failed bodies, per project.
 
-The index is a function of the anchors put into it in order, so it is restored by putting the stored ones
-back, oldest first. Time comes from the calls: an anchor older than the horizon is not found, whether or
-not it has been removed yet.
+The index is a function of the newest anchors put into it in order, so it is restored by putting the stored ones
+back. Time comes from the calls: an anchor older than the horizon is not found, whether or not it has been
+removed yet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class AnchorKind(StrEnum):
     CONVERSATION = "conversation"
     TRACE = "trace"
     FAILED_REQUEST = "failed_request"  # `failure_value`; step_index None: a retry has claimed it
-    USER_INPUT = "user_input"  # `turns.UserInput.occurrence`, so that no user message becomes a step twice
     STATE = "state"  # `marks.state_mark`: a history with its answer, which a later request may extend
     SAID = "said"  # `marks.text_mark`: what an answer said
     ASKED = "asked"  # `marks.asked_mark`: a prompt that stands alone, and the lines of its answer
@@ -73,11 +72,12 @@ def failure_value(call: Call) -> str:
 
 
 class AnchorIndex:
-    """At most `max_anchors`, the calls last put last. Every operation is amortised O(1)."""
+    """Holds what is among the last `window` anchors put anywhere (`Anchor.seq`). Every operation is amortised
+    O(1)."""
 
-    def __init__(self, *, horizon_us: int, max_anchors: int) -> None:
+    def __init__(self, *, horizon_us: int, window: int) -> None:
         self._horizon_us = horizon_us
-        self._max_anchors = max_anchors
+        self._window = window
         self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
         self._failures: dict[_BodyKey, dict[str, Anchor]] = {}
         self._moved: dict[tuple[str, str], str] = {}  # (project, run) -> session
@@ -97,7 +97,7 @@ class AnchorIndex:
         return anchor if session_id is None else replace(anchor, session_id=session_id)
 
     def put(self, anchor: Anchor) -> None:
-        """Add or replace (last one wins), and let the oldest calls' anchors go while there are too many."""
+        """Add or replace (last one wins), and let those go that have fallen out of the window."""
         key = (anchor.project_id, anchor.kind, anchor.value)
         self._anchors.pop(key, None)
         self._anchors[key] = anchor
@@ -105,8 +105,8 @@ class AnchorIndex:
             self._put_failure(anchor)
         if anchor.kind == AnchorKind.MOVED:
             self._moved[anchor.project_id, anchor.value] = anchor.session_id
-        while len(self._anchors) > self._max_anchors:
-            self._drop_oldest_call()
+        while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
+            self._drop_oldest()
 
     def forget_before(self, at_us: int) -> None:
         while self._anchors and next(iter(self._anchors.values())).at_us < at_us:
@@ -129,12 +129,6 @@ class AnchorIndex:
             del pending[min(pending.values(), key=_age_order).value]
         if not pending:
             del self._failures[body_key]
-
-    def _drop_oldest_call(self) -> None:
-        """All anchors of one call go together, so that what is left does not depend on their order in it."""
-        oldest = next(iter(self._anchors.values())).call_id
-        while self._anchors and next(iter(self._anchors.values())).call_id == oldest:
-            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         _, anchor = self._anchors.popitem(last=False)

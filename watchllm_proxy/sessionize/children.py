@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Container
 from typing import TypeVar
 
@@ -17,10 +17,13 @@ TaskKey = tuple[str, str, int]
 
 
 class Children:
-    """Bounded by the runs in memory: a child is forgotten with its run."""
+    """Holds what is among the last `window` anchors put anywhere (`Anchor.seq`). A child is forgotten with its
+    run, if not before."""
 
-    def __init__(self) -> None:
-        self._tasks: dict[RunKey, Anchor] = {}
+    def __init__(self, *, window: int) -> None:
+        self._window = window
+        self._tasks: OrderedDict[RunKey, Anchor] = OrderedDict()
+        self._helping: OrderedDict[tuple[str, str], Anchor] = OrderedDict()
         self._children: dict[TaskKey, dict[RunKey, None]] = {}
         self._helpers: dict[RunKey, Counter[tuple[int | None, str]]] = {}
         self._unverified: dict[str, dict[RunKey, None]] = {}
@@ -39,8 +42,25 @@ class Children:
 
     def put_helper(self, anchor: Anchor) -> None:
         """A call that a tool made for itself: `anchor.value` ends with its kind."""
+        self._helping[anchor.project_id, anchor.value] = anchor
         kinds = self._helpers.setdefault((anchor.project_id, anchor.run_id), Counter())
-        kinds[anchor.step_index, anchor.value.rpartition(" ")[2]] += 1
+        kinds[_helper_kind(anchor)] += 1
+
+    def keep_window(self, newest_seq: int) -> None:
+        """Forget what has fallen out of the window, now that this anchor is the newest."""
+        last = newest_seq - self._window
+        while self._tasks and next(iter(self._tasks.values())).seq <= last:
+            self._unbind(next(iter(self._tasks)))
+        while self._helping and next(iter(self._helping.values())).seq <= last:
+            self._forget_helper()
+
+    def _forget_helper(self) -> None:
+        _, anchor = self._helping.popitem(last=False)
+        run = (anchor.project_id, anchor.run_id)
+        kinds = self._helpers.get(run, Counter())
+        kinds[_helper_kind(anchor)] -= 1
+        if kinds.total() <= 0:
+            self._helpers.pop(run, None)
 
     def helpers(self, task: Anchor, kind: str) -> int:
         """How many calls of this kind the tool call has made for itself."""
@@ -83,6 +103,10 @@ def _drop(groups: dict[_Group, dict[RunKey, None]], group: _Group, child: RunKey
     members.pop(child, None)
     if not members:
         groups.pop(group, None)
+
+
+def _helper_kind(anchor: Anchor) -> tuple[int | None, str]:
+    return anchor.step_index, anchor.value.rpartition(" ")[2]
 
 
 def _task_key(anchor: Anchor) -> TaskKey:

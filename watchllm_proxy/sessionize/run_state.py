@@ -1,7 +1,7 @@
 """One run in memory: its steps, which of its tool calls are open, and how it stands.
 
-Everything here is either in the run's stored row, in its stored steps, or in a stored anchor, so that
-`RunState.restored` makes the same state again.
+Everything here is either in the run's stored row or in its stored steps, so that `RunState.restored` makes the
+same state again.
 
 How a run stands is told by its last model step and the time since:
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from watchllm_proxy.records import Call, Run, RunStatus, Step, StepType, ToolResult
+from watchllm_proxy.records import Call, Run, RunOutline, RunStatus, Step, StepType, ToolResult
 from watchllm_proxy.sessionize import names, steps, turns
 from watchllm_proxy.sessionize.tool_errors import is_tool_error
 from watchllm_proxy.sessionize.turns import UserInput
@@ -51,7 +51,7 @@ class RunState:
     status: RunStatus = RunStatus.RUNNING
     tags: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    inputs: set[str] = field(default_factory=set)  # `UserInput.occurrence` of its user_input steps
+    inputs: set[str] = field(default_factory=set)  # `occurrence` of its user_input steps
     _last_model: int | None = None  # index of the newest model step
     _open_tools: list[int] = field(default_factory=list)  # indexes of tool_call steps without output, in order
     _tool_steps: dict[str, int] = field(default_factory=dict)  # newest tool_call or tool_result step by id
@@ -74,7 +74,7 @@ class RunState:
         )
 
     @classmethod
-    def restored(cls, run: Run, stored: Sequence[Step], *, is_explicit: bool, inputs: set[str]) -> RunState:
+    def restored(cls, run: Run, stored: Sequence[Step]) -> RunState:
         state = cls(
             project_id=run.project_id,
             run_id=run.run_id,
@@ -86,11 +86,10 @@ class RunState:
             title=run.title,
             started_at_us=run.started_at_us,
             last_activity_at_us=run.last_activity_at_us,
-            is_explicit=is_explicit,
+            is_explicit=run.is_explicit,
             is_agent=run.is_agent,
             status=run.status,
             tags=dict(run.tags),
-            inputs=inputs,
         )
         for step in sorted(stored, key=lambda step: step.step_index):
             state._append(step)
@@ -161,7 +160,6 @@ class RunState:
         self._take_unknown_results(call, is_asked_elsewhere)
         for user_input in inputs:
             self._append(steps.user_input_step(self.next_index, call, user_input))
-            self.inputs.add(user_input.occurrence)
         if retried_step is not None:
             failed = self.steps[retried_step] if retried_step < len(self.steps) else None
             self._append(steps.retry_step(self.next_index, call, failed))
@@ -197,6 +195,8 @@ class RunState:
         index = step.step_index
         self.steps.append(step)
         self._changed.add(index)
+        if step.occurrence is not None:
+            self.inputs.add(step.occurrence)
         if step.is_priced:
             self._last_model = index
         if step.type is StepType.TOOL_CALL and step.tool_output_summary is None:
@@ -327,6 +327,17 @@ class RunState:
             total_cost_usd=sum(costs, Decimal(0)) if costs else None,
             unpriced_calls=sum(map(_is_unpriced, priced)),
             tags=tuple(self.tags.items()),
+            is_explicit=self.is_explicit,
+        )
+
+    def outline(self) -> RunOutline:
+        return RunOutline(
+            project_id=self.project_id,
+            run_id=self.run_id,
+            session_id=self.session_id,
+            status=self.status,
+            last_activity_at_us=self.last_activity_at_us,
+            is_explicit=self.is_explicit,
         )
 
 

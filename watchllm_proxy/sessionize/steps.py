@@ -32,6 +32,7 @@ def user_input_step(index: int, call: Call, user_input: UserInput) -> Step:
         is_duration_inferred=False,
         summary=cut(user_input.text, SUMMARY_CHARS),
         call_id=call.call_id,
+        occurrence=user_input.occurrence,
     )
 
 

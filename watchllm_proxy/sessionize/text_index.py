@@ -30,27 +30,26 @@ _Owners: TypeAlias = Anchor | dict[str, Anchor]
 
 
 class TextIndex:
-    """At most `max_texts` anchors of each kind, the oldest dropped first."""
+    """Holds what is among the last `window` anchors put anywhere (`Anchor.seq`)."""
 
-    def __init__(self, *, horizon_us: int, max_texts: int) -> None:
+    def __init__(self, *, horizon_us: int, window: int) -> None:
         self._horizon_us = horizon_us
-        self._max_texts = max_texts
-        self._anchors: dict[str, OrderedDict[_Key, Anchor]] = {kind: OrderedDict() for kind in INDEXED_KINDS}
+        self._window = window
+        self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
         self._owners: dict[tuple[str, str], dict[int, _Owners]] = {}  # by project and kind
 
     def __len__(self) -> int:
-        return sum(map(len, self._anchors.values()))
+        return len(self._anchors)
 
     def put(self, anchor: Anchor) -> None:
         key = (anchor.project_id, anchor.kind, anchor.value)
-        of_kind = self._anchors[anchor.kind]
-        known = of_kind.pop(key, None)
+        known = self._anchors.pop(key, None)
         if known is not None:
             self._unlist(known)
-        of_kind[key] = anchor
+        self._anchors[key] = anchor
         self._list(anchor)
-        while len(of_kind) > self._max_texts:
-            self._drop_oldest(anchor.kind)
+        while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
+            self._drop_oldest()
 
     def owners(self, project_id: str, kind: AnchorKind, token: int, at_us: int) -> list[Anchor]:
         """Oldest first; none from after `at_us`: what had not been said could not be repeated."""
@@ -72,12 +71,11 @@ class TextIndex:
         return [a for a in found.values() if -CLOCK_SLACK_US <= at_us - a.at_us <= horizon_us]
 
     def forget_before(self, at_us: int) -> None:
-        for kind, of_kind in self._anchors.items():
-            while of_kind and next(iter(of_kind.values())).at_us < at_us:
-                self._drop_oldest(kind)
+        while self._anchors and next(iter(self._anchors.values())).at_us < at_us:
+            self._drop_oldest()
 
-    def _drop_oldest(self, kind: str) -> None:
-        _, anchor = self._anchors[kind].popitem(last=False)
+    def _drop_oldest(self) -> None:
+        _, anchor = self._anchors.popitem(last=False)
         self._unlist(anchor)
 
     def _list(self, anchor: Anchor) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from uuid import UUID
@@ -11,7 +12,17 @@ from uuid import UUID
 import asyncpg
 
 from watchllm_proxy.outcomes import DeadLetterReason
-from watchllm_proxy.records import Anchor, BatchBounds, Explanation, Flag, LogPosition, Run, RunChanges, Step
+from watchllm_proxy.records import (
+    Anchor,
+    BatchBounds,
+    Explanation,
+    Flag,
+    LogPosition,
+    Run,
+    RunChanges,
+    RunOutline,
+    Step,
+)
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.postgres_errors import translated, until_no_conflict
 from watchllm_proxy.store.sql import queries
@@ -21,7 +32,8 @@ RunKey = tuple[str, str]
 """(project_id, run_id)"""
 
 MAX_LIVE_RUNS = 50_000
-MAX_LIVE_ANCHORS = 1_000_000
+KEPT_ANCHORS = 300_000
+"""Of the newest: not less than the sessionizer remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +62,8 @@ _NOTHING_COUNTED: Mapping[str, Tally] = MappingProxyType({})
 class SessionizerState:
     """What `Sessionizer.load` takes, as of the last commit."""
 
-    runs: tuple[Run, ...]
-    steps: dict[RunKey, tuple[Step, ...]]
-    anchors: tuple[Anchor, ...]
+    outlines: tuple[RunOutline, ...]
+    anchors: tuple[Anchor, ...]  # by their numbers
 
 
 class RunStore:
@@ -84,33 +95,31 @@ class RunStore:
         async with translated():
             await self._pool.execute("SELECT 1")
 
-    async def load_state(self) -> SessionizerState:
-        """Runs of the horizon with their steps, and anchors, oldest first: one consistent view of them."""
+    async def load_state(self, *, settled_for_us: int) -> SessionizerState:
+        """Outlines of the runs of the horizon, and anchors: one consistent view of them. Bounded, however much is
+        stored. Runs that settled longer ago than `settled_for_us` are left out."""
+        ages = self._horizon, timedelta(microseconds=settled_for_us)
         async with transaction(self._pool, STATE) as connection:
-            found = await connection.fetch(self._sql["live_runs"], self._horizon, MAX_LIVE_RUNS)
-            anchors = await connection.fetch(self._sql["live_anchors"], self._horizon, MAX_LIVE_ANCHORS)
-            return await self._state(connection, found, anchors)
+            outlines = await connection.fetch(self._sql["live_outlines"], *ages, MAX_LIVE_RUNS)
+            anchors = await connection.fetch(self._sql["live_anchors"], self._horizon)
+        return await asyncio.to_thread(_state_from, outlines, anchors)
 
-    async def load_runs(self, keys: Sequence[RunKey]) -> SessionizerState:
-        """The same of some runs, however old: for calls that name a run that is out of memory."""
-        wanted = _columns([(views.key(project_id), views.key(run_id)) for project_id, run_id in keys], 2)
+    async def load_runs(self, keys: Sequence[RunKey]) -> list[tuple[Run, tuple[Step, ...]]]:
+        """Those of these runs that are stored, whole, however old."""
+        asked = {(views.key(project_id), views.key(run_id)): (project_id, run_id) for project_id, run_id in keys}
+        wanted = _columns(list(asked), 2)
         async with transaction(self._pool, STATE) as connection:
             found = await connection.fetch(self._sql["runs_by_id"], *wanted)
-            anchors = await connection.fetch(self._sql["anchors_of_runs"], *wanted)
-            return await self._state(connection, found, anchors)
-
-    async def _state(
-        self, connection: asyncpg.Connection, found: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]
-    ) -> SessionizerState:
-        keys = [(row["project_id"], row["run_id"]) for row in found]
-        steps_by_run: dict[RunKey, list[Step]] = {key: [] for key in keys}
-        for row in await connection.fetch(self._sql["live_steps"], *_columns(keys, 2)):
-            steps_by_run[row["project_id"], row["run_id"]].append(run_rows.step_from(row))
-        return SessionizerState(
-            runs=tuple(run_rows.run_from(row) for row in found),
-            steps={key: tuple(of_run) for key, of_run in steps_by_run.items()},
-            anchors=tuple(run_rows.anchor_from(row) for row in anchors),
-        )
+            steps = await connection.fetch(self._sql["steps_of_runs"], *wanted) if found else []
+        steps_by_run: dict[RunKey, list[Step]] = {}
+        for row in steps:
+            steps_by_run.setdefault((row["project_id"], row["run_id"]), []).append(run_rows.step_from(row))
+        runs = []
+        for row in found:
+            key = (row["project_id"], row["run_id"])
+            run = replace(run_rows.run_from(row), run_id=asked[key][1])  # the id as the client gave it
+            runs.append((run, tuple(steps_by_run.get(key, ()))))
+        return runs
 
     async def offsets(self) -> dict[str, LogPosition]:
         """How far each log is stored, by its name."""
@@ -198,7 +207,10 @@ class RunStore:
             for letter in dead_letters
         ]
         ends = [(name, at.segment, at.offset_bytes) for name, at in bounds.ends.items()]
-        writes: list[tuple[str, Sequence[object]]] = [("prune_anchors", [now - self._horizon])]
+        writes: list[tuple[str, Sequence[object]]] = [
+            ("prune_old_anchors", [self._horizon]),
+            ("prune_many_anchors", [KEPT_ANCHORS]),
+        ]
         if dead:
             writes.append(("save_dead_letters", _columns(_last_of_each(dead, 1))))
         if ends:
@@ -210,6 +222,11 @@ class RunStore:
             writes.append(("add_to_accounts", [*_columns(counts), self._recorder]))
         writes.append(("end_batch", [self._recorder]))
         return writes
+
+
+def _state_from(outlines: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]) -> SessionizerState:
+    found = sorted(map(run_rows.anchor_from, anchors), key=lambda anchor: anchor.seq)
+    return SessionizerState(tuple(map(run_rows.outline_from, outlines)), tuple(found))
 
 
 def _flat(lists: Iterable[list[run_rows.Row]]) -> list[run_rows.Row]:

@@ -21,6 +21,7 @@ from watchllm_proxy.records import (
     LogPosition,
     Placement,
     Run,
+    RunOutline,
     RunStatus,
     Step,
     StepType,
@@ -43,7 +44,7 @@ def run_row(run: Run, flags: Sequence[Flag]) -> Row:
         views.integer(run.total_steps), views.integer(run.total_calls), views.integer(run.error_count),
         views.bigint(run.input_tokens), views.bigint(run.output_tokens), views.bigint(run.cache_read_input_tokens),
         views.usd(run.total_cost_usd), views.integer(run.unpriced_calls),
-        _json(views.names_and_values(run.tags)), _json([_flag_object(flag) for flag in flags]),
+        _json(views.names_and_values(run.tags)), _json([_flag_object(flag) for flag in flags]), run.is_explicit,
     )  # fmt: skip
 
 
@@ -71,6 +72,18 @@ def run_from(row: Stored) -> Run:
         total_cost_usd=_usd_from(row["total_cost_usd"]),
         unpriced_calls=row["unpriced_calls"],
         tags=tuple((name, value) for name, value in orjson.loads(row["tags"])),
+        is_explicit=row["is_explicit"],
+    )
+
+
+def outline_from(row: Stored) -> RunOutline:
+    return RunOutline(
+        project_id=row["project_id"],
+        run_id=row["run_id"],
+        session_id=row["session_id"],
+        status=RunStatus(row["status"]),
+        last_activity_at_us=row["last_activity_at_us"],
+        is_explicit=row["is_explicit"],
     )
 
 
@@ -102,7 +115,7 @@ def step_row(project_id: str, run_id: str, step: Step) -> Row:
         views.tokens(step.cache_read_input_tokens),
         views.usd(step.cost_usd), step.is_priced, views.tokens(step.time_to_first_token_us),
         views.optional_integer(step.http_status),
-        views.optional_text(step.error_type), views.optional_text(step.error_message),
+        views.optional_text(step.error_type), views.optional_text(step.error_message), step.occurrence,
     )  # fmt: skip
 
 
@@ -131,6 +144,7 @@ def step_from(row: Stored) -> Step:
         http_status=row["http_status"],
         error_type=row["error_type"],
         error_message=row["error_message"],
+        occurrence=row["occurrence"],
     )
 
 
@@ -208,6 +222,7 @@ def anchor_row(anchor: Anchor) -> Row:
         anchor.step_index,
         views.instant(anchor.at_us),
         views.key(anchor.session_id),
+        anchor.seq,
     )
 
 
@@ -219,8 +234,9 @@ def anchor_from(row: Stored) -> Anchor:
         run_id=row["run_id"],
         call_id=uuid_from(row["call_id"]),
         step_index=row["step_index"],
-        at_us=views.at_us(row["at"]),
+        at_us=row["at_us"],
         session_id=row["session_id"],
+        seq=row["seq"],
     )
 
 

@@ -59,7 +59,7 @@ class Recording:
             LogSet(self.logs),
             runs or self.runs,
             events or self.events,
-            new_sessionizer=lambda: Sessionizer(silence_us=SILENCE_US),
+            new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
         )
 
     async def write(self, exchanges: Sequence[Exchange], log: str = "w0") -> list[UUID]:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from tests.unit.store.batches import bounds
-from tests.unit.store.runs import NOW_US, anchor, changes_of, explanation, flag, run, step
+from tests.unit.store.runs import NOW_US, anchor, changes_of, explanation, flag, outline, run, step
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.records import (
@@ -27,7 +27,7 @@ from watchllm_proxy.records import (
     RunStatus,
 )
 from watchllm_proxy.store.embedded import EmbeddedPostgres
-from watchllm_proxy.store.postgres import DeadLetter, RunStore
+from watchllm_proxy.store.postgres import KEPT_ANCHORS, DeadLetter, RunStore
 from watchllm_proxy.store.transactions import open_pool
 
 KEY = ("default", "run-1")
@@ -51,13 +51,13 @@ async def test_the_application_is_neither_superuser_nor_owner(store: RunStore) -
 
 async def test_state_comes_back_as_it_was_committed(store: RunStore) -> None:
     steps = (step(0), step(1, cost_usd=Decimal("0.0000001234567890123"), call_id=uuid4(), is_priced=True), step(2))
-    anchors = (anchor("id-1"), anchor("id-2", step_index=None))
+    anchors = (anchor("id-1", seq=1), anchor("id-2", step_index=None, seq=2))
     await store.commit_batch(bounds(1), changes_of(run(), steps, anchors), {KEY: (flag(),)}, {})
-    state = await store.load_state()
-    assert state.runs == (run(),)
-    assert state.steps == {KEY: steps}
+    assert await store.load_runs([KEY]) == [(run(), steps)]
+    state = await store.load_state(settled_for_us=0)
     assert state.anchors == anchors
     assert all(type(each.call_id) is UUID for each in state.anchors)
+    assert state.outlines == (outline(run()),)
 
 
 async def test_a_later_batch_replaces_what_it_changes_and_nothing_else(store: RunStore) -> None:
@@ -65,9 +65,7 @@ async def test_a_later_batch_replaces_what_it_changes_and_nothing_else(store: Ru
     ended = replace(run(), status=RunStatus.COMPLETED, ended_at_us=NOW_US + 5)
     changed = step(1, summary="now with its result", duration_us=12)
     await store.commit_batch(bounds(2), changes_of(ended, (changed, step(2))), {}, {KEY: ()})
-    state = await store.load_state()
-    assert state.runs == (ended,)
-    assert state.steps == {KEY: (step(0), changed, step(2))}
+    assert await store.load_runs([KEY]) == [(ended, (step(0), changed, step(2)))]
     assert await store.pool.fetchval("SELECT count(*) FROM agent_debug_explanations") == 0
 
 
@@ -78,9 +76,9 @@ async def test_the_last_of_equal_keys_in_a_batch_counts(store: RunStore) -> None
         anchors=(anchor("same", step_index=1), anchor("same", step_index=2)),
     )
     await store.commit_batch(bounds(1), changes, {}, {})
-    state = await store.load_state()
-    assert state.runs[0].title == "second"
-    assert state.steps[KEY][0].summary == "second"
+    ((stored, steps),) = await store.load_runs([KEY])
+    assert (stored.title, steps[0].summary) == ("second", "second")
+    state = await store.load_state(settled_for_us=0)
     assert [each.step_index for each in state.anchors] == [2]
 
 
@@ -111,7 +109,7 @@ async def test_time_that_passes_without_records_moves_no_offset_and_ends_no_batc
     await store.commit_batch(None, changes_of(run()), {}, {})
     assert await store.offsets() == {}
     assert await store.pending() == bounds(1)
-    assert (await store.load_state()).runs == (run(),)
+    assert [stored for stored, _ in await store.load_runs([KEY])] == [run()]
 
 
 async def test_dead_letters_keep_their_bytes_and_are_counted_once(store: RunStore) -> None:
@@ -144,8 +142,9 @@ async def test_no_text_can_fail_a_batch(store: RunStore, poison: str) -> None:
     flags = {KEY: (replace(flag(), message=poison),)}
     explanations = {KEY: (replace(explanation(0), text=poison, rules_matched=(poison,)),)}
     await store.commit_batch(bounds(1), changes, flags, explanations)
-    state = await store.load_state()
-    assert len(state.runs) == 1
+    assert len(await store.load_runs([KEY])) == 1
+    state = await store.load_state(settled_for_us=0)
+    assert len(state.outlines) == 1
     assert state.anchors[0].value == poison, "an anchor is compared with later values: it is kept exactly"
 
 
@@ -166,11 +165,11 @@ async def test_overlong_ids_are_shortened_alike_everywhere(store: RunStore) -> N
     long_id = "r" * 50_000
     changes = changes_of(replace(run(), run_id=long_id), (step(0),), (replace(anchor("x"), run_id=long_id),))
     await store.commit_batch(bounds(1), changes, {("default", long_id): (flag(),)}, {})
-    state = await store.load_runs([("default", long_id)])
-    ((project_id, stored_id),) = state.steps
-    assert (project_id, len(stored_id) < 1000) == ("default", True)
-    assert state.anchors[0].run_id == stored_id == state.runs[0].run_id
-    assert len(state.steps[project_id, stored_id]) == 1
+    ((stored, steps),) = await store.load_runs([("default", long_id)])
+    assert (stored.run_id, len(steps)) == (long_id, 1), "asked for by its whole id, it comes under that"
+    state = await store.load_state(settled_for_us=0)
+    assert state.anchors[0].run_id == state.outlines[0].run_id
+    assert len(state.outlines[0].run_id) < 1000
 
 
 async def test_a_run_older_than_the_horizon_is_loaded_only_by_its_id(store: RunStore) -> None:
@@ -178,17 +177,34 @@ async def test_a_run_older_than_the_horizon_is_loaded_only_by_its_id(store: RunS
     old = replace(run("old"), last_activity_at_us=NOW_US - 2 * day_us)
     await store.commit_batch(bounds(1, now_us=NOW_US - 2 * day_us), changes_of(old, (step(0),)), {}, {})
     await store.commit_batch(bounds(2, now_us=NOW_US), changes_of(run("new"), (step(0),)), {}, {})
-    assert [each.run_id for each in (await store.load_state()).runs] == ["new"]
+    assert [each.run_id for each in (await store.load_state(settled_for_us=0)).outlines] == ["new"]
     again = await store.load_runs([("default", "old"), ("default", "never was"), ("other", "new")])
-    assert again.runs == (old,)
-    assert again.steps == {("default", "old"): (step(0),)}
+    assert again == [(old, (step(0),))]
+
+
+async def test_of_finished_runs_that_nobody_named_only_fresh_ones_are_loaded(store: RunStore) -> None:
+    """By the log's own time: the newest activity of all, whoever's it is."""
+    hour_us = 3_600_000_000
+    done = replace(run("done"), status=RunStatus.COMPLETED, last_activity_at_us=NOW_US - hour_us)
+    named = replace(done, run_id="named", is_explicit=True)
+    failed = replace(done, run_id="failed", status=RunStatus.FAILED)
+    fresh = replace(done, run_id="fresh", last_activity_at_us=NOW_US - hour_us // 2 + 1)
+    await store.commit_batch(bounds(1), RunChanges(runs=(done, named, failed, fresh, run("new"))), {}, {})
+    state = await store.load_state(settled_for_us=hour_us // 2)
+    assert sorted(each.run_id for each in state.outlines) == ["failed", "fresh", "named", "new"]
+
+
+async def test_only_the_anchors_put_last_are_kept(store: RunStore) -> None:
+    anchors = tuple(anchor(f"id-{seq}", seq=seq) for seq in (1, 2, 3, KEPT_ANCHORS + 2))
+    await store.commit_batch(bounds(1), changes_of(run(), (), anchors), {}, {})
+    assert [each.seq for each in (await store.load_state(settled_for_us=0)).anchors] == [3, KEPT_ANCHORS + 2]
 
 
 async def test_anchors_beyond_the_horizon_are_forgotten(store: RunStore) -> None:
     day_us = 86_400_000_000
     await store.commit_batch(bounds(1), changes_of(run(), (), (anchor("old", at_us=NOW_US - 2 * day_us),)), {}, {})
     await store.commit_batch(bounds(2, now_us=NOW_US), changes_of(run(), (), (anchor("new"),)), {}, {})
-    assert [each.value for each in (await store.load_state()).anchors] == ["new"]
+    assert [each.value for each in (await store.load_state(settled_for_us=0)).anchors] == ["new"]
 
 
 async def test_a_connection_that_dies_within_the_transaction_leaves_nothing_of_the_batch(
@@ -207,11 +223,11 @@ async def test_a_connection_that_dies_within_the_transaction_leaves_nothing_of_t
                 await commit
     finally:
         await owner.close()
-    assert (await store.load_state()).runs == ()
+    assert await store.load_runs([KEY]) == []
     assert await store.offsets() == {}
     assert await store.pending() == bounds(1)
     await store.commit_batch(bounds(1), changes_of(run(), (step(0),)), {}, {})
-    assert (await store.load_state()).runs == (run(),)
+    assert [stored for stored, _ in await store.load_runs([KEY])] == [run()]
 
 
 async def test_a_cancelled_commit_leaves_nothing_and_the_pool_goes_on(
@@ -228,7 +244,7 @@ async def test_a_cancelled_commit_leaves_nothing_and_the_pool_goes_on(
                 await commit
     finally:
         await owner.close()
-    assert (await store.load_state()).runs == ()
+    assert await store.load_runs([KEY]) == []
 
 
 async def test_errors_are_told_apart_by_their_code(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.unit.store.batches import bounds
-from tests.unit.store.runs import changes_of, run, step
+from tests.unit.store.runs import changes_of, outline, run, step
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.store import transactions
 from watchllm_proxy.store.embedded import EmbeddedPostgres
@@ -74,7 +74,8 @@ async def test_a_batch_that_is_the_victim_of_a_deadlock_is_stored_all_the_same(
         await owner.execute("UPDATE agent_debug_logs SET title = 'mine' WHERE run_id = 'run-a'")
         assert not commit.done(), f"backend {victim} gave way, and the batch waits once more"
     await commit
-    assert [each.title for each in (await store.load_state()).runs] == ["new", "new"]
+    found = await store.load_runs([(each.project_id, each.run_id) for each in (a, b)])
+    assert [each.title for each, _ in found] == ["new", "new"]
 
 
 async def test_a_lock_that_is_not_to_be_had_in_time_is_a_conflict(
@@ -91,12 +92,15 @@ async def test_two_writers_of_one_row_at_the_strictest_isolation_are_a_conflict(
     store: RunStore, owner: asyncpg.Connection
 ) -> None:
     await stored(store)
-    work = replace(BATCH, isolation="repeatable_read")
-    with pytest.raises(StoreConflict, match="40001"):
-        async with transaction(store.pool, work) as connection:
+
+    async def second() -> None:
+        async with transaction(store.pool, replace(BATCH, isolation="repeatable_read")) as connection:
             await connection.fetch("SELECT * FROM agent_debug_logs")
             await owner.execute("UPDATE agent_debug_logs SET title = 'first'")
             await connection.execute("UPDATE agent_debug_logs SET title = 'second'")
+
+    with pytest.raises(StoreConflict, match="40001"):
+        await second()
 
 
 # --- limits of time ---------------------------------------------------------------------------------
@@ -112,12 +116,16 @@ async def test_the_server_ends_a_statement_that_takes_too_long(store: RunStore) 
 async def test_the_server_ends_a_transaction_that_hangs_with_its_locks(
     store: RunStore, owner: asyncpg.Connection
 ) -> None:
-    with pytest.raises(StoreUnavailable):
+
+    async def hang() -> None:
         async with transaction(store.pool, replace(BATCH, idle_timeout_ms=20)) as connection:
             await connection.execute("LOCK TABLE agent_debug_logs IN ACCESS EXCLUSIVE MODE")
             async with asyncio.timeout(WAIT_S):
                 await owner.execute("LOCK TABLE agent_debug_logs IN SHARE MODE; SELECT 1")  # waits until it is cut
             await connection.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await hang()
     await stored(store)
 
 
@@ -173,7 +181,7 @@ async def test_a_database_that_takes_no_writes_is_away_until_it_does(
     try:
         with pytest.raises(StoreUnavailable, match="25006"):
             await stored(reopened)
-        assert (await reopened.load_state()).runs == ()
+        assert (await reopened.load_state(settled_for_us=0)).outlines == ()
     finally:
         await reopened.close()
     await stored(store)
@@ -232,7 +240,7 @@ async def test_an_answer_that_is_lost_after_the_commit_stores_nothing_twice(
                 await stored(store)
             assert wire.answers_lost == 1
             await stored(store)
-            assert len((await store.load_state()).runs) == 1
+            assert len((await store.load_state(settled_for_us=0)).outlines) == 1
         finally:
             await store.close()
 
@@ -242,7 +250,7 @@ def socket_of(postgres: EmbeddedPostgres) -> Path:
 
 
 def over(wire: FaultProxy, dsn: str) -> str:
-    return f"{dsn.split('?')[0].replace('@/', f'@127.0.0.1:{wire.port}/')}?sslmode=disable"
+    return f"{dsn.split('?', maxsplit=1)[0].replace('@/', f'@127.0.0.1:{wire.port}/')}?sslmode=disable"
 
 
 # --- a server that crashes --------------------------------------------------------------------------
@@ -276,7 +284,9 @@ async def test_a_server_that_is_stopped_in_the_middle_and_started_again(own_serv
         with pytest.raises(StoreUnavailable):
             await store.ping()
         await asyncio.to_thread(own_server.start)
-        assert (await store.load_state()).runs == (run(),), "by the same pool, which nobody had to repair"
+        assert (await store.load_state(settled_for_us=0)).outlines == (outline(run()),), (
+            "by the same pool, which nobody had to repair"
+        )
         await stored(store, 2)
     finally:
         await store.close()

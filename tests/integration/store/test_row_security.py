@@ -271,7 +271,7 @@ async def test_an_owner_that_is_no_superuser_migrates_and_its_login_role_works(h
     assert len(await migrate_postgres(owner_dsn, login_dsn)) == len(migrations("postgres"))
     runs = await RunStore.open(login_dsn)
     try:
-        assert (await runs.load_state()).runs == ()
+        assert (await runs.load_state(settled_for_us=0)).outlines == ()
         async with transaction(runs.pool, QUESTION, MINE) as connection:
             assert await connection.fetchval("SELECT name FROM projects") == "Default"
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from watchllm_proxy.records import Anchor
@@ -9,11 +10,11 @@ from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 
 
 def anchor(value: str, *, call: int = 1, at_us: int = 0, run: str = "r", project: str = "p") -> Anchor:
-    return Anchor(project, AnchorKind.ISSUED_ID, value, run, UUID(int=call), 0, at_us, run)
+    return Anchor(project, AnchorKind.ISSUED_ID, value, run, UUID(int=call), 0, at_us, run, seq=call)
 
 
-def index(max_anchors: int = 100, horizon_us: int = 1000) -> AnchorIndex:
-    return AnchorIndex(horizon_us=horizon_us, max_anchors=max_anchors)
+def index(window: int = 100, horizon_us: int = 1000) -> AnchorIndex:
+    return AnchorIndex(horizon_us=horizon_us, window=window)
 
 
 def test_the_last_one_put_wins() -> None:
@@ -40,12 +41,15 @@ def test_an_anchor_is_found_up_to_the_horizon_and_not_after() -> None:
     assert anchors.find("p", AnchorKind.ISSUED_ID, "a", 111) is None
 
 
-def test_over_the_limit_the_oldest_calls_go_whole() -> None:
-    anchors = index(max_anchors=3)
-    for value, call in (("a", 1), ("b", 1), ("c", 2), ("d", 3)):
-        anchors.put(anchor(value, call=call))
-    found = [anchors.find("p", AnchorKind.ISSUED_ID, value, 0) is not None for value in "abcd"]
-    assert found == [False, False, True, True]
+def test_what_is_not_among_the_last_ones_put_is_removed() -> None:
+    """Not among the last put anywhere: another index may have taken the numbers in between."""
+    anchors = index(window=3)
+    for value, seq in (("a", 1), ("b", 2), ("a", 3), ("c", 5)):
+        anchors.put(replace(anchor(value), seq=seq))
+    found = [anchors.find("p", AnchorKind.ISSUED_ID, value, 0) is not None for value in "abc"]
+    assert found == [True, False, True]
+    anchors.put(replace(anchor("d"), seq=8))
+    assert len(anchors) == 1
 
 
 def test_what_is_past_its_time_is_removed() -> None:

@@ -16,13 +16,13 @@ from watchllm_proxy.sessionize.text_index import TextIndex
 
 
 def evidence(*anchors: tuple[AnchorKind, str]) -> Evidence:
-    index = AnchorIndex(horizon_us=10**18, max_anchors=100)
+    index = AnchorIndex(horizon_us=10**18, window=100)
     for number, (kind, value) in enumerate(anchors):
         index.put(Anchor("default", kind, value, f"run-{number}", UUID(int=number), number, 0, "s"))
     return Evidence(
         anchors=index,
-        texts=TextIndex(horizon_us=10**18, max_texts=100),
-        children=Children(),
+        texts=TextIndex(horizon_us=10**18, window=100),
+        children=Children(window=100),
         silence_us=SILENCE_US,
         find_run=lambda key: None,
         runs_of=lambda project_id, session_id: [],

@@ -19,8 +19,7 @@ from watchllm_proxy.sessionize import Sessionizer
 
 
 def restarted(play: Play) -> Play:
-    fresh = Play()
-    play.rows.restore_into(fresh.sessionizer)
+    fresh = Play(sessionizer=play.rows.restarted())
     fresh.rows = play.rows
     return fresh
 
@@ -80,45 +79,49 @@ def test_a_named_run_goes_on_after_its_answer_and_after_a_restart() -> None:
     assert play.outline(one) == ["user_input", "model_response", "user_input", "model_response"]
 
 
-def test_a_named_run_that_memory_has_lost_is_asked_for_and_continued_from_the_store() -> None:
-    call = CallBuilder()
-    play = Play(one := call(user="One", client_ids=ids(run="job")))
-    play.sessionizer = Sessionizer(silence_us=SILENCE_US)  # a restart that loads nothing
-    two = call(user="Two", client_ids=ids(run="job"))
-    missing = play.sessionizer.missing_run(two)
-    assert missing == ("default", "job")
-    play.rows.restore_into(play.sessionizer)
-    assert play.sessionizer.missing_run(two) is None
-    play.observe(two)
-    assert len(play.outline(one)) == 4
-
-
 def test_a_run_id_that_comes_back_after_days_continues_where_it_was() -> None:
     call = CallBuilder()
     play = Play(one := call(user="One", client_ids=ids(run="job")))
     call.wait(3 * 24 * 3600)
     play.observe(call(user="Something else"))
-    two = call(user="Two", client_ids=ids(run="job"))
-    assert play.sessionizer.missing_run(two) == ("default", "job")
-    play.rows.bring_missing(play.sessionizer, two)
-    play.observe(two)
-    assert len(play.outline(one)) == 4
+    assert ("default", "job") not in play.sessionizer._runs, "it is past its time"
+    play.observe(call(after=one, user="Two", client_ids=ids(run="job")))
+    assert play.outline(one) == ["user_input", "model_response", "user_input", "model_response"]
 
 
-def test_a_call_without_a_run_id_misses_no_run() -> None:
-    assert Sessionizer(silence_us=SILENCE_US).missing_run(CallBuilder()(user="Hi")) is None
-
-
-def test_a_run_that_is_loaded_without_its_steps_is_left_out() -> None:
+def test_a_run_whose_steps_are_not_stored_any_more_is_not_continued() -> None:
     call = CallBuilder()
     ask = call(user="Hi", answers=tool("a"))
     done = call(after=ask, results=results_for(ask, "x"))
     play = Play(ask)
-    fresh = Sessionizer(silence_us=SILENCE_US)
-    fresh.load(play.rows.runs.values(), {}, play.rows.anchors.values())  # type: ignore[arg-type]
+    play.rows.steps.clear()
+    fresh = play.rows.restarted()
     placement = fresh.observe(done, 0)
-    assert placement.run_id != play.placement(ask).run_id, "its steps would have been overwritten"
+    assert placement.run_id != play.placement(ask).run_id, "its steps would have been numbered as those that were"
     assert placement.session_id == play.placement(ask).session_id
+
+
+def test_calls_of_a_batch_are_answered_by_one_look_at_the_shelf() -> None:
+    call = CallBuilder()
+    asks = [call(user=f"Find number {n}", answers=tool("a")) for n in range(20)]
+    play = Play(*asks)
+    fresh = play.rows.restarted()
+    answers = [call(after=ask, results=results_for(ask, "x")) for ask in asks]
+    named = [call(user=f"New {n}", client_ids=ids(run=f"job-{n}")) for n in range(20)]
+    before = play.rows.fetches
+    fresh.bring([*answers, *named])
+    for each in (*answers, *named):
+        fresh.observe(each, 0)
+    assert play.rows.fetches == before + 1
+    assert len(fresh.drain().runs) == 40
+
+
+def test_a_restart_brings_no_steps() -> None:
+    call = CallBuilder()
+    play = Play(*(call(user=f"Question {n}", answers=tool("a")) for n in range(10)))
+    before = play.rows.fetches
+    fresh = play.rows.restarted()
+    assert (len(fresh._runs), fresh._runs._bodies, play.rows.fetches) == (10, {}, before)
 
 
 @pytest.mark.parametrize("answers", ["Done.", tool("a")])
@@ -128,8 +131,8 @@ def test_memory_is_bounded_by_the_number_of_runs(answers: object) -> None:
     for number in range(200):
         play.observe(call(user=f"Question {number}", answers=answers, gap_s=0.0, took_s=0.001))  # type: ignore[arg-type]
     assert len(play.sessionizer._runs) == 10
-    assert len(play.sessionizer._anchors) <= 25
-    assert len(play.sessionizer._scheduled) <= 10
+    assert len(play.sessionizer._remembered.anchors) <= 25
+    assert len(play.sessionizer._runs._scheduled) <= 10
     assert len(play.rows.runs) == 200
 
 
@@ -160,6 +163,7 @@ def test_finished_runs_leave_memory_by_the_logs_own_time() -> None:
     call.wait(2 * 600 + 5)
     play.observe(call(user="Later"))
     assert len(play.sessionizer._runs) == 1
+    assert len(play.sessionizer._runs._sessions) == 1
 
 
 def test_a_failing_storm_of_one_body_keeps_a_bounded_number_of_attempts_waiting() -> None:
@@ -173,7 +177,7 @@ def test_a_failing_storm_of_one_body_keeps_a_bounded_number_of_attempts_waiting(
         for n in range(3 * MAX_PENDING_FAILURES)
     ]
     play = Play(first, *storm)
-    waiting = play.sessionizer._anchors.failures(
+    waiting = play.sessionizer._remembered.anchors.failures(
         "default", first.request_hash.hex(), T0_US + 60 * SECOND_US, SILENCE_US
     )
     assert len(waiting) == MAX_PENDING_FAILURES

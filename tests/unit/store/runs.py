@@ -13,6 +13,7 @@ from watchllm_proxy.records import (
     FlagKind,
     Run,
     RunChanges,
+    RunOutline,
     RunStatus,
     Step,
     StepType,
@@ -62,8 +63,17 @@ def step(index: int, **changes: object) -> Step:
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def anchor(value: str, *, step_index: int | None = 1, at_us: int = NOW_US, run_id: str = "run-1") -> Anchor:
-    return Anchor("default", "issued_id", value, run_id, uuid5(NAMESPACE_OID, "c"), step_index, at_us, "session-1")
+def outline(of: Run) -> RunOutline:
+    return RunOutline(
+        of.project_id, of.run_id, of.session_id, of.status, of.last_activity_at_us, is_explicit=of.is_explicit
+    )
+
+
+def anchor(
+    value: str, *, step_index: int | None = 1, at_us: int = NOW_US, run_id: str = "run-1", seq: int = 0
+) -> Anchor:
+    call_id = uuid5(NAMESPACE_OID, "c")
+    return Anchor("default", "issued_id", value, run_id, call_id, step_index, at_us, "session-1", seq)
 
 
 def flag(kind: FlagKind = FlagKind.LOOP_DETECTED) -> Flag:

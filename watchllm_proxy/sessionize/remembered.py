@@ -1,0 +1,86 @@
+"""What calls left behind for later ones to hang on: every index over the anchors, filled alike by `observe` and
+by a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import replace
+from uuid import UUID
+
+from watchllm_proxy.records import Anchor, Call
+from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
+from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.run_state import RunKey
+from watchllm_proxy.sessionize.text_index import INDEXED_KINDS, TextIndex
+
+
+class Remembered:
+    """A function of the anchors put into it, in order.
+
+    Anchors are numbered as they are put. The last `max_anchors` of all are remembered, texts only of the last
+    `max_texts` of all: so what is forgotten is told by the numbers alone, before and after a restart.
+    """
+
+    def __init__(self, *, horizon_us: int, max_anchors: int, max_texts: int) -> None:
+        self._horizon_us = horizon_us
+        self.anchors = AnchorIndex(horizon_us=horizon_us, window=max_anchors)
+        self.texts = TextIndex(horizon_us=horizon_us, window=max_texts)
+        self.children = Children(window=max_anchors)
+        self._newest_seq = 0
+        self._new: dict[tuple[str, str, str], Anchor] = {}
+
+    def put(self, anchor: Anchor) -> None:
+        self._newest_seq += 1
+        anchor = replace(anchor, seq=self._newest_seq)
+        self._new[anchor.project_id, anchor.kind, anchor.value] = anchor
+        self._index(anchor)
+
+    def load(self, anchors: Iterable[Anchor]) -> None:
+        """Stored ones, by their numbers."""
+        for anchor in anchors:
+            self._newest_seq = anchor.seq
+            self._index(anchor)
+
+    def drain(self) -> tuple[Anchor, ...]:
+        new, self._new = tuple(self._new.values()), {}
+        return new
+
+    def issuer(self, call: Call, value: str) -> Anchor | None:
+        """Who issued this id before, if anyone of the call's project did."""
+        return next(
+            (
+                anchor
+                for kind in (AnchorKind.REISSUED_ID, AnchorKind.ISSUED_ID)
+                if (anchor := self.anchors.find(call.project_id, kind, value, call.started_at_us))
+            ),
+            None,
+        )
+
+    def forget_before(self, newest_us: int) -> None:
+        self.texts.forget_before(newest_us - self._horizon_us)
+        self.anchors.forget_before(newest_us - self._horizon_us)
+
+    def forget_runs(self, keys: Iterable[RunKey]) -> None:
+        """What has a meaning only with its run."""
+        for key in keys:
+            self.children.forget(key)
+
+    def keep_only(self, runs: Container[RunKey]) -> None:
+        self.children.keep_only(runs)
+
+    def _index(self, anchor: Anchor) -> None:
+        if anchor.kind in INDEXED_KINDS:
+            self.texts.put(anchor)
+        elif anchor.kind in {AnchorKind.CHILD, AnchorKind.VERIFIED}:
+            self.children.put(anchor)
+        elif anchor.kind == AnchorKind.HELPER:
+            self.children.put_helper(anchor)
+        else:
+            self.anchors.put(anchor)
+        self.children.keep_window(anchor.seq)
+
+
+def moved_anchor(key: RunKey, session_id: str, call_id: UUID, at_us: int) -> Anchor:
+    """This run belongs to this session now, whatever its earlier anchors say."""
+    project_id, run_id = key
+    return Anchor(project_id, AnchorKind.MOVED, run_id, run_id, call_id, None, at_us, session_id)
