@@ -350,3 +350,107 @@ SELECT projects.project_id, projects.name, projects.created_at, count(api_keys.k
 FROM projects
 LEFT JOIN api_keys ON api_keys.project_id = projects.project_id AND api_keys.revoked_at IS NULL
 GROUP BY projects.project_id ORDER BY projects.created_at, projects.project_id;
+
+-- name: ask_for_correction
+-- What a person wants; the recorder carries it out.
+INSERT INTO run_corrections (correction_id, project_id, kind, run_id, call_id, is_single, into_run_id, undoes, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: waiting_corrections
+-- Those that are to be carried out, at most $1, in the order in which they were asked for.
+SELECT * FROM run_corrections WHERE carried_out_at IS NULL AND refusal IS NULL ORDER BY ordinal LIMIT $1;
+
+-- name: corrections_in_force
+-- Those of all projects that later calls obey: the newest $1, in order.
+SELECT * FROM (
+    SELECT * FROM run_corrections
+    WHERE carried_out_at IS NOT NULL AND kind <> 'undo' AND undone_by IS NULL
+    ORDER BY ordinal DESC
+    LIMIT $1
+) AS newest
+ORDER BY ordinal;
+
+-- name: correction_by_id
+-- One correction, and how it stands.
+SELECT * FROM run_corrections WHERE project_id = $1 AND correction_id = $2;
+
+-- name: corrections_of_runs
+-- Those in force that took calls from the runs $2, brought calls there, or moved calls that are there now.
+SELECT * FROM run_corrections
+WHERE project_id = $1 AND carried_out_at IS NOT NULL AND kind <> 'undo' AND undone_by IS NULL
+  AND (
+    run_id = ANY($2::text[]) OR to_run_id = ANY($2::text[])
+    OR call_ids && ARRAY(SELECT DISTINCT call_id FROM run_links WHERE project_id = $1 AND run_id = ANY($2::text[]))
+  )
+ORDER BY ordinal;
+
+-- name: run_merged_into
+-- Where the calls of a run went that was merged away.
+SELECT to_run_id FROM run_corrections
+WHERE project_id = $1 AND run_id = $2 AND kind = 'merge' AND carried_out_at IS NOT NULL AND undone_by IS NULL
+ORDER BY ordinal DESC LIMIT 1;
+
+-- name: runs_of_sessions
+-- The runs of the sessions $2, and of those that the runs $3 are in.
+SELECT * FROM agent_debug_logs
+WHERE project_id = $1 AND session_id = ANY(
+    $2::text[] || ARRAY(SELECT session_id FROM agent_debug_logs WHERE project_id = $1 AND run_id = ANY($3::text[]))
+);
+
+-- name: links_of_runs
+-- Why the calls of the runs $2 are there; of each call the link that decided first.
+SELECT * FROM run_links WHERE project_id = $1 AND run_id = ANY($2::text[]) ORDER BY call_id, ordinal;
+
+-- name: anchors_about_runs
+-- What leads to the runs $2, and what tells of them.
+SELECT * FROM run_anchors
+WHERE project_id = $1 AND (
+    run_id = ANY($2::text[])
+    OR (
+        kind IN ('run', 'moved', 'child', 'verified')
+        AND md5(value) IN (SELECT md5(convert_to(about, 'UTF8')) FROM unnest($2::text[]) AS about)
+    )
+);
+
+-- name: drop_runs
+-- Runs ($1[i], $2[i]) that have no call any more.
+DELETE FROM agent_debug_logs
+USING unnest($1::text[], $2::text[]) AS gone (project_id, run_id)
+WHERE agent_debug_logs.project_id = gone.project_id AND agent_debug_logs.run_id = gone.run_id;
+
+-- name: drop_steps
+-- Steps of the runs ($1[i], $2[i]): they are written anew as a whole.
+DELETE FROM agent_debug_steps
+USING unnest($1::text[], $2::text[]) AS changed (project_id, run_id)
+WHERE agent_debug_steps.project_id = changed.project_id AND agent_debug_steps.run_id = changed.run_id;
+
+-- name: drop_links
+-- Links of the calls $2: they are written anew as a whole.
+DELETE FROM run_links WHERE project_id = $1 AND call_id = ANY($2::uuid[]);
+
+-- name: drop_anchors
+-- Anchors of the kinds and values ($2[i], $3[i]).
+DELETE FROM run_anchors
+USING unnest($2::text[], $3::bytea[]) AS gone (kind, value)
+WHERE run_anchors.project_id = $1 AND run_anchors.kind = gone.kind AND md5(run_anchors.value) = md5(gone.value);
+
+-- name: hang_runs
+-- Runs ($1[i], $2[i]) that belong to another session or parent now.
+UPDATE agent_debug_logs SET session_id = hung.session_id, parent_run_id = hung.parent_run_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS hung (project_id, run_id, session_id, parent_run_id)
+WHERE agent_debug_logs.project_id = hung.project_id AND agent_debug_logs.run_id = hung.run_id;
+
+-- name: end_correction
+-- It is carried out: what it came to.
+UPDATE run_corrections SET
+    carried_out_at = $2, call_ids = $3, to_run_id = $4, to_session_id = $5, to_parent_run_id = $6,
+    left_session_id = $7, left_parent_run_id = $8
+WHERE correction_id = $1;
+
+-- name: undo_correction
+-- $1 is in force no more, for $2 took it back.
+UPDATE run_corrections SET undone_by = $2 WHERE correction_id = $1;
+
+-- name: refuse_correction
+-- It cannot be carried out.
+UPDATE run_corrections SET refusal_code = $2, refusal = $3 WHERE correction_id = $1;
