@@ -155,6 +155,17 @@ class RunStore:
             writes += self._closing_writes(bounds, dead_letters, tallies)
         await self._write(writes)
 
+    async def commit_changes(
+        self,
+        before: Sequence[tuple[str, Sequence[object]]],
+        changes: RunChanges,
+        flags: Mapping[RunKey, Sequence[Flag]],
+        explanations: Mapping[RunKey, Sequence[Explanation]],
+        after: Sequence[tuple[str, Sequence[object]]],
+    ) -> None:
+        """Rows that no batch made, between other named statements: all of it, or nothing."""
+        await self._write([*before, *self._writes(changes, flags, explanations), *after])
+
     async def _write(self, writes: Sequence[tuple[str, Sequence[object]]]) -> None:
         """In one transaction; again where another one came first, for nothing of it is stored then."""
 
