@@ -100,3 +100,13 @@ SELECT * REPLACE (
 FROM events FINAL
 WHERE project_id = {project_id:String}
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+
+-- name: call_heads
+-- What calls say of the run that they are part of, beside their text.
+SELECT toString(events.call_id) AS call_id, agent_name, agent_version, user_id, tags,
+    notEmpty(events.tool_names) AS offers_tools
+FROM events
+WHERE project_id = {project_id:String}
+  AND events.call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})))
+ORDER BY stored_at DESC
+LIMIT 1 BY call_id;
