@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast check format docs accuracy bench traffic setup chromium clean
+.PHONY: help up demo test test-fast check format docs accuracy bench traffic setup chromium pgbouncer clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ bench: $(VENV)/.dev ## What forwarding, recording and storing cost, beside nginx
 traffic: $(VENV)/.dev ## Record the corpora of tests/traffic anew, with real agent frameworks through the proxy
 	$(BIN)/python -m tests.traffic.record
 
-setup: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) chromium ## Set up what `make test` needs, and stop
+setup: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) chromium pgbouncer ## Set up what `make test` needs, and stop
 
 clean: ## Remove all that was set up or built here (your data directory is not touched)
 	rm -rf $(VENV) $(TOOLS) .client-venvs dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -97,4 +97,13 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	else \
 		echo "There is no $(CHROMIUM): the browser tests skip. As root: apt-get install chromium" >&2; \
+	fi
+
+pgbouncer:
+	@if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "apt-get install pgbouncer (for the tests behind a pooler; its service is not used)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null; \
+	else \
+		echo "There is no pgbouncer: its tests skip. As root: apt-get install pgbouncer" >&2; \
 	fi

@@ -1,0 +1,44 @@
+"""Projects, the tenants: made and listed by whoever runs the installation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+
+from watchllm_proxy.store import views
+from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import UPKEEP, transaction
+
+PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""What a project may be called: it stands in addresses and in file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectInfo:
+    project_id: str
+    name: str
+    created_at_us: int
+    keys_in_force: int
+
+
+async def create_project(pool: asyncpg.Pool, project_id: str, name: str) -> bool:
+    """False: there is a project of that name. Raises ValueError for a name that `PROJECT_ID` does not allow."""
+    if not PROJECT_ID.fullmatch(project_id):
+        raise ValueError("a project's id has 1 to 63 of a-z, 0-9, - and _, and begins with a letter or digit")
+    async with transaction(pool, UPKEEP) as connection:
+        made = await connection.fetch(
+            queries("postgres")["create_project"], project_id, views.text(name), datetime.now(UTC)
+        )
+    return bool(made)
+
+
+async def list_projects(pool: asyncpg.Pool) -> tuple[ProjectInfo, ...]:
+    """All of them, oldest first."""
+    async with transaction(pool, UPKEEP) as connection:
+        found = await connection.fetch(queries("postgres")["list_projects"])
+    return tuple(
+        ProjectInfo(row["project_id"], row["name"], views.at_us(row["created_at"]), row["keys"]) for row in found
+    )
