@@ -90,6 +90,10 @@ class Children:
         anchor = self._tasks.get(child)
         return anchor is not None and anchor.kind == AnchorKind.VERIFIED
 
+    def is_guess(self, child: RunKey) -> bool:
+        """It has been hung under a tool call, and no result has borne that out."""
+        return child in self._unverified.get(child[0], ())
+
     def unverified(self, project_id: str) -> list[RunKey]:
         return list(self._unverified.get(project_id, ()))
 

@@ -120,11 +120,21 @@ def _siblings(run: RunState, evidence: Evidence) -> list[RunState]:
 
 
 def in_order(child: RunState, evidence: Evidence) -> Iterator[Binding]:
-    """Equal open tasks are taken in the order in which their runs began. A run is seen when its first call has
-    ended, so others that began later may have been bound before it."""
-    places = list(_rival_places(child, evidence))
-    in_turn = sorted((place.run for place in places), key=lambda run: (run.started_at_us, run.run_id))
-    for run, place in zip(in_turn, sorted(places, key=_Place.order), strict=True):
+    """Equal open tasks: each to the run that shares a connection with its session alone, and the others in the
+    order in which their runs began. A run is seen when its first call has ended, so runs that began later may
+    have been bound before it."""
+    places = sorted(_rival_places(child, evidence), key=_Place.order)
+    waiting = sorted((place.run for place in places), key=lambda run: (run.started_at_us, run.run_id))
+    sessions = {place.parent.session_id for place in places}
+    taken: dict[str, _Place] = {}  # by the run
+    for run in waiting if len(sessions) > 1 else ():
+        connected = recognition.only_session(evidence.connections.sharing(run.key), sessions, evidence)
+        free = (p for p in places if p.parent.session_id == connected and p not in taken.values())
+        if (place := next(free, None)) is not None and place.opened_at_us <= run.started_at_us:
+            taken[run.run_id] = place
+    rest = iter([place for place in places if place not in taken.values()])
+    for run in waiting:
+        place = taken.get(run.run_id) or next(rest)
         if place.run is not run:
             yield Binding(run, place.parent, place.step_index, False, Confidence.PROBABLE)
 

@@ -6,7 +6,7 @@ Ties are broken by what is no evidence alone: who was waiting, who shares client
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from watchllm_proxy.records import Anchor, Call
 from watchllm_proxy.sessionize import fingerprints, marks, names, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.connections import Connections
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
 from watchllm_proxy.sessionize.marks import Client, Mark
 from watchllm_proxy.sessionize.person import NOTHING_SAID, SaidByPeople
@@ -29,6 +30,9 @@ MIN_PROMPT_SHARE = 0.3
 MIN_FOREIGN_TASK_SHARE = 0.5
 """Of a message of another program: a few words of it may be anybody's."""
 
+MAX_AWAITING = 32
+"""Calls that began alike, the newest: of so many none could be told from the others."""
+
 FindRun = Callable[[RunKey], RunState | None]
 """The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
 
@@ -40,6 +44,7 @@ class Evidence:
     anchors: AnchorIndex
     texts: TextIndex
     children: Children
+    connections: Connections
     silence_us: int
     find_run: FindRun
     runs_of: Callable[[str, str], list[RunState]]  # (project, session): those in memory
@@ -101,6 +106,7 @@ def awaited(call: Call, evidence: Evidence) -> Found | None:
     if began is None or not told:
         return None
     owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, began, call.started_at_us)
+    owners = owners[-MAX_AWAITING:]
     waiting: dict[str, Anchor] = {}
     for anchor in owners:
         run = evidence.find_run((anchor.project_id, anchor.run_id))
@@ -140,6 +146,8 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
     waiting = [a for a, _ in tasks.values() if _may_have_asked(a, call, evidence) and _is_same_host(a, call)]
     if not waiting:
         return None
+    users = evidence.connections.users(call.project_id, call.client_address)
+    connected = only_session(users, {session_of(anchor, evidence) for anchor in waiting}, evidence)
 
     def rank(anchor: Anchor) -> tuple[bool | int | str, ...]:
         its = Mark.read(anchor).client
@@ -148,6 +156,7 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
             its.agent != client.agent,
             its.style != client.style,
             -tasks[anchor.value][1],  # the longest: "find A and B" holds "find A"
+            session_of(anchor, evidence) != connected,
             _workers(anchor, kind, evidence),
             anchor.at_us,
             anchor.value,
@@ -175,6 +184,24 @@ def said_in(call: Call, session_id: str, evidence: Evidence) -> list[Anchor]:
 def is_echo(text: str, call: Call, session_id: str, evidence: Evidence) -> bool:
     """This text holds what an answer of the session said."""
     return any(session_of(anchor, evidence) == session_id for anchor in holders_of(text, call, evidence))
+
+
+def only_session(users: Iterable[Anchor], rivals: Container[str], evidence: Evidence) -> str | None:
+    """The session that all users of a connection belong to, if it is one of these. Sub-agents whose place is a
+    guess do not count, else one guess would bear out the next; nor does a client that keeps one pool for several
+    sessions."""
+    firm = [user for user in users if not _is_guess(user, evidence)]
+    sessions = {session_of(user, evidence) for user in firm}
+    if len(sessions) != 1 or not all(session in rivals for session in sessions):
+        return None
+    (session,) = sessions
+    others = (other for user in firm for other in evidence.connections.sharing((user.project_id, user.run_id)))
+    is_own = all(_is_guess(other, evidence) or session_of(other, evidence) == session for other in others)
+    return session if is_own else None
+
+
+def _is_guess(anchor: Anchor, evidence: Evidence) -> bool:
+    return evidence.children.is_guess((anchor.project_id, anchor.run_id))
 
 
 def session_of(anchor: Anchor, evidence: Evidence) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from watchllm_proxy.records import Anchor, Call
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.connections import Connections
 from watchllm_proxy.sessionize.run_state import RunKey
 from watchllm_proxy.sessionize.text_index import INDEXED_KINDS, TextIndex
 
@@ -25,6 +26,7 @@ class Remembered:
         self._horizon_us = horizon_us
         self.anchors = AnchorIndex(horizon_us=horizon_us, window=max_anchors)
         self.texts = TextIndex(horizon_us=horizon_us, window=max_texts)
+        self.connections = Connections(window=max_texts)
         self.children = Children(window=max_anchors)
         self._newest_seq = 0
         self._new: dict[tuple[str, str, str], Anchor] = {}
@@ -64,13 +66,17 @@ class Remembered:
         """What has a meaning only with its run."""
         for key in keys:
             self.children.forget(key)
+            self.connections.forget(key)
 
     def keep_only(self, runs: Container[RunKey]) -> None:
         self.children.keep_only(runs)
+        self.connections.keep_only(runs)
 
     def _index(self, anchor: Anchor) -> None:
         if anchor.kind in INDEXED_KINDS:
             self.texts.put(anchor)
+            if anchor.kind == AnchorKind.STATE:
+                self.connections.put(anchor)
         elif anchor.kind in {AnchorKind.CHILD, AnchorKind.VERIFIED}:
             self.children.put(anchor)
         elif anchor.kind == AnchorKind.HELPER:
@@ -78,6 +84,7 @@ class Remembered:
         else:
             self.anchors.put(anchor)
         self.children.keep_window(anchor.seq)
+        self.connections.keep_window(anchor.seq)
 
 
 def moved_anchor(key: RunKey, session_id: str, call_id: UUID, at_us: int) -> Anchor:

@@ -108,6 +108,7 @@ class Sessionizer:
             anchors=self._remembered.anchors,
             texts=self._remembered.texts,
             children=self._remembered.children,
+            connections=self._remembered.connections,
             silence_us=self._silence_us,
             find_run=lambda key: self._runs.find(key, call.started_at_us),
             runs_of=self._runs.of_session,
@@ -160,6 +161,7 @@ class Sessionizer:
                     at_us=call.ended_at_us,
                 )
             )
+        if where.task is not None or self._may_be_misplaced(call, run):
             for binding in list(families.in_order(run, self._evidence(call))):
                 self._bind(call, binding)
         results = [
@@ -172,6 +174,11 @@ class Sessionizer:
             for result in results:
                 for binding in list(settle(result, self._evidence(call))):
                     self._bind(call, binding)
+
+    def _may_be_misplaced(self, call: Call, run: RunState) -> bool:
+        """A sub-agent whose place is a guess, and which now shares a connection."""
+        users = self._remembered.connections.users(call.project_id, call.client_address)
+        return len(users) > 1 and self._remembered.children.is_guess(run.key)
 
     def _bind(self, call: Call, binding: Binding) -> None:
         """Hang a run under the tool call that started it, with all that belongs to it."""

@@ -29,31 +29,31 @@ MAX_CORPORA_BYTES = 2_000_000
 # name: (session F1, run F1); a run is one task of one agent.
 FLOORS = {
     "anthropic_agent": (0.99, 0.99),
-    "anthropic_subagents": (0.92, 0.99),
+    "anthropic_subagents": (0.99, 0.99),
     "anthropic_node": (0.99, 0.99),
     "openai_long": (0.99, 0.99),
     "openai_pool": (0.99, 0.99),
-    "openai_rough": (0.99, 0.98),
+    "openai_rough": (0.99, 0.99),
     "openai_v1": (0.99, 0.99),
     "responses": (0.99, 0.99),
     "responses_node": (0.99, 0.99),
-    "openai_agents_team": (0.95, 0.99),
+    "openai_agents_team": (0.99, 0.99),
     "openai_agents_js": (0.99, 0.99),
-    "home_made": (0.97, 0.96),
-    "strands": (0.88, 0.99),
-    "agno": (0.82, 0.99),
+    "home_made": (0.99, 0.99),
+    "strands": (0.99, 0.99),
+    "agno": (0.99, 0.99),
     "haystack": (0.99, 0.99),
-    "mastra": (0.87, 0.95),
-    "mix": (0.97, 0.99),
+    "mastra": (0.87, 0.99),
+    "mix": (0.99, 0.99),
 }
 LEAST_RIGHT_PARENTS = {
-    "anthropic_subagents": 0.88,
-    "openai_agents_team": 0.92,
+    "anthropic_subagents": 0.99,
+    "openai_agents_team": 0.99,
     "openai_agents_js": 0.99,
-    "strands": 0.70,  # equal runs at once, a new connection for each request: parents there are guesses
-    "agno": 0.75,
+    "strands": 0.99,
+    "agno": 0.99,
     "mastra": 0.64,
-    "mix": 0.94,
+    "mix": 0.98,
 }
 
 

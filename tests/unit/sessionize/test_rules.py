@@ -11,6 +11,7 @@ from watchllm_proxy.records import Anchor, ClientId, ClientIdKind, Confidence, L
 from watchllm_proxy.sessionize import rules
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.connections import Connections
 from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.text_index import TextIndex
 
@@ -23,6 +24,7 @@ def evidence(*anchors: tuple[AnchorKind, str]) -> Evidence:
         anchors=index,
         texts=TextIndex(horizon_us=10**18, window=100),
         children=Children(window=100),
+        connections=Connections(window=100),
         silence_us=SILENCE_US,
         find_run=lambda key: None,
         runs_of=lambda project_id, session_id: [],
