@@ -15,7 +15,9 @@ import orjson
 from watchllm_proxy.decode.values import Json
 
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
-_MANY_DIGITS = b"0" * 19
+_MANY_DIGITS = 19
+_EVERY = 6
+"""Of each so many bytes one is looked at: many digits in a row show as at least three."""
 _TOO_DEEP = "nested deeper than 254 levels"
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
@@ -62,8 +64,9 @@ def parse(raw: bytes) -> Json:
 
 
 def _has_many_digits(raw: bytes) -> bool:
-    """Whether 19 digits stand in a row: a tenth of the time that a regular expression takes."""
-    return _MANY_DIGITS in raw.translate(_DIGITS_TO_ZERO)
+    """Whether 19 digits stand in a row: much faster than a regular expression, and than looking at every byte."""
+    is_likely = b"0" * (_MANY_DIGITS // _EVERY) in raw[::_EVERY].translate(_DIGITS_TO_ZERO)
+    return is_likely and b"0" * _MANY_DIGITS in raw.translate(_DIGITS_TO_ZERO)
 
 
 def _look_closely(raw: bytes) -> None:

@@ -107,19 +107,21 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
         for key, value in chunk.items():
             if key == "choices":
                 _take_choices(value, choices)
-            elif value not in (None, "", [], {}) and not (key in ("id", "model") and body.get(key)):
-                body[key] = {**body[key], **value} if _both_objects(body.get(key), value) else value
+                continue
+            old = body.get(key)
+            if value == old or value in (None, "", [], {}) or (old and key in ("id", "model")):
+                continue
+            body[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     body["choices"] = [choice.as_json(index) for index, choice in sorted(choices.items())]
     return body
 
 
-def _both_objects(old: Json, new: Json) -> bool:
-    return isinstance(old, dict) and isinstance(new, dict)
-
-
 def _take_choices(value: Json, choices: dict[int, _Choice]) -> None:
     for choice in dicts(value):
-        choices.setdefault(as_count(choice.get("index")) or 0, _Choice()).take(choice)
+        index = as_count(choice.get("index")) or 0
+        if index not in choices:
+            choices[index] = _Choice()
+        choices[index].take(choice)
 
 
 @dataclass(slots=True)

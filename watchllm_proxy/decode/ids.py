@@ -112,7 +112,7 @@ def read_client(headers: Headers, body: dict[str, Json]) -> Client:
 def _header_ids(by_name: dict[str, str]) -> Iterator[ClientId]:
     for name, value in by_name.items():
         entry = _HEADERS.get(name)
-        if entry is None and _VENDOR_SESSION.fullmatch(name):
+        if entry is None and name.endswith("-session-id") and _VENDOR_SESSION.fullmatch(name):
             entry = (_K.SESSION, 3)
         if entry and (clean := _printable(value)):
             yield ClientId(entry[0], clean, name, entry[1])
@@ -158,12 +158,12 @@ def _tags(headers: Headers, by_name: dict[str, str], body: dict[str, Json]) -> t
         if name.lower().startswith(_HELICONE_PROPERTY):
             tags[name[len(_HELICONE_PROPERTY) :]] = value
     for name in _TAG_LIST_HEADERS:
-        for item in by_name.get(name, "").split(","):
+        for item in _items(by_name, name):
             key, _, value = item.partition("=")
             tags[key.strip()] = value.strip()
     for name in _TAG_JSON_HEADERS:
         tags.update(_texts(_json_object(by_name.get(name, ""))))
-    for item in by_name.get("baggage", "").split(","):
+    for item in _items(by_name, "baggage"):
         key, _, value = item.partition(";")[0].partition("=")
         tags[key.strip()] = urllib.parse.unquote(value.strip())
     metadata = as_dict(body.get("metadata"))
@@ -171,6 +171,12 @@ def _tags(headers: Headers, by_name: dict[str, str], body: dict[str, Json]) -> t
     tags.update({str(tag): "" for tag in as_list(metadata.get("tags")) if isinstance(tag, str)})
     kept = [(_clean(key), _clean(value)) for key, value in tags.items() if key]
     return tuple(kept[:MAX_TAGS])
+
+
+def _items(by_name: dict[str, str], name: str) -> list[str]:
+    """What a header lists, separated by commas."""
+    listed = by_name.get(name)
+    return listed.split(",") if listed else []
 
 
 def _texts(found: dict[str, Json]) -> dict[str, str]:

@@ -7,15 +7,14 @@ and bytes that are no UTF-8. Each is replaced (by null, "?" or U+FFFD), so that 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
 from watchllm_proxy.decode.values import Json
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """`is_exact` is False where something was replaced."""
 
     value: Json

@@ -52,8 +52,11 @@ class Pieces:
     is_silent: bool = False  # reasoning: kept, but not part of what was said
 
 
-def build_message(slot: str, value: Json, pieces: Pieces, link_hash: bytes | None = None) -> Message:
-    content = dump(value)
+def build_message(
+    slot: str, value: Json, pieces: Pieces, *, link_hash: bytes | None = None, content: bytes | None = None
+) -> Message:
+    """`content` is the canonical form of `value`, where that is known already."""
+    content = dump(value) if content is None else content
     return Message(
         slot=slot,
         role=pieces.role,

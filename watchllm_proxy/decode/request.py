@@ -79,10 +79,12 @@ def _tool_names(fields: dict[str, Json]) -> list[str]:
 
 
 def _read_part(api: Api, slot: str, value: Json, known: KnownMessages) -> Reading:
-    def read() -> Reading:
-        return read_ids(value, build_message(slot, value, _READERS[api, slot](value)))
+    content = dump(value)
 
-    return known.read((api, slot, dump(value)), read)
+    def read() -> Reading:
+        return read_ids(value, build_message(slot, value, _READERS[api, slot](value), content=content))
+
+    return known.read((api, slot, content), read)
 
 
 def _read_tools(value: Json) -> Pieces:

@@ -145,14 +145,15 @@ def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
     objects: list[dict[str, Json]] = []
     odd = 0
     for event in events:
-        if event.data.strip() in (b"[DONE]", b""):
+        name, data = event
+        if data.strip() in (b"[DONE]", b""):
             continue
-        found = read_json(event.data)
-        if event.name == "error":
+        found = read_json(data)
+        if name == "error":
             objects.append(_error_object(event, found.value if found else None))
         elif found is not None and isinstance(found.value, dict):
             odd += not found.is_exact
-            objects.append(_with_type(found.value, event.name))
+            objects.append(_with_type(found.value, name) if name else found.value)
         else:
             odd += 1
     return objects, odd

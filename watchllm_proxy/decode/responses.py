@@ -94,7 +94,9 @@ def output_message(output: list[Json]) -> Message:
         texts=tuple(text for item in items for text in item.texts),
         tool_calls=tuple(call for item in items for call in item.tool_calls),
     )
-    return build_message("answer", output, together, combined_link_hash([link_hash_of(item) for item in said]))
+    return build_message(
+        "answer", output, together, link_hash=combined_link_hash([link_hash_of(item) for item in said])
+    )
 
 
 def _finish_reason(body: dict[str, Json]) -> str | None:

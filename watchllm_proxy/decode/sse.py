@@ -6,13 +6,12 @@ One thing differs on purpose: an event at the end of the stream without its blan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """`name` is empty where no `event:` line came. `data` keeps its bytes: UTF-8, or what passed for it."""
 
     name: str
@@ -38,7 +37,7 @@ class SseParser:
         self._ended_in_cr = content.endswith(b"\r")
         events: list[Event] = []
         for line in content.splitlines(keepends=True):  # of bytes: LF, CR and CRLF only
-            if line[-1:] in (b"\n", b"\r"):
+            if line[-1] in b"\n\r":
                 self._take_line(line, events)
             else:
                 self._partial.append(line)

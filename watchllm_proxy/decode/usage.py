@@ -103,4 +103,7 @@ def _money(value: Json) -> Decimal | None:
 
 
 def _first(*values: Json) -> int | None:
-    return next((number for value in values if (number := as_count(value)) is not None), None)
+    for value in values:
+        if value is not None and (number := as_count(value)) is not None:
+            return number
+    return None

@@ -6,8 +6,8 @@ The table is genai-prices, as installed: no network. Rules and what they give up
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import ModuleType
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 _FREE = Decimal(0)
 _NOBODY_BILLED = Cost(_FREE, CostSource.PRICE_TABLE)
+
+_MINUTE_US = 60_000_000
+_MILLION = 1_000_000
+_PROBE = {
+    "input_tokens": 20 * _MILLION,
+    "output_tokens": 20 * _MILLION,
+    "cache_read_tokens": _MILLION,
+    "cache_write_tokens": 4 * _MILLION,
+    "cache_write_1h_tokens": _MILLION,
+    "output_reasoning_tokens": _MILLION,
+    "web_searches": _MILLION,
+}
+"""A usage with a million to add or to take anywhere: what is part of something else stays smaller than that."""
 
 
 def price(call: Call, *, upstream_url: str | None = None) -> Call:
@@ -44,7 +57,7 @@ def cost_of(call: Call, upstream_url: str | None = None) -> Cost:
         for provider in _providers(call, model, upstream_url):
             found = _look_up(call, model, provider)
             if found is not None:
-                return Cost(found.total_price, CostSource.PRICE_TABLE, found.provider.id, _table_version())
+                return found
     return UNKNOWN_COST
 
 
@@ -89,20 +102,75 @@ def _provider_of_url(url: str) -> str | None:
     return str(provider.id)
 
 
-def _look_up(call: Call, model: str, provider: str | None) -> PriceCalculation | None:
-    table = _table()
+def _look_up(call: Call, model: str, provider: str | None) -> Cost | None:
     metadata = _metadata(call)
+    billed = _billed(call.usage, metadata)
+    minute = call.started_at_us // _MINUTE_US
+    prices = _price_list(model, provider, minute, _service_tier(metadata), tuple(billed))
+    if prices is None:
+        return None
     try:
+        total = prices.total(billed)
+    except ValueError:  # counts that contradict each other
+        return None
+    return Cost(total, CostSource.PRICE_TABLE, prices.provider_id, _table_version())
+
+
+@dataclass(frozen=True, slots=True)
+class _PriceList:
+    """One model's prices as a sum: reading the table takes a tenth of a millisecond, adding takes microseconds.
+
+    `by_million` is None where a model gets dearer or cheaper with the size of its prompt: then `calculate` is
+    asked each time.
+    """
+
+    provider_id: str
+    calculate: Callable[[dict[str, int]], PriceCalculation]
+    a_call: Decimal = _FREE
+    by_million: dict[str, Decimal] | None = None
+
+    def total(self, billed: dict[str, int]) -> Decimal:
+        if self.by_million is None:
+            return self.calculate(billed).total_price
+        return self.a_call + _sum(self.by_million, billed)
+
+
+def _sum(by_million: dict[str, Decimal], billed: dict[str, int]) -> Decimal:
+    return sum((by_million[name] * count for name, count in billed.items()), _FREE) / _MILLION
+
+
+@functools.lru_cache(maxsize=4096)
+def _price_list(
+    model: str, provider: str | None, minute: int, service_tier: str | None, names: tuple[str, ...]
+) -> _PriceList | None:
+    """What holds at this minute (some prices have a day they begin, or hours), for a usage that tells `names`.
+
+    None for what the table does not know, or cannot price with these names.
+    """
+    table = _table()
+    timestamp = datetime.fromtimestamp(minute * _MINUTE_US / 1e6, tz=UTC)
+    context = {} if service_tier is None else {"service_tier": service_tier}
+
+    def calculate(billed: dict[str, int]) -> PriceCalculation:
         found: PriceCalculation = table.calc_price(
-            table.Usage(**_billed(call.usage, metadata)),
+            table.Usage(**billed),
             model,
             provider_id=provider,
-            genai_request_timestamp=datetime.fromtimestamp(call.started_at_us / 1e6, tz=UTC),
-            price_context=_price_context(metadata),
+            genai_request_timestamp=timestamp,
+            price_context=context,
         )
-    except (LookupError, ValueError):  # not in the table; or counts that contradict each other
+        return found
+
+    probe = {name: _PROBE[name] for name in names}
+    try:
+        found = calculate(probe)
+        if any(isinstance(price, table.types.TieredPrices) for price in vars(found.model_price).values()):
+            return _PriceList(found.provider.id, calculate)
+        more = {name: calculate({**probe, name: probe[name] + _MILLION}).total_price for name in names}
+    except (LookupError, ValueError):  # not in the table, or not by these names
         return None
-    return found
+    by_million = {name: total - found.total_price for name, total in more.items()}
+    return _PriceList(found.provider.id, calculate, found.total_price - _sum(by_million, probe), by_million)
 
 
 def _billed(usage: Usage, metadata: dict[str, object]) -> dict[str, int]:
@@ -142,10 +210,10 @@ def _metadata(call: Call) -> dict[str, object]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _price_context(metadata: dict[str, object]) -> dict[str, str]:
+def _service_tier(metadata: dict[str, object]) -> str | None:
     """Some models cost less or more in another service tier; the answer says which one it was."""
     tier = metadata.get("service_tier")
-    return {"service_tier": tier} if isinstance(tier, str) else {}
+    return tier if isinstance(tier, str) else None
 
 
 @functools.cache

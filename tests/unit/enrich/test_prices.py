@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import random
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import genai_prices
 import pytest
+from genai_prices import data_snapshot
 
 from tests.unit.decode.exchanges import CHAT, MESSAGES, decoded
-from watchllm_proxy.enrich.prices import cost_of, price
-from watchllm_proxy.records import UNKNOWN_COST, Call, Cost, CostSource, ExchangeEnd
+from watchllm_proxy.enrich.prices import _billed, _look_up, cost_of, price
+from watchllm_proxy.records import UNKNOWN_COST, Call, Cost, CostSource, ExchangeEnd, Usage
 
 _VERSION = f"genai-prices {genai_prices.__version__}"
 
@@ -166,3 +169,41 @@ def test_pricing_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     assert _usd(_call("gpt-4.1")) is not None
     assert _usd(_call("no-such-model")) is None
+
+
+def test_every_model_of_the_table_costs_what_the_table_says() -> None:
+    """Prices are kept as sums, by the minute: for any usage they come to what the library calculates."""
+    chance = random.Random(1)
+    at_us = 1_795_000_000_000_000
+    at = datetime.fromtimestamp(at_us / 1e6, tz=UTC)
+    compared = 0
+    for provider in data_snapshot.get_snapshot().providers:
+        for model in provider.models:
+            read, written = chance.randrange(1, 400_000), chance.randrange(1, 50_000)
+            cached = chance.randrange(1, read + 1)
+            usage = Usage(read, written, read + written, cached, chance.randrange(read - cached + 1))
+            call = replace(_call(model.id), usage=usage, started_at_us=at_us)
+            found = _look_up(call, model.id.lower(), provider.id)
+            billed = genai_prices.Usage(**_billed(usage, {}))
+            try:
+                told = genai_prices.calc_price(
+                    billed, model.id, provider_id=provider.id, genai_request_timestamp=at
+                )
+            except (LookupError, ValueError):
+                assert found is None, (provider.id, model.id)
+                continue
+            assert found is not None, (provider.id, model.id)
+            assert found.usd == told.total_price, (provider.id, model.id)
+            compared += 1
+    assert compared > 500
+
+
+def test_a_price_is_that_of_its_hour() -> None:
+    """DeepSeek once was cheaper at night."""
+    at_noon, at_night = 1_744_000_000 // 86_400 * 86_400 + 12 * 3600, 1_744_000_000 // 86_400 * 86_400 + 20 * 3600
+    call = _call("deepseek-chat")
+    costs = {
+        _look_up(replace(call, started_at_us=at_s * 1_000_000), "deepseek-chat", "deepseek")
+        for at_s in (at_noon, at_night)
+    }
+    assert len(costs) == 2
