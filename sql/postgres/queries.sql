@@ -271,7 +271,7 @@ ORDER BY last_activity_at, project_id, run_id;
 project_id = $1
     AND ($2::text IS NULL OR status = $2)
     AND ($3::text IS NULL OR agent_name = $3)
-    AND ($4::jsonb IS NULL OR flags @> $4)
+    AND ($4::jsonb IS NULL OR (flags <> '[]' AND flags @> $4))
     AND ($5::text IS NULL OR session_id = $5)
     AND ($6::text IS NULL OR strpos(lower(concat_ws(E'\n', title, agent_name, run_id)), lower($6)) > 0)
     AND ($7::timestamptz IS NULL OR started_at >= $7)
@@ -283,8 +283,8 @@ project_id = $1
 SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $10 OFFSET $11;
 
 -- name: count_runs
--- How many runs match in all.
-SELECT count(*) FROM agent_debug_logs WHERE /*run_filter*/;
+-- How many runs match, counted up to $10: nobody waits for a number that nobody reads to its end.
+SELECT count(*) FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ LIMIT $10) AS some;
 
 -- name: get_run
 -- One run.
@@ -311,14 +311,22 @@ SELECT * FROM run_links WHERE project_id = $1 AND call_id = $2 ORDER BY ordinal;
 SELECT * FROM agent_debug_logs WHERE project_id = $1 AND parent_run_id = $2 ORDER BY started_at, run_id;
 
 -- name: count_by_status
--- Runs by status; $2 counts lone chats as well.
+-- The newest $3 runs by status; $2 counts lone chats as well.
 SELECT status, count(*) AS runs
-FROM agent_debug_logs WHERE project_id = $1 AND ($2::boolean OR is_agent) GROUP BY status;
+FROM (
+    SELECT status FROM agent_debug_logs
+    WHERE project_id = $1 AND ($2::boolean OR is_agent)
+    ORDER BY started_at DESC, run_id LIMIT $3
+) AS newest
+GROUP BY status;
 
 -- name: count_by_agent
--- The agents with the most runs.
+-- The agents with the most of the newest $2 runs.
 SELECT agent_name, count(*) AS runs
-FROM agent_debug_logs WHERE project_id = $1 AND agent_name IS NOT NULL
+FROM (
+    SELECT agent_name FROM agent_debug_logs WHERE project_id = $1 ORDER BY started_at DESC, run_id LIMIT $2
+) AS newest
+WHERE agent_name IS NOT NULL
 GROUP BY agent_name ORDER BY runs DESC, agent_name LIMIT 200;
 
 -- name: create_key
@@ -403,7 +411,9 @@ SELECT * FROM run_links WHERE project_id = $1 AND run_id = ANY($2::text[]) ORDER
 
 -- name: anchors_about_runs
 -- What leads to the runs $2, and what tells of them.
-SELECT * FROM run_anchors
+SELECT project_id, kind, value, run_id, call_id, step_index,
+    (extract(epoch FROM at) * 1000000)::bigint AS at_us, session_id, seq
+FROM run_anchors
 WHERE project_id = $1 AND (
     run_id = ANY($2::text[])
     OR (

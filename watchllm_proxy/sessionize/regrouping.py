@@ -296,6 +296,7 @@ class _Regrouping:
 
     def moved_anchors(self, hung: Iterable[Hung]) -> Iterator[Anchor]:
         """So that all that leads to a run which went along leads to its session now."""
+        last = max((anchor.seq for anchor in self._rows.anchors), default=0)
         for each in hung:
             run, calls = self._rows.runs[each.run_id], self._calls_of.get(each.run_id, ())
             if each.session_id != run.session_id and calls:
@@ -308,6 +309,7 @@ class _Regrouping:
                     None,
                     run.last_activity_at_us,
                     each.session_id,
+                    last,
                 )
 
 
