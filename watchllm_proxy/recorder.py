@@ -31,6 +31,7 @@ import structlog
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord, tried_again
+from watchllm_proxy.correcting import Corrector
 from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
@@ -65,6 +66,7 @@ BATCH_RECORDS = 2_000
 BATCH_BYTES = 32 * 1024 * 1024
 IDLE_POLL_S = 0.1
 TICK_INTERVAL_S = 1.0
+CORRECTION_LOOK_INTERVAL_S = 0.5
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
 MAX_BACKOFF_S = 5.0
@@ -155,6 +157,14 @@ class Recorder:
         self._next_tick = 0.0
         self._letters = DeadLetters(runs.pool)
         self._next_retry_look = 0.0
+        self._corrector = Corrector(
+            runs,
+            events,
+            patiently=self._patiently,
+            insights=self._insights,
+            stores=(POSTGRES, CLICKHOUSE),
+        )
+        self._next_correction_look = 0.0
         self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
         self._log_count = 0
         self._newest_us = 0  # when the newest exchange of the last batch ended
@@ -187,6 +197,7 @@ class Recorder:
     async def run_once(self) -> bool:
         """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
         now_us = time.time_ns() // 1000
+        await self._correct(now_us)
         retried = await self._wanted_again(now_us)
         if retried is not None:
             await self._store(retried)
@@ -207,6 +218,7 @@ class Recorder:
         """Take up the state as of the last commit."""
         self._shelf.serve_from(asyncio.get_running_loop())
         self._sessionizer = self._new_sessionizer(self._shelf)
+        self._sessionizer.obey(await self._corrector.said())
         state = await self._runs.load_state(settled_for_us=self._sessionizer.settled_for_us)
         await asyncio.to_thread(self._sessionizer.load, state.outlines, state.anchors)
         self._offsets = await self._runs.offsets()
@@ -218,6 +230,15 @@ class Recorder:
         batch = await self._read_again(bounds)
         log.info("recorder.pending_batch_taken_up", records=len(batch.records))
         await self._store(batch)
+
+    async def _correct(self, now_us: int) -> None:
+        """Carry out what people have asked for. Rows change under the sessionizer, which takes them up anew."""
+        if time.monotonic() < self._next_correction_look:
+            return
+        silence_us = self._sessionizer.silence_us
+        if await self._corrector.carry_out_waiting(now_us=now_us, silence_us=silence_us):
+            await self._patiently(POSTGRES, self._restore)
+        self._next_correction_look = time.monotonic() + CORRECTION_LOOK_INTERVAL_S
 
     async def _store(self, batch: Batch) -> None:
         """Think about a batch and flush it; one that cannot be stored is bisected down to its poison record."""
@@ -296,6 +317,12 @@ class Recorder:
     def _with_insights(
         self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
     ) -> Thought:
+        flags, explanations = self._insights(changes)
+        return Thought(calls, dead, changes, flags, explanations)
+
+    def _insights(
+        self, changes: RunChanges
+    ) -> tuple[dict[RunKey, tuple[Flag, ...]], dict[RunKey, tuple[Explanation, ...]]]:
         """What is worth a look. A bug here costs a run its flags, never its calls."""
         flags: dict[RunKey, tuple[Flag, ...]] = {}
         explanations: dict[RunKey, tuple[Explanation, ...]] = {}
@@ -309,7 +336,7 @@ class Recorder:
             except Exception as exc:
                 self.stats.insight_crashes += 1
                 log.error("recorder.insight_crashed", error=type(exc).__name__, exc_info=exc)
-        return Thought(calls, dead, changes, flags, explanations)
+        return flags, explanations
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         for insert in event_inserts(

@@ -234,6 +234,11 @@ class Sessionizer:
         self._runs.tick(now_us)
 
     @property
+    def silence_us(self) -> int:
+        """How long a run is waited for."""
+        return self._silence_us
+
+    @property
     def settled_for_us(self) -> int:
         """A finished run that nobody named is not needed for `load` when it is older, by the log's own time."""
         return self._runs.settled_for_us
