@@ -5,6 +5,8 @@
     segments      segment files: names, creation, appending, syncing, listing
     crash_buffer  records that are not on disk yet, in shared memory: a kill of the process loses none
     committer     one group of exchanges to disk, in the writer's thread; decides what is accepted and what is shed
+    spill         bodies of exchanges that last, on disk before their end
+    counts        how many were accepted and shed, exact over any kill; read_counts adds up all logs
     writer        the event-loop side: a bounded buffer and group commit
     scanner       the frames of one segment, damage stepped over
     reader        batches across segments, exact replays, release of what is done

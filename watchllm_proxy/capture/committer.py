@@ -20,9 +20,10 @@ from uuid import UUID
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.capture import frames, spill
+from watchllm_proxy.capture.counts import LogCounts
 from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY, CrashBuffer, Kept
 from watchllm_proxy.capture.lock import DirectoryLock
-from watchllm_proxy.capture.scanner import ids_of
+from watchllm_proxy.capture.scanner import count_records, ids_of
 from watchllm_proxy.capture.segments import ActiveSegment, list_segments, make_private_directory
 from watchllm_proxy.capture.spill import FilePart, Part, shed_reason
 from watchllm_proxy.errors import CaptureLogError
@@ -66,6 +67,7 @@ class Committer:
         self.bytes_on_disk = 0
         self.buffer = buffer
         self.recovered: list[ShedReason | None] = []
+        self.counts = LogCounts(directory, buffer.cells, is_survivor=buffer.has_survived)
         self._directory = directory
         self._lock = lock
         self._segment_bytes = segment_bytes
@@ -93,6 +95,7 @@ class Committer:
             committer._begin()
             lock.note(buffer.file_id)
         except BaseException:
+            committer.counts.release()
             buffer.close(is_done=not buffer.survivors())
             lock.release()
             raise
@@ -111,6 +114,7 @@ class Committer:
             crash_points.reach("capture.settled")
             spill.remove(path for record in records for path in record.spilled)
             crash_points.reach("capture.unspilled")
+        self.counts.save()
         if seal or time.monotonic() - self._scanned_at_s >= RESCAN_INTERVAL_S:
             self._scan()
         return Commit(outcomes, self.bytes_on_disk, self.is_segment_blank)
@@ -124,12 +128,14 @@ class Committer:
             self._active.close()
             self._active = None
         spill.clear(self._directory)
+        self.counts.close()
         self.buffer.close(is_done=True)
         self._lock.release()
 
     def _begin(self) -> None:
         self._scan()
         self._next_number = self._first_number()
+        self._take_over_counts()
         survivors = self._survivors()
         try:
             self._start_segment()
@@ -140,10 +146,21 @@ class Committer:
                 ) from exc
             self._note(exc)
         self.recovered += self._write(survivors)
+        self.counts.recover(len(self.recovered))
+        self.counts.save()
         self.buffer.empty_all()
         spill.clear(self._directory)
         if self.recovered:
             logger.warning("%d captures of a killed process taken up: %s", len(self.recovered), self._directory)
+
+    def _take_over_counts(self) -> None:
+        def records_from(number: int) -> int:
+            return count_records(file for file in list_segments(self._directory) if file.number >= number)
+
+        try:
+            self.counts.take_over(records_from)
+        except (OSError, CaptureLogError) as exc:
+            logger.error("the records of the last segment cannot be counted: %s", type(exc).__name__)
 
     def _survivors(self) -> list[Record]:
         """What the last process took and did not get into the log."""
@@ -156,6 +173,7 @@ class Committer:
             # Writing them could double them, and each is to be counted exactly once.
             logger.error("%d captures of a killed process shed: %s", len(kept), type(exc).__name__)
             self.recovered += [ShedReason.IO_ERROR] * len(kept)
+            self.counts.commit(self.recovered)
             return []
         self.buffer.settle(record.slot for record in kept if record.record_id in in_log)
         return [self._again(record) for record in kept if record.record_id not in in_log]
@@ -176,21 +194,24 @@ class Committer:
             self._write_in_order([record for record, is_there in zip(records, are_there, strict=True) if is_there])
         )
         self.buffer.settle(record.slot for record in records)
+        self.counts.commit([ShedReason.IO_ERROR] * are_there.count(False))
         return [next(written) if is_there else ShedReason.IO_ERROR for is_there in are_there]
 
     def _write_in_order(self, records: Sequence[Record]) -> list[ShedReason | None]:
-        """A record is settled in the crash buffer before another segment is begun."""
+        """A record is settled in the crash buffer, and counted, before another segment is begun."""
         outcomes: list[ShedReason | None] = []
         while len(outcomes) < len(records):
             todo = records[len(outcomes) :]
             synced, error = self._write_into_one_segment(todo)
             self.buffer.settle(record.slot for record in todo[:synced])
-            outcomes += [None] * synced
+            settled: list[ShedReason | None] = [None] * synced
             self._note(error)
             if error is not None:
                 self._abandon()
                 self.buffer.settle(record.slot for record in todo[synced:])
-                outcomes += [shed_reason(error)] * (len(todo) - synced)
+                settled += [shed_reason(error)] * (len(todo) - synced)
+            self.counts.commit(settled)
+            outcomes += settled
         return outcomes
 
     def _write_into_one_segment(self, records: Sequence[Record]) -> tuple[int, OSError | None]:
@@ -218,6 +239,8 @@ class Committer:
         if self._active is not None:
             self._active.close()
             self._active = None
+        self.counts.begin_segment(self._next_number)
+        crash_points.reach("capture.segment_noted")
         self._active = ActiveSegment.create(self._directory, self._next_number)
         self._next_number += 1
         self.bytes_on_disk += self._active.end_bytes

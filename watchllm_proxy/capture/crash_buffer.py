@@ -1,8 +1,9 @@
 """Records that are not on disk yet, kept where the death of the process does not reach them: shared memory.
 
-    file     header | owner | half | half
+    file     header | owner | cells | half | half
     header   magic (8) | version (u16) | 6 zero bytes | file id (16) | boot id (16) | half bytes (u64) | crc (u32)
     owner    mount namespace, line feed, path of the log directory, zero bytes
+    cells    one page of numbers (capture.counts)
     half     sequence (u64) | marker (8) | crc (u32) | frames back to back
     frame    is settled (u8) | marker (8) | length of the rest (u32) | of it manifest (u32) | record id (16)
              | crc (u32) | manifest: of a record that lies in files as well (capture.spill) | payload
@@ -42,7 +43,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - opened without following links,
 FILE_NAME = "crash-buffer"
 """In the log directory, where shared memory cannot be used."""
 
-_VERSION = 2
+_VERSION = 3
 _MAGIC = b"WLCRASHB"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MOUNTS = "/proc/self/ns/mnt"
@@ -52,7 +53,8 @@ _HALF = struct.Struct("<Q8s")
 _FRAME = struct.Struct("<8sII16s")
 
 _OWNER_AT = _HEADER.size + _CRC.size
-_HEADER_BYTES = 2 * mmap.PAGESIZE
+_CELLS_AT = 2 * mmap.PAGESIZE
+_HEADER_BYTES = 3 * mmap.PAGESIZE
 _HALF_HEADER_BYTES = _HALF.size + _CRC.size
 FRAME_HEADER_BYTES = 1 + _FRAME.size + _CRC.size
 
@@ -84,6 +86,7 @@ class _Half:
 class CrashBuffer:
     """`keep` belongs to the loop's thread, `settle` to the committing one; `swap` and `empty` lie between commits.
 
+    cells     for the counts of the log; `has_survived` tells whether they are a killed process's
     path      the file; None where none could be had: then nothing is kept, and every record counts as unprotected
     file_id   for the lock: who opens next must have been told it to be given `survivors`
     """
@@ -93,6 +96,8 @@ class CrashBuffer:
         self.file_id = file_id
         self._mapping = mapping
         self._active, self._other = halves
+        self.cells = memoryview(mapping)[_CELLS_AT:_HEADER_BYTES].cast("Q")
+        self.has_survived = False
         self._sequence = max(half.sequence for half in halves)
         self._fd: int | None = None
 
@@ -117,7 +122,7 @@ class CrashBuffer:
         for path in (shared_memory / f"{_prefix()}{digest}", directory / FILE_NAME):
             with suppress(OSError):
                 return cls._open_file(path, _owner(real_directory), believed, half_bytes)
-        return cls(mmap.mmap(-1, mmap.PAGESIZE), (_Half(0, 0), _Half(0, 0)), None, "")
+        return cls(mmap.mmap(-1, _HEADER_BYTES), (_Half(0, 0), _Half(0, 0)), None, "")
 
     @classmethod
     def _open_file(cls, path: Path, owner: bytes, believed: str, half_bytes: int) -> CrashBuffer:
@@ -130,12 +135,14 @@ class CrashBuffer:
             raise
         middle = _HEADER_BYTES + half_bytes
         halves = _Half(_HEADER_BYTES, middle), _Half(middle, middle + half_bytes)
-        if file_id.hex() == believed:
+        is_believed = file_id.hex() == believed
+        if is_believed:
             for half in halves:
                 _read_half(mapping, half)
         buffer = cls(mapping, halves, path, file_id.hex())
         buffer._fd = fd
-        if file_id.hex() != believed:
+        buffer.has_survived = is_believed
+        if not is_believed:
             buffer.empty_all()
         return buffer
 
@@ -185,6 +192,7 @@ class CrashBuffer:
 
     def close(self, *, is_done: bool) -> None:
         """Give the file up; with `is_done` nothing of it is needed any more, and it is deleted."""
+        self.cells.release()
         if self._fd is None:
             return
         self._mapping.close()
@@ -291,7 +299,7 @@ def _is_left_behind(path: Path) -> bool:
     try:
         if _adopt(fd) is None:
             return False
-        owner = os.pread(fd, _HEADER_BYTES - _OWNER_AT, _OWNER_AT).rstrip(b"\0")
+        owner = os.pread(fd, _CELLS_AT - _OWNER_AT, _OWNER_AT).rstrip(b"\0")
     finally:
         os.close(fd)
     mounts, _, directory = owner.partition(b"\n")
@@ -300,7 +308,7 @@ def _is_left_behind(path: Path) -> bool:
 
 
 def _owner(directory: str) -> bytes:
-    return os.fsencode(f"{os.readlink(_MOUNTS)}\n{directory}")[: _HEADER_BYTES - _OWNER_AT]
+    return os.fsencode(f"{os.readlink(_MOUNTS)}\n{directory}")[: _CELLS_AT - _OWNER_AT]
 
 
 def _prefix() -> str:

@@ -94,6 +94,11 @@ def ids_of(files: Iterable[SegmentFile]) -> set[UUID]:
     return {item.record_id for file in files for item in scan_file(file, 0) if isinstance(item, Frame)}
 
 
+def count_records(files: Iterable[SegmentFile]) -> int:
+    """How many intact records these segments hold."""
+    return sum(isinstance(item, Frame) for file in files for item in scan_file(file, 0))
+
+
 def _header_at(fd: int, offset: int, marker: bytes) -> frames.FrameHeader | None:
     return frames.decode_frame_header(os.pread(fd, frames.FRAME_HEADER_BYTES, offset), offset, marker)
 

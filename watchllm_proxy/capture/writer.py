@@ -20,6 +20,7 @@ from pathlib import Path
 
 from watchllm_proxy.capture import frames
 from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer, Record
+from watchllm_proxy.capture.counts import FILE_NAME, read_log_counts
 from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY
 from watchllm_proxy.capture.payload import pack
 from watchllm_proxy.capture.spill import (
@@ -36,7 +37,7 @@ from watchllm_proxy.capture.spill import (
     write_all,
 )
 from watchllm_proxy.errors import CaptureLogError
-from watchllm_proxy.outcomes import ShedReason
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.records import Exchange
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class LogWriter:
         self._commit_timer: asyncio.TimerHandle | None = None
         self._seal_timer: asyncio.TimerHandle | None = None
         self._wants_seal = False
+        self._has_news = False  # since the commit under way began
 
     def open(self) -> None:
         """Lock the directory, commit what a killed predecessor left in memory, and start a new segment.
@@ -159,7 +161,16 @@ class LogWriter:
     def give_up(self, reason: ShedReason) -> ShedReason:
         """Count an exchange that will not be appended."""
         self.shed[reason] += 1
+        if self._is_open:
+            self._committer.counts.refuse(reason)
+            self._write_soon()  # so that others hear of it
         return reason
+
+    def counts_of_all(self) -> CaptureCounts:
+        """The totals of this log and those beside it, since they exist. Reads small files."""
+        others = sorted(self._directory.parent.glob(f"*/{FILE_NAME}"))
+        own = self._committer.counts.now() if self._is_open else read_log_counts(self._directory)
+        return sum((read_log_counts(path.parent) for path in others if path.parent != self._directory), own)
 
     async def append_durable(self, exchange: Exchange) -> ShedReason | None:
         """Like `append`, but return when the exchange is on disk (None), or will never be (the reason)."""
@@ -184,6 +195,8 @@ class LogWriter:
         if self._seal_timer is not None:
             self._seal_timer.cancel()
         await self.flush()
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
         await asyncio.get_running_loop().run_in_executor(self._executor, self._committer.close)
@@ -203,6 +216,7 @@ class LogWriter:
         slot = self._crash_buffer.keep(exchange.exchange_id, kept, memory_bytes - _RECORD_BYTES, described)
         if slot is None:
             self.unprotected += 1
+            self._committer.counts.unprotect()
         if waiter is not None:
             self._waiters.append((len(self._group), waiter))
         taken = [spill for spill in spills if spill is not None]
@@ -212,8 +226,7 @@ class LogWriter:
         self._group_bytes += memory_bytes
         self.buffered_bytes += memory_bytes
         self._appended += 1
-        if self._in_flight is None:
-            self._schedule_commit()
+        self._write_soon()
         return None
 
     def _refusal(self, payload_bytes: int, memory_bytes: int) -> ShedReason | None:
@@ -238,6 +251,12 @@ class LogWriter:
     def _run_spill(self, batches: Sequence[Batch]) -> asyncio.Future[Results]:
         return asyncio.get_running_loop().run_in_executor(self._executor, write_all, batches)
 
+    def _write_soon(self) -> None:
+        if self._in_flight is None:
+            self._schedule_commit()
+        else:
+            self._has_news = True
+
     def _schedule_commit(self) -> None:
         if self._group_bytes >= _GROUP_BYTES:
             self._start_commit()
@@ -257,6 +276,7 @@ class LogWriter:
         group_bytes, self._group_bytes = self._group_bytes, 0
         spills, self._group_spills = self._group_spills, []
         seal, self._wants_seal = self._wants_seal, False
+        self._has_news = False
         self._crash_buffer.swap()
         commit = functools.partial(self._committer.commit, group, seal=seal)
         self._in_flight = asyncio.get_running_loop().run_in_executor(self._executor, commit)
@@ -283,7 +303,7 @@ class LogWriter:
                 waiter.set_result(outcomes[index])
         if self._wants_seal:
             self._start_commit()
-        elif self._group:
+        elif self._has_news and (self._is_open or self._group):
             self._schedule_commit()
 
     def _outcomes(self, count: int, done: asyncio.Future[Commit]) -> list[ShedReason | None]:

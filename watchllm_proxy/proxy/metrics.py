@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from watchllm_proxy.outcomes import CaptureCounts
 from watchllm_proxy.records import ExchangeEnd
 
 OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
@@ -54,14 +55,10 @@ _STATUS_CLASSES = tuple(f"{digit}xx" for digit in range(10))
 class Gauges:
     """What is read off when a snapshot is taken."""
 
-    capture_accepted: int
-    capture_shed: dict[str, int]
     capture_log_bytes: int
     capture_memory_bytes: int
     client_connections: int
     upstream_connections: int
-    capture_recovered: int = 0
-    capture_unprotected: int = 0
 
 
 Snapshot = dict[str, Any]
@@ -79,10 +76,6 @@ def snapshot(counters: Counters, gauges: Gauges) -> Snapshot:
         "in_flight": counters.in_flight,
         "overhead": {str(index): count for index, count in enumerate(counters.overhead)},
         "overhead_sum_s": counters.overhead_sum_s,
-        "capture_accepted": gauges.capture_accepted,
-        "capture_shed": gauges.capture_shed,
-        "capture_recovered": gauges.capture_recovered,
-        "capture_unprotected": gauges.capture_unprotected,
         "capture_log_bytes": gauges.capture_log_bytes,
         "capture_memory_bytes": gauges.capture_memory_bytes,
         "client_connections": gauges.client_connections,
@@ -127,11 +120,20 @@ def read_other_snapshots(run_dir: Path, worker: str) -> list[Snapshot]:
     return found
 
 
-def exposition(taken: Snapshot) -> bytes:
-    """Prometheus' text format."""
+def exposition(taken: Snapshot, captures: CaptureCounts) -> bytes:
+    """Prometheus' text format. `captures`: of all logs since they exist, so that no restart takes any back."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshots(taken))
+    registry.register(_Snapshots(taken | _of_captures(captures)))
     return generate_latest(registry)
+
+
+def _of_captures(captures: CaptureCounts) -> Snapshot:
+    return {
+        "capture_accepted": captures.accepted,
+        "capture_shed": {str(reason): count for reason, count in captures.shed.items()},
+        "capture_recovered": captures.recovered,
+        "capture_unprotected": captures.unprotected,
+    }
 
 
 class _Snapshots:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from watchllm_proxy.errors import UpstreamError
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.proxy import metrics
 from watchllm_proxy.proxy.answers import Answer
 from watchllm_proxy.proxy.headers import Field
@@ -39,29 +41,35 @@ def ready_answer(checks: dict[str, Check], *, is_draining: bool) -> Answer:
     return Answer(503 if is_draining else 200, body)
 
 
-def metrics_answer(own: metrics.Snapshot, others: list[metrics.Snapshot], of_console: bytes = b"") -> Answer:
+def metrics_answer(
+    own: metrics.Snapshot, others: list[metrics.Snapshot], captures: CaptureCounts, of_console: bytes = b""
+) -> Answer:
     """Prometheus' text: all workers' figures added up, then what the console says of what is behind the log."""
-    body = metrics.exposition(metrics.add_up([own, *others])) + of_console
+    body = metrics.exposition(metrics.add_up([own, *others]), captures) + of_console
     return Answer(200, body, b"text/plain; version=0.0.4; charset=utf-8")
 
 
 class ShedWatch:
-    """Whether captures are shed these days, and why: whoever asks is told the same, however often others ask."""
+    """Whether captures are shed these days, and why: whoever asks is told the same, however often others ask.
 
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._risen_at_s: dict[str, float] = {}
+    `before`: the counts at the start, of which nothing is told.
+    """
 
-    def note(self, shed: dict[str, int], now_s: float) -> None:
-        """`shed` counts by reason since the start; to be told about once a second."""
+    def __init__(self, before: Mapping[ShedReason, int]) -> None:
+        self._before = dict(before)
+        self._counts = dict(before)
+        self._risen_at_s: dict[ShedReason, float] = {}
+
+    def note(self, shed: Mapping[ShedReason, int], now_s: float) -> None:
+        """`shed` counts by reason, over all workers; to be told about once a second."""
         for reason, count in shed.items():
             if count > self._counts.get(reason, 0):
                 self._risen_at_s[reason] = now_s
-        self._counts = shed
+        self._counts = dict(shed)
 
     def check(self, now_s: float) -> Check:
         recent = [
-            f"{reason} ({self._counts[reason]} since the start)"
+            f"{reason} ({self._counts[reason] - self._before.get(reason, 0)} since the start)"
             for reason, at_s in sorted(self._risen_at_s.items())
             if now_s - at_s < SHED_TOLD_S
         ]

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from aiohttp import http_parser
 
+from watchllm_proxy.outcomes import CaptureCounts
 from watchllm_proxy.proxy import metrics, operations
 from watchllm_proxy.proxy.answers import Answer
 from watchllm_proxy.proxy.auth import KeyRing
@@ -84,7 +85,7 @@ class ProxyServer:
             operate=self._operate,
         )
         self._max_connections = room
-        self._shed_watch = operations.ShedWatch()
+        self._shed_watch = operations.ShedWatch({})
         self._listener: asyncio.Server | None = None
         self._clients: ClientServer | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -124,6 +125,8 @@ class ProxyServer:
                 reuse_port=reuse_port,
             )
         _limit_unsent(self._listener)
+        self._shed_watch = operations.ShedWatch((await self._captures()).shed)
+        self._background.append(loop.create_task(self._watch_captures()))
         self._background.append(loop.create_task(self._sweep_for_ever()))
         if self._settings.workers > 1:
             self._background.append(loop.create_task(self._write_snapshots()))
@@ -190,7 +193,11 @@ class ProxyServer:
         self._upstream.sweep(now_s)
         if self._console is not None:
             self._console.sweep(now_s)
-        self._shed_watch.note(self._shed(), now_s)
+
+    async def _watch_captures(self) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_INTERVAL_S)
+            await self._note_captures()
 
     # --- operations ----------------------------------------------------------------------------------
 
@@ -199,7 +206,7 @@ class ProxyServer:
             return operations.HEALTHY
         if route is Route.METRICS:
             return await self._metrics()
-        checks = {"proxy": self._own_check(), "capture_log": self._capture_check()}
+        checks = {"proxy": self._own_check(), "capture_log": await self._capture_check()}
         if self._console is not None:
             checks |= await operations.console_checks(self._console)
         return operations.ready_answer(checks, is_draining=self._handler.is_draining)
@@ -207,27 +214,27 @@ class ProxyServer:
     async def _metrics(self) -> Answer:
         others = await asyncio.to_thread(metrics.read_other_snapshots, self._settings.run_dir, self._worker)
         of_console = await operations.console_metrics(self._console) if self._console is not None else b""
-        return operations.metrics_answer(self._snapshot(), others, of_console)
+        return operations.metrics_answer(self._snapshot(), others, await self._captures(), of_console)
 
     def _own_check(self) -> operations.Check:
         if self._handler.is_draining:
             return operations.degraded("stopping: open answers finish, new requests are refused")
         return operations.OK
 
-    def _capture_check(self) -> operations.Check:
-        now_s = time.monotonic()
-        self._shed_watch.note(self._shed(), now_s)
-        return self._shed_watch.check(now_s)
+    async def _capture_check(self) -> operations.Check:
+        await self._note_captures()
+        return self._shed_watch.check(time.monotonic())
 
-    def _shed(self) -> dict[str, int]:
-        return {str(reason): count for reason, count in self._log.shed.items()}
+    async def _note_captures(self) -> None:
+        captures = await self._captures()
+        self._shed_watch.note(captures.shed, time.monotonic())
+
+    async def _captures(self) -> CaptureCounts:
+        """Of all workers, whichever is asked."""
+        return await asyncio.to_thread(self._log.counts_of_all)
 
     def _snapshot(self) -> metrics.Snapshot:
         gauges = Gauges(
-            capture_accepted=self._log.accepted,
-            capture_shed=self._shed(),
-            capture_recovered=self._log.recovered,
-            capture_unprotected=self._log.unprotected,
             capture_log_bytes=self._log.bytes_on_disk,
             capture_memory_bytes=self._handler.budget.used_bytes,
             client_connections=self._clients.connection_count if self._clients is not None else 0,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from watchllm_proxy.outcomes import ShedReason
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.proxy.headers import Field
 from watchllm_proxy.proxy.stripping import strip_headers, strip_target
 from watchllm_proxy.records import Body, Exchange, ExchangeEnd
@@ -52,14 +52,11 @@ class Spill(Protocol):
 class CaptureLog(Protocol):
     """What the proxy needs of the capture log (capture.writer.LogWriter)."""
 
-    accepted: int
-    recovered: int
-    unprotected: int
-
     @property
     def bytes_on_disk(self) -> int: ...
-    @property
-    def shed(self) -> Mapping[ShedReason, int]: ...
+
+    def counts_of_all(self) -> CaptureCounts:
+        """What became of the captures of all workers, since their logs exist. Blocks: for a thread."""
 
     def append(self, exchange: Exchange, spills: tuple[Spill | None, Spill | None]) -> ShedReason | None:
         """Never blocks, never raises; counts what it sheds. `spills`: beginnings of request and response body."""

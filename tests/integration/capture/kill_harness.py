@@ -23,12 +23,20 @@ from uuid import UUID
 
 from tests.capture_records import make_exchange
 from watchllm_proxy import crash_points
+from watchllm_proxy.capture.counts import read_log_counts
 from watchllm_proxy.capture.reader import LogReader
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.records import LogPosition
 
 MIB = 1 << 20
-WRITER_POINTS = ("capture.copied", "capture.segment_created", "capture.written", "capture.synced")
+WRITER_POINTS = (
+    "capture.copied",
+    "capture.segment_noted",
+    "capture.segment_created",
+    "capture.written",
+    "capture.synced",
+    "capture.settled",
+)
 HITS_TO_KILL_AT = (1, 2, 3, 7)
 CONCURRENT_APPENDS = 8
 
@@ -156,7 +164,10 @@ def main(directory: Path, seed: int, kills: int) -> None:
     follower.catch_up()
     acked = {acks[at : at + 16] for at in range(0, len(acks), 16)}
     got = [id_.bytes for id_ in follower.got]
+    counted = read_log_counts(directory)
     result = {
+        "miscounted": counted.accepted - len(got),
+        "shed": sum(counted.shed.values()),
         "acked": len(acked),
         "lost": len(acked - set(got)),
         "doubled": len(got) - len(set(got)),

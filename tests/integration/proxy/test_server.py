@@ -21,7 +21,7 @@ from tests.fixtures.raw_upstream import (
     request,
 )
 from tests.integration.proxy.conftest import KEY, OTHER_KEY, Build, Rig, until
-from watchllm_proxy.outcomes import ShedReason
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.proxy import metrics, operations
 from watchllm_proxy.proxy.client import ClientConnection
 from watchllm_proxy.proxy.tee import Spill
@@ -284,15 +284,21 @@ async def test_readiness_tells_of_captures_that_are_shed_until_they_are_not(
     assert (await ready(rig))[1]["status"] == "ok"
 
 
+async def test_readiness_tells_of_captures_that_another_worker_sheds(build: Build) -> None:
+    rig = await build(say_ok)
+    rig.log.others = CaptureCounts(5, {ShedReason.LOG_FULL: 2})
+    said = (await ready(rig))[1]
+    assert said["checks"]["capture_log"]["detail"].endswith("log_full (2 since the start)")
+
+
 async def test_metrics_count_what_passed_over_all_workers(build: Build) -> None:
     rig = await build(say_ok, workers=2)
     run_dir = rig.server._settings.run_dir
     async with rig.client() as client:
         await client.ask(request(body=b"12345"))
         await until((run_dir / "metrics-w0.json").exists)
-        other = metrics.snapshot(
-            metrics.Counters(request_bytes=100), metrics.Gauges(7, {"log_full": 3}, 0, 0, 0, 1)
-        )
+        other = metrics.snapshot(metrics.Counters(request_bytes=100), metrics.Gauges(0, 0, 0, 1))
+        rig.log.others = CaptureCounts(7, {ShedReason.LOG_FULL: 3})
         await asyncio.to_thread(metrics.write_snapshot, run_dir / "metrics-w1.json", other)
         text = (await client.ask(request("GET", "/metrics", body=None))).body.decode()
     assert "watchllm_proxy_request_body_bytes_total 105.0" in text

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.proxy.metrics import (
     OVERHEAD_BUCKETS_S,
     SNAPSHOT_MAX_AGE_S,
@@ -20,7 +21,7 @@ from watchllm_proxy.proxy.metrics import (
 )
 from watchllm_proxy.records import ExchangeEnd
 
-NOTHING = Gauges(0, {}, 0, 0, 0, 0)
+NOTHING = Gauges(0, 0, 0, 0)
 
 
 def test_snapshots_add_up_by_label() -> None:
@@ -29,23 +30,25 @@ def test_snapshots_add_up_by_label() -> None:
     two.count_response(204)
     two.count_response(503)
     two.count_end(ExchangeEnd.COMPLETE)
-    total = add_up(
-        [snapshot(one, Gauges(1, {"log_full": 1}, 5, 0, 0, 0)), snapshot(two, Gauges(2, {}, 6, 0, 0, 0))]
-    )
+    total = add_up([snapshot(one, Gauges(5, 0, 0, 0)), snapshot(two, Gauges(6, 0, 0, 0))])
     assert total["responses"] == {"2xx": 2, "5xx": 1}
     assert total["ends"] == {"complete": 1}
-    assert (total["capture_accepted"], total["capture_shed"], total["capture_log_bytes"]) == (
-        3,
-        {"log_full": 1},
-        11,
-    )
+    assert total["capture_log_bytes"] == 11
+
+
+def test_captures_are_shown_as_counted_over_all_logs() -> None:
+    captures = CaptureCounts(3, {ShedReason.LOG_FULL: 2}, recovered=1)
+    text = exposition(add_up([snapshot(Counters(), NOTHING)] * 2), captures).decode()
+    assert "watchllm_capture_accepted_total 3.0" in text
+    assert 'watchllm_capture_shed_total{reason="log_full"} 2.0' in text
+    assert "watchllm_capture_recovered_total 1.0" in text
 
 
 def test_overhead_is_a_cumulative_histogram() -> None:
     counters = Counters()
     for seconds in (0.00001, 0.0002, 0.0002, 9.0):
         counters.observe_overhead(seconds)
-    text = exposition(snapshot(counters, NOTHING)).decode()
+    text = exposition(snapshot(counters, NOTHING), CaptureCounts()).decode()
     assert f'overhead_seconds_bucket{{le="{OVERHEAD_BUCKETS_S[0]}"}} 1.0' in text
     assert 'overhead_seconds_bucket{le="0.00025"} 3.0' in text
     assert 'overhead_seconds_bucket{le="0.1"} 3.0' in text

@@ -1,0 +1,126 @@
+"""How many were accepted and shed: over restarts and kills, to the record, for whoever looks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.capture_records import make_exchange, read_all, segment_names
+from watchllm_proxy.capture.counts import FILE_NAME, read_counts, read_log_counts
+from watchllm_proxy.capture.reader import LogReader
+from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.outcomes import CaptureCounts, ShedReason
+
+MIB = 1 << 20
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def opened(directory: Path, **limits: int) -> LogWriter:
+    writer = LogWriter(directory, **({"max_bytes": 64 * MIB} | limits))  # type: ignore[arg-type]
+    writer.open()
+    return writer
+
+
+async def append(writer: LogWriter, *sizes: int) -> None:
+    for size in sizes:
+        writer.append(make_exchange(bytes(size)))
+    await writer.flush()
+
+
+async def test_counts_go_on_over_restarts_and_releases(tmp_path: Path) -> None:
+    for times in range(1, 4):
+        writer = opened(tmp_path / "w0", segment_bytes=20_000, buffer_bytes=100_000)
+        await append(writer, *[5000] * 10, 200_000)
+        assert read_log_counts(tmp_path / "w0").accepted == 10 * times, "while it writes"
+        await writer.close()
+        reader = LogReader(tmp_path / "w0")
+        reader.release(reader.read(None, max_records=1000).end)
+        assert len(segment_names(tmp_path / "w0")) == 1
+        counts = read_log_counts(tmp_path / "w0")
+        assert counts == CaptureCounts(10 * times, {ShedReason.TOO_LARGE: times})
+        assert counts.captured == 11 * times
+
+
+async def test_the_counts_of_all_logs_add_up_wherever_they_are_asked_for(tmp_path: Path) -> None:
+    one, other = opened(tmp_path / "w0"), opened(tmp_path / "w1", buffer_bytes=100_000)
+    await append(one, 1, 2, 3)
+    await append(other, 1, 200_000)
+    other.give_up(ShedReason.BUFFER_FULL)
+    expected = CaptureCounts(4, {ShedReason.TOO_LARGE: 1, ShedReason.BUFFER_FULL: 1})
+    async with asyncio.timeout(5):
+        while one.counts_of_all() != expected:
+            await asyncio.sleep(0.005)
+    assert other.counts_of_all() == read_counts(tmp_path) == expected
+    await other.close()
+    assert one.counts_of_all() == expected, "also of a worker that is gone"
+    await one.close()
+    assert one.counts_of_all() == read_counts(tmp_path) == expected
+
+
+@pytest.mark.parametrize("damage", [b"", b"WLCOUNT1 and so on", bytes(500)])
+async def test_a_damaged_file_counts_from_zero_and_stops_nobody(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "w0").mkdir()
+    (tmp_path / "w0" / FILE_NAME).write_bytes(damage)
+    assert read_counts(tmp_path) == CaptureCounts()
+    writer = opened(tmp_path / "w0")
+    await append(writer, 1)
+    assert writer.counts_of_all().accepted == 1
+    await writer.close()
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.capture_records import make_exchange
+from watchllm_proxy import crash_points
+from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.outcomes import ShedReason
+
+async def main():
+    point, hit = sys.argv[2], int(sys.argv[3])
+    def count_down():
+        nonlocal hit
+        hit -= 1
+        if not hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+    crash_points.arm(point, count_down)
+    writer = LogWriter(Path(sys.argv[1]), max_bytes=1 << 30, segment_bytes=9000, group_interval_s=0.001)
+    writer.open()
+    while True:
+        writer.append(make_exchange(bytes(1000)))
+        writer.give_up(ShedReason.BUFFER_FULL)
+        os.write(1, b"x")
+        await asyncio.sleep(0.0005)
+
+asyncio.run(main())
+"""
+
+POINTS = ("copied", "segment_noted", "segment_created", "written", "synced", "settled", "unspilled")
+
+
+def killed(directory: Path, point: str, hit: int) -> int:
+    """How many times the process said that it shed one."""
+    command = [sys.executable, "-c", KILLED, str(directory), f"capture.{point}", str(hit)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -9, done.stderr.decode()
+    return len(done.stdout)
+
+
+async def test_after_kills_the_counts_are_those_of_the_log(tmp_path: Path) -> None:
+    shed = 0
+    chance = random.Random(5)
+    for point in POINTS:
+        shed += await asyncio.to_thread(killed, tmp_path / "w0", point, chance.randrange(2, 12))
+    writer = opened(tmp_path / "w0")
+    ids, _ = read_all(tmp_path / "w0")
+    counts = writer.counts_of_all()
+    assert counts.accepted == len(ids) == len(set(ids)) > 0
+    assert shed <= counts.shed[ShedReason.BUFFER_FULL] <= shed + len(POINTS), "killed before it could say so"
+    assert counts.recovered > 0
+    await writer.close()
+    assert read_log_counts(tmp_path / "w0") == counts
