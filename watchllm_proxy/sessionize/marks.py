@@ -37,6 +37,8 @@ candidates, call after call."""
 
 MAX_SEARCHED_CHARACTERS = 64 * 1024
 _STATE_BYTES = 8
+_EXTENDED = b"extended by"
+"""So that a state and what extends it have tokens of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,19 @@ def state_mark(call: Call) -> str | None:
     """The conversation with its answer: what the next request begins with, if the client changes nothing."""
     if call.is_failed or call.answer is None:
         return None
-    parts = [fingerprints.packed([_chained([*conversation(call), call.answer])])]
-    if call.answer.tool_calls and (began := opening_token(call)) is not None:
-        parts.append(fingerprints.packed([began]))
+    began = opening_token(call) if call.answer.tool_calls else None
+    tokens = (_chained([*conversation(call), call.answer]), began, extended_token(call))
+    parts = (fingerprints.packed([token]) for token in tokens if token is not None)
     return " ".join([str(Client.of(call)), str(call.call_id), *parts])
+
+
+@once_a_call
+def extended_token(call: Call) -> int | None:
+    """The state that a request goes on from: equal for two that fork. None of a first request."""
+    said = conversation(call)
+    last = next((at for at in range(len(said), 0, -1) if said[at - 1].role == "assistant"), 0)
+    before = turns.continued_from(call)
+    return _chained(said[:last], before + _EXTENDED) if last or before else None
 
 
 def opening_token(call: Call) -> int | None:
@@ -304,8 +315,8 @@ def _strings(value: object, depth: int) -> Iterator[str]:
             yield from _strings(inner, depth - 1)
 
 
-def _chained(messages: Iterable[Message]) -> int:
-    chain = b"".join([message.link_hash for message in messages])
+def _chained(messages: Iterable[Message], before: bytes = b"") -> int:
+    chain = before + b"".join([message.link_hash for message in messages])
     return int.from_bytes(blake2b(chain, digest_size=_STATE_BYTES).digest())
 
 

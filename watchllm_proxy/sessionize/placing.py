@@ -60,6 +60,7 @@ class Place:
 def place(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
     said = next((clue for clue in clues if rules.is_person(clue)), None)
     found = _place_found(call, [clue for clue in clues if clue is not said], evidence)
+    found = replace(found, links=(*found.links, *_forks(call, found.session_id, evidence)))
     return found if said is None else _place_said(call, said, clues, found, evidence)
 
 
@@ -286,6 +287,13 @@ def _foreign_traces(clues: Sequence[Clue], run_id: str) -> Iterator[str]:
 def _retried(clues: Sequence[Clue], run_id: str) -> Anchor | None:
     anchors = (clue.leads_to for clue in clues if clue.link.kind is LinkKind.RETRY)
     return next((anchor for anchor in anchors if anchor is not None and anchor.run_id == run_id), None)
+
+
+def _forks(call: Call, session_id: str, evidence: Evidence) -> Iterator[Link]:
+    """Which call went on from the same state before. It decides nothing: both stay in the session."""
+    other = recognition.fork_of(call, session_id, evidence)
+    if other is not None:
+        yield Link(LinkKind.FORKED_FROM, str(other.call_id), Confidence.CERTAIN, other.call_id, other.step_index)
 
 
 def _links(call: Call, decisive: Clue | None, clues: Sequence[Clue]) -> tuple[Link, ...]:

@@ -74,6 +74,20 @@ def same_history(call: Call, evidence: Evidence) -> Found | None:
     return None
 
 
+def fork_of(call: Call, session_id: str, evidence: Evidence) -> Anchor | None:
+    """The first call of the session that went on from the state from which this one goes on, by the same agent:
+    another agent (a summary, a title) only reads along."""
+    state = marks.extended_token(call)
+    if state is None:
+        return None
+    version = names.agent_version(call)
+    owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
+    others = [anchor for anchor in owners if session_of(anchor, evidence) == session_id]
+    runs = ((anchor, evidence.find_run((anchor.project_id, anchor.run_id))) for anchor in others)
+    same = [anchor for anchor, run in runs if run is not None and run.agent_version == version]
+    return min(same, key=_age, default=None)
+
+
 def returned_text(call: Call, evidence: Evidence) -> Found | None:
     """The answer, else the tool output, that comes back in this request as text.
 

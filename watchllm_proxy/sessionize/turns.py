@@ -47,7 +47,7 @@ def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
 def user_inputs(call: Call) -> tuple[UserInput, ...]:
     """User messages of the tail, in order. A message that carries tool results is not the user's."""
     said, news = tail(call)
-    context = said.link_hash if said else _continued_from(call)
+    context = said.link_hash if said else continued_from(call)
     seen: Counter[bytes] = Counter()
     inputs = []
     for message in news:
@@ -119,10 +119,11 @@ def system_text(call: Call) -> str:
 
 def has_past(call: Call) -> bool:
     """The request tells of earlier answers, or points at one."""
-    return tail(call)[0] is not None or _continued_from(call) != b""
+    return tail(call)[0] is not None or continued_from(call) != b""
 
 
-def _continued_from(call: Call) -> bytes:
+def continued_from(call: Call) -> bytes:
+    """The response that the request builds on by its id; empty where there is none."""
     for client_id in call.client_ids:
         if client_id.kind is ClientIdKind.PREVIOUS_RESPONSE:
             return client_id.value.encode()

@@ -450,3 +450,44 @@ def test_evidence_older_than_the_horizon_is_forgotten() -> None:
     done = call(after=ask, results=results_for(ask, "x"))
     play = Play(ask, done)
     assert play.placement(done).session_id != play.placement(ask).session_id
+
+
+def test_two_that_go_on_from_one_state_are_a_fork_and_both_stay_in_the_session() -> None:
+    call = CallBuilder()
+    one = call(user="Hi", answers="Hello, what can I do for you?")
+    first, later = call(after=one, user="Tell me a joke"), call(after=one, user="Tell me a story")
+    play = Play(one, first, later)
+    assert LinkKind.FORKED_FROM not in {link.kind for link in play.placement(first).links}
+    fork = play.placement(later).links[-1]
+    assert (fork.kind, fork.to_call_id) == (LinkKind.FORKED_FROM, first.call_id)
+    assert play.placement(later).session_id == play.placement(first).session_id
+    assert play.placement(later).run_id != play.placement(first).run_id, "each message is a turn of its own"
+
+
+def test_an_answer_that_is_asked_for_again_is_a_fork_within_its_turn() -> None:
+    call = CallBuilder()
+    one = call(user="Hi", answers=tool("look"))
+    first = call(after=one, results=results_for(one, "seen"))
+    play = Play(one, first, again := call.again(first))
+    assert play.placement(again).run_id == play.placement(first).run_id
+    assert play.placement(again).links[-1].kind is LinkKind.FORKED_FROM
+
+
+def test_a_retry_and_another_agent_that_reads_along_are_no_forks() -> None:
+    call = CallBuilder()
+    one = call(user="Hi", answers="Hello, what can I do for you?")
+    failed = call(after=one, user="Tell me a joke", error=RATE_LIMITED)
+    retried = call.again(failed)
+    history = (message("system", "You name conversations."), *retried.messages[1:], message("user", "A title?"))
+    title = call(history=history)
+    play = Play(one, failed, retried, title)
+    kinds = {link.kind for c in (failed, retried, title) for link in play.placement(c).links}
+    assert LinkKind.FORKED_FROM not in kinds
+
+
+def test_two_that_build_on_one_response_by_its_id_are_a_fork() -> None:
+    call = CallBuilder()
+    one = call(user="Hi", response_id="resp_1")
+    first, later = (call(user=text, client_ids=ids(previous_response="resp_1")) for text in ("A", "B"))
+    play = Play(one, first, later)
+    assert play.placement(later).links[-1].kind is LinkKind.FORKED_FROM
