@@ -284,7 +284,8 @@ SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $10
 
 -- name: count_runs
 -- How many runs match, counted up to $10: nobody waits for a number that nobody reads to its end.
-SELECT count(*) FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ LIMIT $10) AS some;
+SELECT count(*)
+FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $10) AS newest;
 
 -- name: get_run
 -- One run.

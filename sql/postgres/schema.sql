@@ -54,8 +54,15 @@ CREATE TABLE agent_debug_logs (
     is_explicit boolean NOT NULL DEFAULT false,     -- the client named it by an id, and may come back to it
     PRIMARY KEY (project_id, run_id)
 );
-CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC);
-CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id);
+CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_agents ON agent_debug_logs (project_id, started_at DESC, run_id) WHERE is_agent;
+CREATE INDEX agent_debug_logs_status ON agent_debug_logs (project_id, status, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_agent_name ON agent_debug_logs (project_id, agent_name, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_flagged ON agent_debug_logs (project_id, started_at DESC, run_id) WHERE flags <> '[]';
+CREATE INDEX agent_debug_logs_cost ON agent_debug_logs (project_id, total_cost_usd DESC NULLS LAST, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_duration ON agent_debug_logs (project_id, (ended_at - started_at) DESC NULLS LAST, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_steps ON agent_debug_logs (project_id, total_steps DESC, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_children ON agent_debug_logs (project_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX agent_debug_logs_may_go_on ON agent_debug_logs (last_activity_at)
 WHERE status <> 'completed' OR is_explicit;

@@ -35,14 +35,19 @@ Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
 
 _ORDERS = {
     RunSort.NEWEST: "started_at DESC, run_id",
-    RunSort.OLDEST: "started_at, run_id",
+    RunSort.OLDEST: "started_at, run_id DESC",
     RunSort.DEAREST: "total_cost_usd DESC NULLS LAST, started_at DESC, run_id",
     RunSort.CHEAPEST: "total_cost_usd NULLS LAST, started_at DESC, run_id",
     RunSort.LONGEST: "ended_at - started_at DESC NULLS LAST, started_at DESC, run_id",
     RunSort.SHORTEST: "ended_at - started_at NULLS LAST, started_at DESC, run_id",
     RunSort.MOST_STEPS: "total_steps DESC, started_at DESC, run_id",
-    RunSort.FEWEST_STEPS: "total_steps, started_at DESC, run_id",
+    RunSort.FEWEST_STEPS: "total_steps, started_at, run_id DESC",
 }
+"""Those of an index, forwards or backwards, but for CHEAPEST and SHORTEST, whose unknown ones come last too: they
+are sorted out of all that match. An index more for each would cost every run that is stored."""
+
+MAX_COUNTED = 10_000
+"""Runs that a list counts; of more it says that they are more."""
 
 
 class StoreReading:
@@ -61,9 +66,15 @@ class StoreReading:
         arguments = _filter_arguments(project_id, query)
         page_sql = self._filtered("list_runs").replace("/*order*/", _ORDERS[RunSort(query.sort.value)])
         async with self._asking(project_id) as connection:
-            found = await connection.fetch(page_sql, *arguments, query.limit, query.offset)
-            total = await connection.fetchval(self._filtered("count_runs"), *arguments)
-        return RunList(tuple(_run_row(row) for row in found), total)
+            found = await connection.fetch(page_sql, *arguments, query.limit + 1, query.offset)
+            seen = query.offset + len(found)
+            is_last_page = len(found) <= query.limit and (bool(found) or query.offset == 0)
+            counted = seen
+            if not is_last_page:
+                counted = await connection.fetchval(self._filtered("count_runs"), *arguments, MAX_COUNTED + 1)
+        is_total_exact = is_last_page or counted <= MAX_COUNTED
+        total = counted if is_total_exact else max(MAX_COUNTED, seen if found else 0)
+        return RunList(tuple(_run_row(row) for row in found[: query.limit]), total, is_total_exact)
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None:
         found = await self._fetch("get_run", project_id, views.key(run_id))
@@ -91,8 +102,8 @@ class StoreReading:
         return [_run_row(row) for row in found]
 
     async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts:
-        by_status = await self._fetch("count_by_status", project_id, with_chats)
-        by_agent = await self._fetch("count_by_agent", project_id)
+        by_status = await self._fetch("count_by_status", project_id, with_chats, MAX_COUNTED)
+        by_agent = await self._fetch("count_by_agent", project_id, MAX_COUNTED)
         return RunCounts(
             by_status={RunStatus(row["status"]): row["runs"] for row in by_status},
             agents=tuple((row["agent_name"], row["runs"]) for row in by_agent),

@@ -61,15 +61,16 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class RunList:
-    """One page of runs and how many match in all."""
+    """One page of runs and how many match in all; where they are too many to count, `total` is less than that."""
 
     rows: tuple[RunRow, ...]
     total: int
+    is_total_exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What the filters of the list offer."""
+    """What the filters of the list offer, counted over the newest runs: `store.reading.MAX_COUNTED` of them."""
 
     by_status: Mapping[RunStatus, int]
     agents: tuple[tuple[str, int], ...]  # name and number of runs, most first, at most 200

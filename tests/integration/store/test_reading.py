@@ -272,3 +272,25 @@ async def test_raw_bodies_come_back_byte_for_byte(event_store: EventStore, readi
     assert await reading.get_raw("default", call_id_of(2)) == (b"\0", None)
     assert await reading.get_raw("default", call_id_of(3)) is None
     assert await reading.get_raw("other", call_id_of(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "rows", "total", "is_exact"),
+    [(0, 2, 2, 3, False), (0, 4, 4, 4, True), (2, 2, 2, 4, True), (3, 1, 1, 4, True), (0, 3, 3, 4, False)],
+)
+async def test_a_list_counts_so_far_and_says_when_there_are_more(
+    store: RunStore,
+    runs_only: StoreReading,
+    monkeypatch: pytest.MonkeyPatch,
+    offset: int,
+    limit: int,
+    rows: int,
+    total: int,
+    is_exact: bool,
+) -> None:
+    """Of four runs two are counted: `total` is still beyond what is shown where there is more to show."""
+    monkeypatch.setattr("watchllm_proxy.store.reading.MAX_COUNTED", 2)
+    await save_five(store)
+    page = await runs_only.list_runs("default", RunQuery(limit=limit, offset=offset))
+    assert (len(page.rows), page.total, page.is_total_exact) == (rows, total, is_exact)
+    assert (offset + rows < page.total) == (offset + rows < 4)

@@ -21,6 +21,7 @@ def run_list(found: RunList, query: RunQuery) -> Json:
     return {
         "runs": [run_summary(row) for row in found.rows],
         "total": found.total,
+        "is_total_exact": found.is_total_exact,
         "has_more": query.offset + len(found.rows) < found.total,
         "limit": query.limit,
         "offset": query.offset,

@@ -115,6 +115,7 @@ ALL: Final[Mapping[str, Schema]] = {
         {
             "runs": _list(ref("RunSummary")),
             "total": COUNT,
+            "is_total_exact": BOOLEAN,
             "has_more": BOOLEAN,
             "limit": COUNT,
             "offset": COUNT,

@@ -53,6 +53,7 @@ async def runs_page(request: web.Request) -> web.Response:
         nav="runs",
         rows=found.rows,
         total=found.total,
+        is_total_exact=found.is_total_exact,
         counts=counts,
         query=query,
         given=given,
