@@ -85,14 +85,19 @@ ON CONFLICT (project_id, call_id, ordinal) DO UPDATE SET
     to_step_index = excluded.to_step_index;
 
 -- name: save_anchors
--- What later calls can hang on; the newest of a value wins.
+-- What later calls can hang on; the newest of a value wins. One without a number counts as put just now.
 INSERT INTO run_anchors (
     project_id, kind, value, run_id, call_id, step_index, at, session_id, seq
 )
-SELECT * FROM unnest(
+SELECT project_id, kind, value, run_id, call_id, step_index, at, session_id,
+    CASE WHEN seq > 0 THEN seq ELSE 1 + coalesce(greatest(
+        (SELECT max(seq) FROM run_anchors WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')),
+        (SELECT max(seq) FROM run_anchors WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task'))
+    ), 0) END
+FROM unnest(
     $1::text[], $2::text[], $3::bytea[], $4::text[], $5::uuid[], $6::integer[], $7::timestamptz[],
     $8::text[], $9::bigint[]
-)
+) AS put (project_id, kind, value, run_id, call_id, step_index, at, session_id, seq)
 ON CONFLICT (project_id, kind, md5(value)) DO UPDATE SET
     run_id = excluded.run_id, call_id = excluded.call_id, step_index = excluded.step_index, at = excluded.at,
     session_id = excluded.session_id, seq = excluded.seq;
@@ -196,9 +201,23 @@ WHERE bytes_before = 0 OR bytes_before + octet_length(payload) <= $2;
 -- Anchors of more than $1 before the newest of all, which no call is hung on any more. The log's own time counts.
 DELETE FROM run_anchors WHERE at < (SELECT max(at) FROM run_anchors) - $1::interval;
 
--- name: prune_many_anchors
--- Anchors that have fallen out of the window: not among the last $1 that were put.
-DELETE FROM run_anchors WHERE seq <= (SELECT max(seq) FROM run_anchors) - $1::bigint;
+-- name: prune_texts
+-- Anchors of texts that are not among the last $1 anchors that were put.
+DELETE FROM run_anchors
+WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')
+    AND seq <= greatest(
+        (SELECT max(seq) FROM run_anchors WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')),
+        (SELECT max(seq) FROM run_anchors WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task'))
+    ) - $1::bigint;
+
+-- name: prune_ids
+-- The same of all others.
+DELETE FROM run_anchors
+WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task')
+    AND seq <= greatest(
+        (SELECT max(seq) FROM run_anchors WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')),
+        (SELECT max(seq) FROM run_anchors WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task'))
+    ) - $1::bigint;
 
 -- name: offsets
 -- How far each capture log is stored.
@@ -253,11 +272,16 @@ JOIN unnest($1::text[], $2::text[]) AS live (project_id, run_id) USING (project_
 ORDER BY project_id, run_id, step_index;
 
 -- name: live_anchors
--- What later calls can hang on, in no order: of the last $1 before the newest of all. Pruning bounds how many.
+-- What later calls can hang on, in no order: of the last $1 before the newest of all, of texts those among the
+-- last $2 that were put, of all others those among the last $3.
 SELECT project_id, kind, value, run_id, call_id, step_index,
     (extract(epoch FROM at) * 1000000)::bigint AS at_us, session_id, seq
 FROM run_anchors
-WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval;
+WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval
+    AND seq > greatest(
+        (SELECT max(seq) FROM run_anchors WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')),
+        (SELECT max(seq) FROM run_anchors WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task'))
+    ) - CASE WHEN kind IN ('state', 'said', 'asked', 'observed', 'task') THEN $2::bigint ELSE $3::bigint END;
 
 -- name: runs_by_id
 -- The runs ($1[i], $2[i]).

@@ -169,7 +169,10 @@ CREATE TABLE run_anchors (
 );
 CREATE UNIQUE INDEX run_anchors_key ON run_anchors (project_id, kind, md5(value));
 CREATE INDEX run_anchors_age ON run_anchors (at);
-CREATE INDEX run_anchors_window ON run_anchors (seq);
+CREATE INDEX run_anchors_texts ON run_anchors (seq)
+WHERE kind IN ('state', 'said', 'asked', 'observed', 'task');
+CREATE INDEX run_anchors_ids ON run_anchors (seq)
+WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task');
 CREATE INDEX run_anchors_run ON run_anchors (project_id, run_id);
 
 -- How far each capture log is stored. Committed together with the rows that came from it.

@@ -132,7 +132,7 @@ class Corrections:
             runs=runs,
             steps=_steps_by_run(steps),
             calls=_links_by_call(links),
-            anchors=tuple(map(run_rows.anchor_from, anchors)),
+            anchors=tuple(run_rows.anchors_from(anchors)),
             in_force=tuple(in_force),
         )
 

@@ -33,7 +33,8 @@ RunKey = tuple[str, str]
 
 MAX_LIVE_RUNS = 50_000
 KEPT_ANCHORS = 300_000
-"""Of the newest: not less than the sessionizer remembers."""
+KEPT_TEXTS = 100_000
+"""Of the newest anchors, and of these those of texts: not less than the sessionizer remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class RunStore:
         ages = self._horizon, timedelta(microseconds=settled_for_us)
         async with transaction(self._pool, STATE) as connection:
             outlines = await connection.fetch(self._sql["live_outlines"], *ages, MAX_LIVE_RUNS)
-            anchors = await connection.fetch(self._sql["live_anchors"], self._horizon)
+            kept = self._horizon, KEPT_TEXTS, KEPT_ANCHORS
+            anchors = await connection.fetch(self._sql["live_anchors"], *kept)
         return await asyncio.to_thread(_state_from, outlines, anchors)
 
     async def load_runs(self, keys: Sequence[RunKey]) -> list[tuple[Run, tuple[Step, ...]]]:
@@ -220,7 +222,8 @@ class RunStore:
         ends = [(name, at.segment, at.offset_bytes) for name, at in bounds.ends.items()]
         writes: list[tuple[str, Sequence[object]]] = [
             ("prune_old_anchors", [self._horizon]),
-            ("prune_many_anchors", [KEPT_ANCHORS]),
+            ("prune_texts", [KEPT_TEXTS]),
+            ("prune_ids", [KEPT_ANCHORS]),
         ]
         if dead:
             writes.append(("save_dead_letters", _columns(_last_of_each(dead, 1))))
@@ -236,8 +239,7 @@ class RunStore:
 
 
 def _state_from(outlines: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]) -> SessionizerState:
-    found = sorted(map(run_rows.anchor_from, anchors), key=lambda anchor: anchor.seq)
-    return SessionizerState(tuple(map(run_rows.outline_from, outlines)), tuple(found))
+    return SessionizerState(tuple(map(run_rows.outline_from, outlines)), tuple(run_rows.anchors_from(anchors)))
 
 
 def _flat(lists: Iterable[list[run_rows.Row]]) -> list[run_rows.Row]:

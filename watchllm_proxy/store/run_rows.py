@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -226,18 +227,34 @@ def anchor_row(anchor: Anchor) -> Row:
     )
 
 
-def anchor_from(row: Stored) -> Anchor:
-    return Anchor(
-        project_id=row["project_id"],
-        kind=row["kind"],
-        value=row["value"].decode("utf-8", "surrogatepass"),
-        run_id=row["run_id"],
-        call_id=uuid_from(row["call_id"]),
-        step_index=row["step_index"],
-        at_us=row["at_us"],
-        session_id=row["session_id"],
-        seq=row["seq"],
-    )
+def anchors_from(rows: Iterable[Stored]) -> list[Anchor]:
+    """In the order in which they were put. Ids that come again and again are held once: there may be very many."""
+    texts: dict[str, str] = {}
+    call_ids: dict[UUID, UUID] = {}
+    anchors = []
+    for project_id, kind, value, run_id, stored_id, step_index, at_us, session_id, seq in map(_ANCHOR, rows):
+        if (call_id := call_ids.get(stored_id)) is None:
+            call_id = call_ids[stored_id] = uuid_from(stored_id)
+        anchors.append(
+            Anchor(
+                texts.setdefault(project_id, project_id),
+                texts.setdefault(kind, kind),
+                value.decode("utf-8", "surrogatepass"),
+                texts.setdefault(run_id, run_id),
+                call_id,
+                step_index,
+                at_us,
+                texts.setdefault(session_id, session_id),
+                seq,
+            )
+        )
+    anchors.sort(key=attrgetter("seq"))
+    return anchors
+
+
+_ANCHOR = itemgetter(
+    "project_id", "kind", "value", "run_id", "call_id", "step_index", "at_us", "session_id", "seq"
+)
 
 
 def bounds_json(bounds: BatchBounds) -> str:

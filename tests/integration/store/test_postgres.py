@@ -26,8 +26,9 @@ from watchllm_proxy.records import (
     RunChanges,
     RunStatus,
 )
+from watchllm_proxy.sessionize.text_index import INDEXED_KINDS
 from watchllm_proxy.store.embedded import EmbeddedPostgres
-from watchllm_proxy.store.postgres import KEPT_ANCHORS, DeadLetter, RunStore
+from watchllm_proxy.store.postgres import KEPT_ANCHORS, KEPT_TEXTS, DeadLetter, RunStore
 from watchllm_proxy.store.transactions import open_pool
 
 KEY = ("default", "run-1")
@@ -195,9 +196,27 @@ async def test_of_finished_runs_that_nobody_named_only_fresh_ones_are_loaded(sto
 
 
 async def test_only_the_anchors_put_last_are_kept(store: RunStore) -> None:
-    anchors = tuple(anchor(f"id-{seq}", seq=seq) for seq in (1, 2, 3, KEPT_ANCHORS + 2))
+    """Of texts fewer than of ids, though both are counted together."""
+    newest = KEPT_ANCHORS + 2
+    ids = tuple(anchor(f"id-{seq}", seq=seq) for seq in (1, 2, 3, newest))
+    first_text = newest - KEPT_TEXTS
+    texts = tuple(
+        replace(anchor(f"text-{kind}-{seq}", seq=seq), kind=kind)
+        for kind in INDEXED_KINDS
+        for seq in (first_text, first_text + 1)
+    )
+    await store.commit_batch(bounds(1), changes_of(run(), (), (*ids, *texts)), {}, {})
+    found = (await store.load_state(settled_for_us=0)).anchors
+    assert [each.seq for each in found] == [3, *[first_text + 1] * len(INDEXED_KINDS), newest]
+    kept = await store.pool.fetchval("SELECT count(*) FROM run_anchors")
+    assert kept == len(found), "the others are deleted"
+
+
+async def test_an_anchor_without_a_number_is_put_last(store: RunStore) -> None:
+    anchors = (anchor("id-7", seq=7), replace(anchor("text-9", seq=9), kind="said"))
     await store.commit_batch(bounds(1), changes_of(run(), (), anchors), {}, {})
-    assert [each.seq for each in (await store.load_state(settled_for_us=0)).anchors] == [3, KEPT_ANCHORS + 2]
+    await store.commit_batch(bounds(2), changes_of(run(), (), (anchor("late"),)), {}, {})
+    assert [each.seq for each in (await store.load_state(settled_for_us=0)).anchors] == [7, 9, 10]
 
 
 async def test_anchors_beyond_the_horizon_are_forgotten(store: RunStore) -> None:
