@@ -27,6 +27,7 @@ from watchllm_proxy.recorder import Recorder, RecorderStats
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys as project_keys
+from watchllm_proxy.store.corrections import Corrections
 from watchllm_proxy.stores import Stores, dsn_of, open_stores, prepare, watch_stores
 from watchllm_proxy.supervisor import watch_parent
 
@@ -86,7 +87,10 @@ async def _run_parts(
 
 def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
     access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous))
-    return build_app(stores.reading, settings=settings, health=health, project_of=access.project_of)
+    desk = Corrections(stores.pool)
+    return build_app(
+        stores.reading, settings=settings, health=health, project_of=access.project_of, desk=desk
+    )
 
 
 def _new_recorder(settings: Settings, stores: Stores) -> Recorder:

@@ -33,6 +33,10 @@ def run_json_path(run_id: str) -> str:
     return f"{run_path(run_id)}{JSON_SUFFIX}"
 
 
+def debug_path(run_id: str) -> str:
+    return f"/api/agent-runs/{encode_id(run_id)}/debug"
+
+
 def runs_path(filters: Mapping[str, str]) -> str:
     """The list of runs under some filters."""
     return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"

@@ -75,6 +75,16 @@ def error_answer(
     return json_answer({"error": error}, status=status, headers=headers)
 
 
+class Problem(Exception):
+    """A request that cannot be met: the status, a code for programs, words for people, the field that is wrong."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+        self.status = status
+        self.code = code
+        self.param = param
+        super().__init__(message)
+
+
 class BadParameter(Exception):
     """A query parameter that cannot be used: which one, and what would be right."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from watchllm_proxy.console.desk import CorrectionDesk
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
@@ -36,6 +37,7 @@ ProjectOf = Callable[[web.Request], str | None]
 HealthOf = Callable[[], Awaitable[Health]]
 
 READING: web.AppKey[RunReading] = web.AppKey("READING")
+DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")
 HEALTH: web.AppKey[HealthOf] = web.AppKey("HEALTH")
 PROJECT_OF: web.AppKey[ProjectOf] = web.AppKey("PROJECT_OF")
@@ -60,3 +62,7 @@ def project_of(request: web.Request) -> str:
 
 def reading_of(request: web.Request) -> RunReading:
     return request.app[READING]
+
+
+def desk_of(request: web.Request) -> CorrectionDesk:
+    return request.app[DESK]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from aiohttp import hdrs, web
 
-from watchllm_proxy.console.answers import BadParameter, error_answer
+from watchllm_proxy.console.answers import BadParameter, Problem, error_answer
 from watchllm_proxy.console.context import SETTINGS
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.errors import StoreUnavailable
@@ -39,7 +39,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer" a form of ours would come without its origin
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -73,12 +73,19 @@ def _wants_json(request: web.Request) -> bool:
     return is_data or "text/html" not in request.headers.get(hdrs.ACCEPT, "text/html")
 
 
-_ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 500: "server_error", 503: "server_error"}
-_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed"}
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    500: "server_error",
+    503: "server_error",
+}
+_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _MESSAGES = {
     401: "This key is unknown, revoked, or may not read. Send a key with the read scope.",
     404: "There is no such thing here, or it belongs to another project. GET /api/agent-runs lists your runs.",
-    405: "This address is for reading: use GET.",
+    405: "This address takes another method: the Allow header names it.",
+    413: "The body is too large for this address.",
     500: "This is an error of WatchLLM's own; its log says more. Requests to your model still pass.",
 }
 _MESSAGES_FOR_PEOPLE = {404: "There is no such run or page here, or it belongs to another project."}
@@ -89,6 +96,7 @@ def _refuse(
     status: int,
     message: str | None = None,
     *,
+    code: str | None = None,
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
@@ -98,7 +106,7 @@ def _refuse(
         return render_message(request, status, text, headers=headers)
     text = message or _MESSAGES[status]
     kind = _ERROR_TYPES.get(status, "invalid_request_error")
-    code = "invalid_parameter" if param else _CODES.get(status)
+    code = code or ("invalid_parameter" if param else _CODES.get(status))
     return error_answer(status, text, type=kind, code=code, param=param, headers=headers)
 
 
@@ -106,8 +114,12 @@ def _refuse_http(request: web.Request, exc: web.HTTPException) -> web.Response:
     """What aiohttp and our handlers raise; redirects go on as they are."""
     if exc.status not in _MESSAGES:
         raise exc
-    own = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": "GET, HEAD"}}
-    return _refuse(request, exc.status, headers=own.get(exc.status))
+    own: dict[str, str] = {}
+    if isinstance(exc, web.HTTPUnauthorized):
+        own = {"WWW-Authenticate": "Bearer"}
+    if isinstance(exc, web.HTTPMethodNotAllowed):
+        own = {"Allow": ", ".join(sorted(exc.allowed_methods))}
+    return _refuse(request, exc.status, headers=own)
 
 
 @web.middleware
@@ -119,6 +131,8 @@ async def readable_errors(request: web.Request, handler: Handler) -> web.StreamR
         return _refuse_http(request, exc)
     except BadParameter as exc:
         return _refuse(request, 422, str(exc), param=exc.name)
+    except Problem as exc:
+        return _refuse(request, exc.status, str(exc), code=exc.code, param=exc.param)
     except StoreUnavailable as exc:
         text = f"The store cannot be read now ({exc}). Requests to your model still pass; try again shortly."
         return _refuse(request, 503, text, headers={"Retry-After": str(RETRY_AFTER_S)})
@@ -150,6 +164,26 @@ async def own_host_only(request: web.Request, handler: Handler) -> web.StreamRes
             code="wrong_host",
         )
     return await handler(request)
+
+
+@web.middleware
+async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What changes something is asked for by a page of ours, or by a program; never by a page from elsewhere.
+
+    Browsers say where a request comes from: by `Sec-Fetch-Site`, else by `Origin`, which a page cannot forge or
+    leave out of a POST. A program sends neither.
+    """
+    if request.method in {"GET", "HEAD", "OPTIONS"} or _is_from_here(request):
+        return await handler(request)
+    raise Problem(403, "foreign_page", "A page from elsewhere asked for this change. Make it in the dashboard.")
+
+
+def _is_from_here(request: web.Request) -> bool:
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is None or origin.partition("://")[2] == request.headers.get(hdrs.HOST, "")
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

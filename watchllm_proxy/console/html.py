@@ -70,9 +70,12 @@ def render(
 
 _TITLES = {
     401: "This key opens nothing here",
+    202: "Noted",
+    403: "Not from there",
     404: "Not found",
     405: "Not that way",
-    422: "That filter cannot be used",
+    409: "Not now",
+    422: "That cannot be used",
     500: "That went wrong",
     503: "Not available now",
 }

@@ -38,7 +38,7 @@ _LINK = {
     LinkKind.TOOL_RESULT: "Its answer came back as the result of a tool call",
     LinkKind.RETURNED_TEXT: "Repeats what only an earlier call had produced",
     LinkKind.FORKED_FROM: "Another call went on from the same state before",
-    LinkKind.PERSON: "Somebody said so",
+    LinkKind.PERSON: "A person put it here",
     LinkKind.NEW_RUN: "Nothing ties it to an earlier call: it starts this run",
 }
 _SHAPE = {

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from tests.console_runs import MemoryReading, failed_call, long_run, make_call, refund_run
+from tests.console_runs import MemoryDesk, MemoryReading, failed_call, long_run, make_call, refund_run
 from watchllm_proxy.console import Health, build_app
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.settings import Settings
@@ -32,12 +32,18 @@ def health() -> dict[str, str | None]:
 
 
 @pytest.fixture
+def desk() -> MemoryDesk:
+    return MemoryDesk()
+
+
+@pytest.fixture
 async def client(
     reading: MemoryReading,
+    desk: MemoryDesk,
     health: dict[str, str | None],
     aiohttp_client: Callable[[web.Application], Awaitable[Client]],
 ) -> Client:
     async def ask_health() -> Health:
         return Health(checks=dict(health))
 
-    return await aiohttp_client(build_app(reading, settings=Settings(), health=ask_health))
+    return await aiohttp_client(build_app(reading, settings=Settings(), health=ask_health, desk=desk))

@@ -14,6 +14,7 @@ from watchllm_proxy.console.app import ROUTES
 
 NOBODY = "00000000-0000-0000-0000-00000000ffff"
 SERVED_BY_THE_PROXY = {"/metrics"}
+LONG_RUN = "run_big2000"
 
 ASKED = {
     "/": "/",
@@ -35,6 +36,12 @@ ASKED = {
     "/readyz": "/readyz",
     "/openapi.json": "/openapi.json",
     "/static/{version}/{name}": None,
+    "/runs/{run_id}/merge": None,
+    "/runs/{run_id}/split": None,
+    "/runs/{run_id}/undo": None,
+    "/api/agent-runs/{run_id}/merge": None,
+    "/api/agent-runs/{run_id}/split": None,
+    "/api/agent-runs/{run_id}/undo": None,
 }
 REFUSED = (
     ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
@@ -45,6 +52,18 @@ REFUSED = (
     ("/runs/{run_id}.json", "/runs/nobody.json", 404),
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
     ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
+)
+CORRECTED = (
+    ("merge", {"into": LONG_RUN}, 200),
+    ("merge", {"into": "nobody"}, 404),
+    ("merge", {"into": "run_7q2k9fh4"}, 422),
+    ("merge", {}, 422),
+    ("merge", [], 400),
+    ("split", {"call_id": str(call_id(3))}, 200),
+    ("split", {"call_id": str(call_id(3)), "only": True}, 200),
+    ("split", {"call_id": NOBODY}, 404),
+    ("split", {"call_id": str(call_id(1))}, 422),
+    ("undo", {"correction_id": NOBODY}, 404),
 )
 
 
@@ -57,8 +76,8 @@ async def _document(client: TestClient) -> dict:
     return await (await client.get("/openapi.json")).json()
 
 
-def _check(document: dict, path: str, status: int, answer: object) -> None:
-    schema = document["paths"][path]["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+def _check(document: dict, path: str, status: int, answer: object, method: str = "get") -> None:
+    schema = document["paths"][path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
     whole = {**schema, "components": document["components"]}
     Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer)
 
@@ -95,6 +114,16 @@ async def test_a_refusal_is_as_described(client: TestClient, path: str, asked: s
     answer = await client.get(asked, headers={"Accept": "application/json"})
     assert answer.status == status
     _check(await _document(client), path, status, await answer.json())
+
+
+@pytest.mark.parametrize(("asked", "body", "status"), CORRECTED)
+async def test_what_a_correction_is_answered_with_is_as_described(
+    client: TestClient, asked: str, body: dict, status: int
+) -> None:
+    answer = await client.post(f"/api/agent-runs/run_7q2k9fh4/{asked}", json=body)
+    assert answer.status == status
+    path = f"/api/agent-runs/{{run_id}}/{asked}"
+    _check(await _document(client), path, status, await answer.json(), method="post")
 
 
 async def test_a_wrong_answer_would_be_found(client: TestClient) -> None:

@@ -11,7 +11,7 @@ from watchllm_proxy.console.answers import raw_json
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.insights import costs
-from watchllm_proxy.records import Explanation, Flag, FlagKind, Link, Run, Step, Usage
+from watchllm_proxy.records import CarriedOut, Explanation, Flag, FlagKind, Link, Run, Step, Usage
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunList, RunQuery, RunRow
 
 Json = dict[str, object]
@@ -69,6 +69,7 @@ def debug_document(loaded: LoadedRun) -> Json:
         "flags": [_flag(flag) for flag in loaded.flags],
         "meta": {"user_id": run.user_id, "tags": dict(run.tags), "total_calls": run.total_calls},
         "links": _call_links(loaded.links),
+        "corrections": [_correction(each) for each in loaded.corrections],
     }
     explanations = {e.step_index: e for e in loaded.explanations}
     flags = _flags_by_step(loaded.flags)
@@ -105,6 +106,17 @@ def _flag(flag: Flag) -> Json:
         "message": flag.message,
         "step_indexes": flag.step_indexes,
         "severity": flag.severity,
+    }
+
+
+def _correction(done: CarriedOut) -> Json:
+    return {
+        "correction_id": done.correction.correction_id,
+        "kind": done.correction.kind,
+        "at": instant(done.correction.at_us),
+        "run_id": done.correction.run_id,
+        "to_run_id": done.to_run_id,
+        "call_ids": done.call_ids,
     }
 
 

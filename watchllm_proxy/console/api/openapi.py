@@ -22,6 +22,10 @@ _PAGE: Final = {"description": "A page.", "content": {"text/html": {"schema": {"
 _ERRORS: Final = {
     "401": _json_answer("The key shown is unknown, revoked, or may not read.", ref("Error")),
     "404": _json_answer("There is no such thing, or it is another project's: the same body.", ref("Error")),
+    "400": _json_answer("The body is not a JSON object.", ref("Error")),
+    "403": _json_answer("A page from elsewhere asked for it.", ref("Error")),
+    "409": _json_answer("It cannot be done now; the message says what comes first.", ref("Error")),
+    "415": _json_answer("The body is not application/json.", ref("Error")),
     "422": _json_answer("A parameter cannot be used; `param` names it.", ref("Error")),
     "503": _json_answer("The store cannot be read now; try again after Retry-After.", ref("Error")),
 }
@@ -31,6 +35,37 @@ def _get(summary: str, ok: Schema, *, parameters: Sequence[Schema] = (), errors:
     """A GET. `errors` lists the statuses of the errors it may answer with."""
     responses = {"200": ok, **{status: _ERRORS[status] for status in errors.split()}}
     return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
+
+
+def _post(summary: str, body: str) -> Schema:
+    """A correction of the run in the path."""
+    return {
+        "post": {
+            "summary": summary,
+            "parameters": [_RUN_ID],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": ref(body)}}},
+            "responses": {
+                "200": _json_answer("It is carried out.", ref("Correction")),
+                "202": _json_answer("It is kept, and waits for the recorder.", ref("Correction")),
+                **{status: _ERRORS[status] for status in ("400", "401", "403", "404", "409", "415", "422", "503")},
+            },
+        }
+    }
+
+
+def _form(summary: str) -> Schema:
+    """The same from a page of ours; answered with a page in case of an error."""
+    body = {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}}
+    responses = {"303": {"description": "To the run that it led to."}, "202": _PAGE}
+    errors = {status: _ERRORS[status] for status in ("401", "403", "404", "409", "422", "503")}
+    return {
+        "post": {
+            "summary": summary,
+            "parameters": [_RUN_ID],
+            "requestBody": body,
+            "responses": {**responses, **errors},
+        }
+    }
 
 
 def _query(name: str, description: str, schema: Schema) -> Schema:
@@ -86,6 +121,11 @@ _API: Final = {
     "/api/agent-runs/fixture/{name}": _get(
         "A sample run, computed by the code that computes real ones", _RUN, parameters=[_SAMPLE], errors="404"
     ),
+    "/api/agent-runs/{run_id}/merge": _post("All calls of this run belong to the run `into`", "MergeRequest"),
+    "/api/agent-runs/{run_id}/split": _post(
+        "A call, with those after it or (`only`) alone, belongs to a run of its own", "SplitRequest"
+    ),
+    "/api/agent-runs/{run_id}/undo": _post("What an earlier correction moved goes back", "UndoRequest"),
     "/api/calls": _get(
         "Calls in the order they were stored; ask again with `after` = `next_after`, and each comes once",
         _json_answer("Calls, oldest first.", ref("CallList")),
@@ -112,6 +152,9 @@ _PAGES: Final = {
     "/runs/{run_id}/steps/{index}": _get(
         "What the page shows of one step", _STEP, parameters=[_RUN_ID, _INDEX], errors="401 404 503"
     ),
+    "/runs/{run_id}/merge": _form("Merge this run into another, from its page"),
+    "/runs/{run_id}/split": _form("Split a call off this run, from its page"),
+    "/runs/{run_id}/undo": _form("Take back a correction, from the page"),
     "/samples/{name}": _get("A sample run", _PAGE, parameters=[_SAMPLE], errors="404"),
     "/samples/{name}/steps": _get("The rows of its timeline", _COLUMNS, parameters=[_SAMPLE], errors="404"),
     "/samples/{name}/steps/{index}": _get("One step", _STEP, parameters=[_SAMPLE, _INDEX], errors="404"),
@@ -135,7 +178,8 @@ _OPERATIONS: Final = {
 }
 
 _ABOUT: Final = (
-    "Reading what the proxy captured. Paths under /v1 are forwarded to the upstream as they are. "
+    "Reading what the proxy captured, and correcting which calls belong together. "
+    "Paths under /v1 are forwarded to the upstream as they are. "
     "Money is US dollars with at most 12 decimals; null is not known."
 )
 DOCUMENT: Final[Schema] = {

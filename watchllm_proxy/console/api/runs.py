@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from watchllm_proxy.console.addresses import decode_id
+from watchllm_proxy.console.addresses import debug_path, decode_id
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.debug import debug_document, run_list
-from watchllm_proxy.console.context import now_us, project_of, reading_of
+from watchllm_proxy.console.context import desk_of, now_us, project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.queries import run_query
 from watchllm_proxy.console.samples import sample_run
@@ -21,9 +21,10 @@ async def list_runs(request: web.Request) -> web.Response:
 
 async def debug_run(request: web.Request) -> web.Response:
     run_id = decode_id(request.match_info["run_id"])
-    loaded = await load_run(reading_of(request), project_of(request), run_id)
+    loaded = await load_run(reading_of(request), desk_of(request), project_of(request), run_id)
     if loaded is None:
-        raise web.HTTPNotFound
+        into = await desk_of(request).merged_into(project_of(request), run_id)
+        raise web.HTTPNotFound if into is None else web.HTTPFound(debug_path(into))
     return debug_answer(loaded)
 
 

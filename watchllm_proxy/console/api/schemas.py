@@ -9,6 +9,7 @@ from typing import Final
 from watchllm_proxy.records import (
     Api,
     Confidence,
+    CorrectionKind,
     CostSource,
     ExchangeEnd,
     FlagKind,
@@ -53,6 +54,14 @@ UUID: Final[Schema] = {"type": "string", "format": "uuid"}
 MAYBE_UUID: Final[Schema] = {"type": ["string", "null"], "format": "uuid"}
 ANYTHING: Final[Schema] = {"description": "Any JSON, as it was captured."}
 
+_CORRECTION: Final = {
+    "correction_id": UUID,
+    "kind": _enum(CorrectionKind),
+    "at": INSTANT,
+    "run_id": STRING,
+    "to_run_id": TEXT,
+    "call_ids": _list(UUID),
+}
 _LINK: Final = {
     "kind": _enum(LinkKind),
     "value": STRING,
@@ -195,6 +204,7 @@ ALL: Final[Mapping[str, Schema]] = {
                             "flags": _list(ref("Flag")),
                             "meta": {"type": "object"},
                             "links": _list(_object({"call_id": UUID, **_LINK})),
+                            "corrections": _list(_object({**_CORRECTION, "to_run_id": STRING})),
                         }
                     ),
                     "steps": _list(ref("Step")),
@@ -289,6 +299,7 @@ ALL: Final[Mapping[str, Schema]] = {
                     {
                         "kind": _enum(LinkKind),
                         "sentence": STRING,
+                        "is_overruled": BOOLEAN,
                         "value": STRING,
                         "confidence": _enum(Confidence),
                         "to_step": MAYBE_COUNT,
@@ -296,6 +307,22 @@ ALL: Final[Mapping[str, Schema]] = {
                 )
             ),
             "call_id": MAYBE_UUID,
+            "split": _or_null(_object({"call_id": UUID, "is_first": BOOLEAN})),
         }
     ),
+    "Correction": _object(
+        {
+            "correction": _object(
+                {**_CORRECTION, "status": {"enum": ["carried_out", "waiting"]}, "to_session_id": TEXT}
+            )
+        }
+    ),
+    "MergeRequest": _object({"into": STRING}),
+    "SplitRequest": {
+        "type": "object",
+        "properties": {"call_id": UUID, "only": {**BOOLEAN, "default": False}},
+        "required": ["call_id"],
+        "additionalProperties": False,
+    },
+    "UndoRequest": _object({"correction_id": UUID}),
 }

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
 from watchllm_proxy.console.addresses import decode_id, run_json_path, run_path
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
-from watchllm_proxy.console.context import now_us, project_of, reading_of
+from watchllm_proxy.console.context import desk_of, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.loading import LoadedRun, load_run
+from watchllm_proxy.console.pages.corrections import Remark, remarks
 from watchllm_proxy.console.pages.figures import six_figures
 from watchllm_proxy.console.pages.overview import overview_of
 from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
 from watchllm_proxy.console.pages.verdict import verdict_of
 from watchllm_proxy.console.samples import sample_run
-from watchllm_proxy.records import Run
+from watchllm_proxy.records import Run, RunStatus
 from watchllm_proxy.store.shapes import RunQuery
 
 FIRST_ROWS = 36
@@ -31,11 +32,12 @@ async def run_page(request: web.Request) -> web.Response:
     loaded = await _loaded(request)
     peers = await _peers(request, loaded.run)
     run_id = loaded.run.run_id
-    return _page(request, loaded, peers, path=run_path(run_id), json_path=run_json_path(run_id))
+    said = remarks(loaded.corrections, run_id)
+    return _page(request, loaded, peers, path=run_path(run_id), json_path=run_json_path(run_id), remarks=said)
 
 
 async def run_json(request: web.Request) -> web.Response:
-    return debug_answer(await _loaded(request))
+    return debug_answer(await _loaded(request, run_json_path))
 
 
 async def run_columns(request: web.Request) -> web.Response:
@@ -60,11 +62,13 @@ async def sample_step(request: web.Request) -> web.Response:
     return _step_answer(request, _sample(request), has_calls=False)
 
 
-async def _loaded(request: web.Request) -> LoadedRun:
+async def _loaded(request: web.Request, path_of: Callable[[str], str] = run_path) -> LoadedRun:
+    """The run of the address. One that a person merged into another leads to that."""
     run_id = decode_id(request.match_info["run_id"])
-    loaded = await load_run(reading_of(request), project_of(request), run_id)
+    loaded = await load_run(reading_of(request), desk_of(request), project_of(request), run_id)
     if loaded is None:
-        raise web.HTTPNotFound
+        into = await desk_of(request).merged_into(project_of(request), run_id)
+        raise web.HTTPNotFound if into is None else web.HTTPFound(path_of(into))
     return loaded
 
 
@@ -90,6 +94,7 @@ def _page(
     *,
     path: str,
     json_path: str,
+    remarks: Sequence[Remark] = (),
     is_sample: bool = False,
 ) -> web.Response:
     now = now_us()
@@ -104,6 +109,9 @@ def _page(
         figures=six_figures(loaded, peers, now),
         verdict=verdict_of(loaded),
         is_sample=is_sample,
+        can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING,
+        remarks=remarks,
+        peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
         overview=overview_of(loaded, timeline),
         timeline=timeline,
         rows=timeline.rows[:FIRST_ROWS],

@@ -9,7 +9,7 @@ from watchllm_proxy.console.labels import link_sentence, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
 from watchllm_proxy.console.pages.timeline import has_known_cost, step_name, tags_by_step, took
-from watchllm_proxy.records import Link, Step, StepType
+from watchllm_proxy.records import Link, LinkKind, RunStatus, Step, StepType
 
 _MAX_RELATED = 8
 
@@ -40,8 +40,9 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "tool_args": step.tool_args,
         "tool_output": step.tool_output_summary,
         "related": _related(loaded.steps, step),
-        "why": [_why(link) for link in _links_of(loaded, step)],
+        "why": _why(loaded, _links_of(loaded, step)),
         "call_id": step.call_id if has_calls and step.type in MODEL_TYPES else None,
+        "split": _split(loaded, step) if has_calls else None,
     }
 
 
@@ -63,14 +64,30 @@ def _links_of(loaded: LoadedRun, step: Step) -> Sequence[Link]:
     return loaded.links.get(step.call_id, ()) if step.call_id and step.type in MODEL_TYPES else ()
 
 
-def _why(link: Link) -> dict[str, object]:
-    return {
-        "kind": link.kind,
-        "sentence": link_sentence(link),
-        "value": link.value,
-        "confidence": link.confidence,
-        "to_step": link.to_step_index,
-    }
+def _why(loaded: LoadedRun, links: Sequence[Link]) -> list[dict[str, object]]:
+    """What a person said comes first, and what was thought before it is shown as overruled."""
+    here = {step.call_id for step in loaded.steps}
+    is_corrected = any(link.kind is LinkKind.PERSON for link in links)
+    return [
+        {
+            "kind": link.kind,
+            "sentence": link_sentence(link),
+            "is_overruled": is_corrected and link.kind is not LinkKind.PERSON,
+            "value": link.value,
+            "confidence": link.confidence,
+            "to_step": link.to_step_index if link.to_call_id in here else None,  # else it is another run's
+        }
+        for link in links
+    ]
+
+
+def _split(loaded: LoadedRun, step: Step) -> dict[str, object] | None:
+    """The call that a person may split off here; None where that cannot be."""
+    calls = list(dict.fromkeys(each.call_id for each in loaded.steps))
+    is_over = loaded.run.status is not RunStatus.RUNNING
+    if not is_over or step.type not in MODEL_TYPES or None in calls or len(calls) < 2:
+        return None
+    return {"call_id": step.call_id, "is_first": step.call_id == calls[0]}
 
 
 def _related(steps: Sequence[Step], step: Step) -> list[dict[str, object]]:

@@ -99,6 +99,16 @@ export class Detail {
     this.pane.scrollTop = 0;
     if (tab === 'Step') body.append(...stepBody(step));
     else this.drawCall(step, tab, body);
+    if (tab === 'Step' && step.split) body.append(this.splitForm(step.split));
+  }
+
+  /** This call belongs elsewhere: a plain form, answered with the page of the run it makes. @param {any} split */
+  splitForm({ call_id: callId, is_first: isFirst }) {
+    return h('form', { class: 'correct', method: 'post', action: `${this.path}/split`, 'aria-label': 'Correct the grouping' },
+      h('input', { type: 'hidden', name: 'call_id', value: callId }),
+      h('span', { class: 'muted' }, 'Does not belong here?'),
+      isFirst ? null : h('button', { type: 'submit' }, 'Split off from here on'),
+      h('button', { type: 'submit', name: 'only', value: 'true' }, 'Split off this call alone'));
   }
 
   /** @param {any} step @param {string} open */
@@ -148,7 +158,7 @@ function stepBody(step) {
 function links(step) {
   const rows = step.related.flatMap((/** @type {any} */ { label, steps }) => [h('span', {}, label),
     h('span', {}, steps.map((/** @type {number} */ n, /** @type {number} */ i) => [i ? ', ' : '', h('a', { href: `#step-${n}` }, `#${n}`)]))]);
-  const why = step.why.flatMap((/** @type {any} */ each) => [h('span', {}, 'why in this run'),
+  const why = step.why.flatMap((/** @type {any} */ each) => [h('span', {}, each.is_overruled ? 'was thought' : 'why in this run'),
     h('span', {}, each.sentence, each.value ? [': ', h('code', {}, each.value)] : null,
       each.to_step === null ? null : [', ', h('a', { href: `#step-${each.to_step}` }, `#${each.to_step}`)], h('span', { class: 'muted' }, ` · ${each.confidence}`))]);
   return rows.length + why.length ? h('div', { class: 'links' }, rows, why) : null;

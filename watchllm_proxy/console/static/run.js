@@ -117,6 +117,7 @@ addEventListener('keydown', (event) => {
     }
     return;
   }
+  if (target.matches('input, textarea, select')) return;
   if (target.matches('button, a, summary') && (event.key === 'Enter' || event.key === ' ')) return;
   const action = ACTIONS[event.key];
   if (action && timeline.length) {
