@@ -16,10 +16,11 @@ from aiohttp import web
 
 from watchllm_proxy import keyfile, recorder_metrics
 from watchllm_proxy.access import ConsoleAccess
+from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import HealthOf
-from watchllm_proxy.errors import StoreError
+from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 KEY_REFRESH_S = 2.0
 CONSOLE_DRAIN_S = 2.0
+BOOKS_INTERVAL_S = 5.0
 
 
 async def run_core(settings: Settings, *, recorder: bool, console: bool, is_child: bool) -> None:
@@ -79,6 +81,7 @@ async def _run_parts(
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         await prepare(settings, stores, away, stop)
         if recording is not None:
+            task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
             await recording.run(stop)
         else:
             await watch_stores(stores, away, stop)
@@ -117,6 +120,14 @@ async def _serve(settings: Settings, app: web.Application) -> AsyncIterator[None
     finally:
         await runner.cleanup()
         settings.console_socket.unlink(missing_ok=True)
+
+
+async def _keep_books(settings: Settings, stores: Stores, stats: RecorderStats, stop: asyncio.Event) -> None:
+    """What became of every capture, for /metrics and /readyz; while it cannot be told, as it was told last."""
+    while not stop.is_set():
+        with contextlib.suppress(StoreError, CaptureLogError):  # who is away is told by the recorder
+            stats.books = total((await balances(stores.pool, settings.capture_dir)).values())
+        await rest(stop, BOOKS_INTERVAL_S)
 
 
 async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, stop: asyncio.Event) -> None:

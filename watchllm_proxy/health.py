@@ -103,7 +103,10 @@ def _recorder_check(stats: RecorderStats) -> str | None:
         return "starting: captures wait in the log until it has taken up what the last one left"
     if stats.lag_s > BEHIND_S:
         return f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
-    if stats.dead_letters:
-        count = sum(stats.dead_letters.values())
-        return f"{count} records could not be stored and were set aside with their bytes (dead_letters)"
+    books = stats.books
+    if books is not None and books.missing:
+        return f"the captures do not add up: {books.in_words()}; `watchllm doctor` tells which log"
+    set_aside = sum(stats.dead_letters.values()) if books is None else books.set_aside
+    if set_aside:
+        return f"{set_aside} records could not be stored and were set aside with their bytes: `watchllm dead list`"
     return None

@@ -30,6 +30,7 @@ from typing import TypeVar
 import structlog
 
 from watchllm_proxy import crash_points
+from watchllm_proxy.accounting import Balance
 from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord, tried_again
 from watchllm_proxy.correcting import Corrector
 from watchllm_proxy.decode import KnownMessages, decode
@@ -103,6 +104,7 @@ class RecorderStats:
     lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
     is_starting: bool = True  # until what the last process left half done is done
     waiting_for: str | None = None  # POSTGRES, CLICKHOUSE or LOG while that is away; None when all is well
+    books: Balance | None = None  # what became of every capture, over all restarts; None: not looked at yet
 
 
 class _Stopping(Exception):

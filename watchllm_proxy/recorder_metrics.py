@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from watchllm_proxy.accounting import Balance
 from watchllm_proxy.recorder import RecorderStats
 
 
@@ -53,9 +54,35 @@ class _Collector:
             "Age of the oldest record of the last batch when stored.",
             value=stats.lag_s,
         )
+        yield _captures(stats.books)
         waiting = GaugeMetricFamily(
             "watchllm_recorder_waiting", "1 while the recorder waits for this store.", labels=["store"]
         )
         if stats.waiting_for is not None:
             waiting.add_metric([stats.waiting_for], 1)
         yield waiting
+
+
+def _captures(books: Balance | None) -> Metric:
+    """The sum of docs/operations.md, over all restarts and logs."""
+    family = GaugeMetricFamily(
+        "watchllm_captures",
+        "Captures by what became of them, over all restarts: accepted = stored + in_log + dead_lettered + dropped "
+        "+ missing. Missing is to be 0; shed ones were never accepted.",
+        labels=["state", "reason"],
+    )
+    if books is None:
+        return family
+    for state, count in (
+        ("accepted", books.accepted),
+        ("stored", books.stored),
+        ("in_log", books.in_log),
+        ("dropped", books.dropped),
+        ("missing", books.missing),
+    ):
+        family.add_metric([state, ""], count)
+    for dead_reason, count in books.dead_lettered.items():
+        family.add_metric(["dead_lettered", dead_reason], count)
+    for shed_reason, count in books.shed.items():
+        family.add_metric(["shed", shed_reason], count)
+    return family

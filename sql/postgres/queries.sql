@@ -123,6 +123,22 @@ FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS counted (log_name, stored
 WHERE capture_offsets.log_name = counted.log_name
   AND EXISTS (SELECT FROM pending_batches WHERE recorder = $4);
 
+-- name: accounts
+-- What became of the records of each log, as of one moment.
+SELECT log_name, segment, offset_bytes, stored_records, damaged_stretches,
+    coalesce(set_aside.dead_lettered, '{}') AS dead_lettered, coalesce(set_aside.dropped, 0) AS dropped
+FROM capture_offsets
+LEFT JOIN (
+    SELECT log_name, jsonb_object_agg(reason, kept) FILTER (WHERE kept > 0) AS dead_lettered,
+        sum(dropped)::bigint AS dropped
+    FROM (
+        SELECT log_name, reason, count(*) FILTER (WHERE dropped_at IS NULL) AS kept, count(dropped_at) AS dropped
+        FROM dead_letters
+        GROUP BY log_name, reason
+    ) AS by_reason
+    GROUP BY log_name
+) AS set_aside USING (log_name);
+
 -- name: save_dead_letters
 -- Records set aside, with their bytes; of one that was tried again in vain, that it was. The same commit made
 -- again is told by its time.

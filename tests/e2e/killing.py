@@ -148,14 +148,18 @@ class Stored:
     placed: dict[str, int]
     calls_of_runs: int
     dead_letters: int
+    books: dict[str, Any]  # what the product itself says became of every capture
 
     @classmethod
     def of(cls, data_dir: Path) -> Stored:
-        """Of a stack that is stopped."""
+        """Of a stack that is stopped. Whatever was done to it, its own sum must add up, to the record."""
         command = [sys.executable, "-m", "tests.e2e.programs.count_stored", str(data_dir)]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
-        return cls(**json.loads(done.stdout))
+        stored = cls(**json.loads(done.stdout))
+        assert (stored.books["missing"], stored.books["in_log"]) == (0, 0), stored.books["said"]
+        assert stored.books["stored"] == len(stored.events), stored.books["said"]
+        return stored
 
     def assert_each_once(self, answered: list[str]) -> None:
         lost = [id_ for id_ in answered if id_ not in self.events or id_ not in self.placed]

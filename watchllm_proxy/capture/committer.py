@@ -241,7 +241,7 @@ class Committer:
             self._active = None
         self.counts.begin_segment(self._next_number)
         crash_points.reach("capture.segment_noted")
-        self._active = ActiveSegment.create(self._directory, self._next_number)
+        self._active = ActiveSegment.create(self._directory, self._next_number, self.counts.now().accepted)
         self._next_number += 1
         self.bytes_on_disk += self._active.end_bytes
         return self._active

@@ -1,6 +1,6 @@
 """The bytes of a segment: one header, then frames back to back.
 
-    segment header  magic (8) | format version (u16) | 6 zero bytes | salt (16) | crc (u32)
+    segment header  magic (8) | format version (u16) | records before (u48) | salt (16) | crc (u32)
     frame           frame header | payload
     frame header    marker (8) | payload length (u32) | record id (16) | payload crc (u32) | header crc (u32)
 
@@ -9,6 +9,9 @@ from the segment's random salt, so no captured content can look like a frame; an
 seeded with the frame's own offset, so that a frame counts only where it was written (a captured copy of a
 segment, or a stale disk block, does not). The salt stands in the segment's file name as well: a damaged
 segment header loses nothing.
+
+`records before` counts the records of all earlier segments of the log, released ones too: what a log has taken in
+all its life can be told from its newest segment.
 """
 
 from __future__ import annotations
@@ -29,11 +32,17 @@ MAX_PAYLOAD_BYTES = 1 << 30  # one record; the length field could say 4 GiB, no 
 
 _MAGIC = b"WATCHLLM"
 _CRC = struct.Struct("<I")
-_SEGMENT_HEADER = struct.Struct("<8sH6x16s")
+_SEGMENT_HEADER = struct.Struct("<8sH6s16s")
 _FRAME_HEADER = struct.Struct("<8sI16sI")
 
 SEGMENT_HEADER_BYTES = _SEGMENT_HEADER.size + _CRC.size
 FRAME_HEADER_BYTES = _FRAME_HEADER.size + _CRC.size
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    salt: bytes
+    records_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +52,20 @@ class FrameHeader:
     payload_crc: int
 
 
-def encode_segment_header(salt: bytes) -> bytes:
-    header = _SEGMENT_HEADER.pack(_MAGIC, FORMAT_VERSION, salt)
+def encode_segment_header(salt: bytes, records_before: int = 0) -> bytes:
+    header = _SEGMENT_HEADER.pack(_MAGIC, FORMAT_VERSION, records_before.to_bytes(6, "little"), salt)
     return header + _CRC.pack(zlib.crc32(header))
 
 
-def decode_segment_header(data: bytes) -> bytes | None:
-    """The salt, or None when the header is damaged or not there yet.
+def decode_segment_header(data: bytes) -> SegmentHeader | None:
+    """What a segment begins with; None when that is damaged or not there yet.
 
     Raises `CaptureLogError` for an intact header of another version: stepping over records that a newer
     program wrote would lose them without a word.
     """
     if len(data) < SEGMENT_HEADER_BYTES:
         return None
-    magic, version, salt = _SEGMENT_HEADER.unpack_from(data)
+    magic, version, records_before, salt = _SEGMENT_HEADER.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _SEGMENT_HEADER.size)
     if magic != _MAGIC or crc != zlib.crc32(data[: _SEGMENT_HEADER.size]):
         return None
@@ -65,7 +74,7 @@ def decode_segment_header(data: bytes) -> bytes | None:
             f"capture log segment of format {version}; this watchllm reads format {FORMAT_VERSION}: "
             "run the version that wrote it until the log is empty"
         )
-    return bytes(salt)
+    return SegmentHeader(salt, int.from_bytes(records_before, "little"))
 
 
 def marker_of(salt: bytes) -> bytes:

@@ -51,8 +51,7 @@ def scan(fd: int, salt: bytes, offset: int) -> Iterator[Frame | Damage | Tail]:
 
     Raises `CaptureLogError` for a segment of another format version, `OSError` where it cannot be read.
     """
-    header_salt = frames.decode_segment_header(os.pread(fd, frames.SEGMENT_HEADER_BYTES, 0))
-    marker = frames.marker_of(salt if header_salt is None else header_salt)
+    marker = _marker(fd, salt)
     offset = max(offset, frames.SEGMENT_HEADER_BYTES)
     # What comes after this moment is not looked at: else a header that was half there when read and the frame
     # behind it, there a moment later, would look like damage between two frames.
@@ -97,6 +96,47 @@ def ids_of(files: Iterable[SegmentFile]) -> set[UUID]:
 def count_records(files: Iterable[SegmentFile]) -> int:
     """How many intact records these segments hold."""
     return sum(isinstance(item, Frame) for file in files for item in scan_file(file, 0))
+
+
+def count_headers(file: SegmentFile, until: int | None = None) -> int:
+    """How many records were written to a segment before an offset, by their headers; a damaged stretch is one.
+
+    Raises `FileNotFoundError` when the segment has been released.
+    """
+    fd = os.open(file.path, os.O_RDONLY)
+    try:
+        marker = _marker(fd, file.salt)
+        size_bytes = os.fstat(fd).st_size
+        limit = size_bytes if until is None else min(until, size_bytes)
+        count, offset = 0, frames.SEGMENT_HEADER_BYTES
+        while offset < limit:
+            header = _header_at(fd, offset, marker)
+            if header is None:
+                found = _find_frame(fd, offset + 1, size_bytes, marker)
+            else:
+                found = offset + frames.FRAME_HEADER_BYTES + header.payload_bytes
+            if found is None or found > size_bytes:
+                break  # a torn tail
+            count, offset = count + 1, found
+        return count
+    finally:
+        os.close(fd)
+
+
+def records_before(file: SegmentFile) -> int | None:
+    """As its header tells; None where that is damaged."""
+    fd = os.open(file.path, os.O_RDONLY)
+    try:
+        header = frames.decode_segment_header(os.pread(fd, frames.SEGMENT_HEADER_BYTES, 0))
+    finally:
+        os.close(fd)
+    return None if header is None else header.records_before
+
+
+def _marker(fd: int, salt: bytes) -> bytes:
+    """Raises `CaptureLogError` for a segment of another format version."""
+    header = frames.decode_segment_header(os.pread(fd, frames.SEGMENT_HEADER_BYTES, 0))
+    return frames.marker_of(salt if header is None else header.salt)
 
 
 def _header_at(fd: int, offset: int, marker: bytes) -> frames.FrameHeader | None:

@@ -98,13 +98,13 @@ class ActiveSegment:
         self._fd = fd
 
     @classmethod
-    def create(cls, directory: Path, number: int) -> ActiveSegment:
+    def create(cls, directory: Path, number: int, records_before: int = 0) -> ActiveSegment:
         """A new, durable, empty segment. Raises `OSError`, leaving nothing behind."""
         salt = secrets.token_bytes(frames.SALT_BYTES)
         file = SegmentFile(number, salt, directory / f"{number:012d}-{salt.hex()}.log")
         fd = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _, error = _write(fd, [frames.encode_segment_header(salt)], 0)
+            _, error = _write(fd, [frames.encode_segment_header(salt, records_before)], 0)
             if error is not None:
                 raise error
             os.fdatasync(fd)

@@ -21,6 +21,7 @@ from rich.text import Text
 from watchllm_proxy import settings
 from watchllm_proxy.commands import options
 from watchllm_proxy.commands.api_client import CommandFailed, ExitStatus, NotFound
+from watchllm_proxy.commands.postgres_of import postgres_dsn
 from watchllm_proxy.commands.terminal import Column, Terminal, clean, errors_told, table
 from watchllm_proxy.console import formats
 from watchllm_proxy.console.formats import count_of
@@ -218,12 +219,8 @@ async def _letters() -> AsyncIterator[DeadLetters]:
 
 
 def _dsn() -> str:
-    from watchllm_proxy.store.embedded import EmbeddedPostgres  # noqa: PLC0415
-
     loaded = settings.load()
-    found, embedded = loaded.database_url, loaded.data_dir / "postgres"
-    if found is None and embedded.is_dir():
-        found = EmbeddedPostgres(embedded).running_dsn
+    found = postgres_dsn(loaded)
     if found is None:
         raise CommandFailed(
             f"Postgres is not running on {loaded.data_dir}: start `watchllm up`, or name a server with "

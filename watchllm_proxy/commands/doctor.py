@@ -56,6 +56,7 @@ def _examine(url: str | None) -> Iterator[Finding]:
 
 def _checks(loaded: Settings, client: ApiClient) -> Iterator[Iterable[Finding]]:
     # The databases' drivers take a third of a second to import; every other command would wait for them too.
+    from watchllm_proxy.commands.checks_captures import check_captures  # noqa: PLC0415
     from watchllm_proxy.commands.checks_stores import check_stores  # noqa: PLC0415
 
     yield check_settings(loaded)
@@ -63,6 +64,7 @@ def _checks(loaded: Settings, client: ApiClient) -> Iterator[Iterable[Finding]]:
     yield check_limits(loaded)
     yield check_server(client, loaded)
     yield check_stores(loaded)
+    yield check_captures(loaded)
     yield check_upstream(loaded)
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import asyncpg
 
+from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.store.embedded import EmbeddedClickHouse, EmbeddedPostgres
+from watchllm_proxy.store.transactions import open_pool
 
 
 def rows_by_call(data_dir: Path) -> dict[str, int]:
@@ -40,14 +42,30 @@ async def runs_in(dsn: str) -> dict[str, object]:
     return {"placed": dict(map(tuple, placed)), "calls_of_runs": int(counted), "dead_letters": dead}
 
 
+async def books_of(data_dir: Path, dsn: str) -> dict[str, object]:
+    pool = await open_pool(dsn)
+    try:
+        books = total((await balances(pool, data_dir / "capture")).values())
+    finally:
+        await pool.close()
+    return {
+        "said": books.in_words(),
+        "missing": books.missing,
+        "in_log": books.in_log,
+        "stored": books.stored,
+        "shed": sum(books.shed.values()),
+    }
+
+
 def main(data_dir: Path) -> None:
     postgres = EmbeddedPostgres(data_dir / "postgres")
     postgres.start()
     try:
         runs = asyncio.run(runs_in(postgres.owner_dsn))
+        books = asyncio.run(books_of(data_dir, postgres.owner_dsn))
     finally:
         postgres.stop()
-    print(json.dumps({"events": rows_by_call(data_dir), **runs}))
+    print(json.dumps({"events": rows_by_call(data_dir), **runs, "books": books}))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import structlog
 
-from tests.integration.conductors.recording import Recording
+from tests.integration.conductors.recording import Bug, Recording
 from watchllm_proxy import crash_points
+from watchllm_proxy import recorder as recorder_module
+from watchllm_proxy.records import Call, Exchange
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store.dead_letters import DeadLetters
 from watchllm_proxy.store.postgres import RunStore
 
 
@@ -25,6 +29,30 @@ async def recording(tmp_path: Path, postgres_dsn: str, event_store: EventStore) 
         await writer.close()
     await runs.close()
     await events.close()
+
+
+@pytest.fixture
+def letters(recording: Recording) -> DeadLetters:
+    return DeadLetters(recording.runs.pool)
+
+
+@pytest.fixture
+def bug(monkeypatch: pytest.MonkeyPatch) -> Bug:
+    """`bug(ids)`: these records crash a stage; `bug(set())`: it is mended."""
+    met: set[UUID] = set()
+    real = recorder_module.decode
+
+    def decode(exchange: Exchange, **options: object) -> Call:
+        if exchange.exchange_id in met:
+            raise KeyError("a bug")
+        return real(exchange, **options)  # type: ignore[arg-type]
+
+    def has(ids: set[UUID]) -> None:
+        met.clear()
+        met.update(ids)
+
+    monkeypatch.setattr(recorder_module, "decode", decode)
+    return has
 
 
 @pytest.fixture(autouse=True)

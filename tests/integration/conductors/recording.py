@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from tests.capture_records import make_exchange, segment_names
+from watchllm_proxy.accounting import Balance, balances, total
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.recorder import Recorder
@@ -22,6 +23,14 @@ from watchllm_proxy.store.postgres import RunStore
 
 SILENCE_US = 600 * 1_000_000
 WAIT_S = 20.0
+
+
+Bug = Callable[[set[UUID]], None]
+"""`conftest.bug`: records that crash a stage."""
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours handles it."""
 
 
 def chat(number: int, *, run: str | None = None, ended_at_us: int | None = None) -> Exchange:
@@ -88,6 +97,19 @@ class Recording:
 
     async def in_postgres(self, sql: str) -> object:
         return await self.runs.pool.fetchval(sql)
+
+    async def books(self) -> Balance:
+        return total((await balances(self.runs.pool, self.logs)).values())
+
+    async def assert_adds_up(self) -> Balance:
+        """To the record: every capture is in one place, and both stores hold what is counted as stored."""
+        books = await self.books()
+        (row,) = await self.events.query("SELECT uniqExact(call_id) AS calls FROM events")
+        placed = await self.in_postgres("SELECT count(DISTINCT call_id) FROM run_links")
+        assert books.missing == 0, books.in_words()
+        assert (books.stored, books.stored) == (row["calls"], placed), books.in_words()
+        assert sum(writer.accepted for writer in self.writers.values()) <= books.accepted
+        return books
 
     async def count_of(self, table: str, rows: int) -> bool:
         """Whether this table of Postgres has so many rows."""

@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from uuid import UUID
 
 import pytest
 
-from tests.integration.conductors.recording import Recording, Running, chat, run_until_stored, until_true
+from tests.integration.conductors.recording import (
+    Bug,
+    Killed,
+    Recording,
+    Running,
+    chat,
+    run_until_stored,
+    until_true,
+)
 from watchllm_proxy import crash_points
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.outcomes import DeadLetterReason
-from watchllm_proxy.records import Call, Exchange
+from watchllm_proxy.records import Call
 from watchllm_proxy.store.dead_letters import DeadLetters
 
 only_embedded = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of ours handles it."""
-
-
-@pytest.fixture
-def letters(recording: Recording) -> DeadLetters:
-    return DeadLetters(recording.runs.pool)
-
-
-Bug = Callable[[set[UUID]], None]
-
-
-@pytest.fixture
-def bug(monkeypatch: pytest.MonkeyPatch) -> Bug:
-    """`bug(ids)`: these records crash a stage; `bug(set())`: it is mended."""
-    met: set[UUID] = set()
-    real = recorder_module.decode
-
-    def decode(exchange: Exchange, **options: object) -> Call:
-        if exchange.exchange_id in met:
-            raise KeyError("a bug")
-        return real(exchange, **options)  # type: ignore[arg-type]
-
-    def has(ids: set[UUID]) -> None:
-        met.clear()
-        met.update(ids)
-
-    monkeypatch.setattr(recorder_module, "decode", decode)
-    return has
 
 
 def now_us() -> int:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
-from tests.integration.conductors.recording import Recording, Running, chat, run_until_stored, until
+from tests.integration.conductors.recording import Killed, Recording, Running, chat, run_until_stored, until
 from watchllm_proxy import crash_points, recorder_metrics
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
@@ -62,10 +62,6 @@ async def test_a_recorder_that_starts_again_stores_nothing_twice(recording: Reco
     await run_until_stored(again)
     assert again.stats.batches == 0
     assert await recording.count("events") == 20
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of ours handles it."""
 
 
 CRASH_POINTS = [
@@ -280,7 +276,7 @@ async def test_garbage_with_a_right_checksum_is_set_aside_and_holds_up_nothing(
     assert sorted(await recording.call_ids()) == sorted(first + last)
     assert await recording.dead_letters() == {garbage: "corrupt"}
     assert await recording.in_postgres("SELECT payload FROM dead_letters") == b"\xff" * 100
-    assert "dead_letters" in (checks(recorder.stats, StoresAway())["recorder"] or "")
+    assert "dead list" in (checks(recorder.stats, StoresAway())["recorder"] or "")
 
 
 @only_embedded

@@ -48,8 +48,8 @@ def test_every_bit_of_a_frame_header_is_covered_by_its_checksum() -> None:
 
 
 def test_every_bit_of_a_segment_header_is_covered_by_its_checksum() -> None:
-    encoded = frames.encode_segment_header(SALT)
-    assert frames.decode_segment_header(encoded) == SALT
+    encoded = frames.encode_segment_header(SALT, 2**40 + 7)
+    assert frames.decode_segment_header(encoded) == frames.SegmentHeader(SALT, 2**40 + 7)
     for at in range(len(encoded)):
         for bit in range(8):
             flipped = bytearray(encoded)

@@ -138,9 +138,9 @@ def test_a_zeroed_first_page_loses_what_stood_on_it_and_nothing_else(tmp_path: P
 def test_a_captured_copy_of_the_log_cannot_pose_as_records(tmp_path: Path) -> None:
     """Somebody asks a model about a segment file, and the frame that holds this request is damaged."""
     first = write_log(tmp_path / "w0", [b"one", b"two"], has_successor=False)
-    salt = frames.decode_segment_header(first.content)
-    assert salt is not None
-    marker = frames.marker_of(salt)
+    header = frames.decode_segment_header(first.content)
+    assert header is not None
+    marker = frames.marker_of(header.salt)
     copied = make_exchange()
     body = first.content * 3
     frame = frames.encode_frame_header(marker, len(first.content), copied.exchange_id, [body]) + body
