@@ -110,11 +110,11 @@ async def test_a_form_leads_to_the_run_it_made(
     answer = await client.post(
         f"{PAGE}/split", data={"call_id": str(call_id(3)), "only": "true"}, allow_redirects=False
     )
-    assert (answer.status, answer.headers["Location"]) == (303, f"{PAGE}-part")
+    assert (answer.status, answer.headers["Location"]) == (303, f"{PAGE}-part#step-0")
     other = end(reading)
     pasted = f"http://127.0.0.1:8787/runs/{other}#step-12"
     answer = await client.post(f"{PAGE}/merge", data={"into": pasted}, allow_redirects=False)
-    assert (answer.status, answer.headers["Location"]) == (303, f"/runs/{other}")
+    assert (answer.status, answer.headers["Location"]) == (303, f"/runs/{other}#step-0")
     assert [(each.kind, each.into_run_id, each.is_single) for each in desk.asked] == [
         (CorrectionKind.SPLIT, None, True),
         (CorrectionKind.MERGE, other, False),

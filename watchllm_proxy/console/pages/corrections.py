@@ -79,4 +79,5 @@ def _answer(request: web.Request, state: CorrectionState) -> web.StreamResponse:
             202,
             "It is noted, and is carried out as soon as the recorder comes to it. There is nothing else to do.",
         )
-    raise web.HTTPSeeOther(run_path(state.carried_out.to_run_id))
+    # A browser would take the former page's step along: its number says nothing here.
+    raise web.HTTPSeeOther(f"{run_path(state.carried_out.to_run_id)}#step-0")
