@@ -6,6 +6,7 @@
     crash_buffer  records that are not on disk yet, in shared memory: a kill of the process loses none
     committer     one group of exchanges to disk, in the writer's thread; decides what is accepted and what is shed
     spill         bodies of exchanges that last, on disk before their end
+    held          what a kill leaves of exchanges that are over but for the rest of their request
     counts        how many were accepted and shed, exact over any kill; read_counts adds up all logs
     writer        the event-loop side: a bounded buffer and group commit
     scanner       the frames of one segment, damage stepped over

@@ -164,7 +164,10 @@ class Committer:
 
     def _survivors(self) -> list[Record]:
         """What the last process took and did not get into the log."""
-        kept = self.buffer.survivors()
+        found = self.buffer.survivors()
+        kept = list({record.record_id: record for record in found}.values())  # the last of each: `LogWriter.hold`
+        slots = {record.slot for record in kept}
+        self.buffer.settle(record.slot for record in found if record.slot not in slots)
         if not kept:
             return []
         try:

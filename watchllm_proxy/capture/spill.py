@@ -153,17 +153,21 @@ class Spill:
     def seal(self) -> list[bytes]:
         """The body has ended: what of it is not in the file, whose part stays as it is from now on."""
         self._sealed = True
+        return self.unwritten()
+
+    def unwritten(self) -> list[bytes]:
+        """What of the body is not in the file so far."""
         return [chunk for chunks, _ in self._unwritten for chunk in chunks]
 
     @property
     def unwritten_bytes(self) -> int:
-        return sum(len(chunk) for chunks, _ in self._unwritten for chunk in chunks)
+        return sum(map(len, self.unwritten()))
 
     def batch(self) -> Batch | None:
         """What there is to write."""
         if self._sealed or self.failure is not None or not self._unwritten:
             return None
-        return Batch(self, [chunk for chunks, _ in self._unwritten for chunk in chunks], len(self._unwritten))
+        return Batch(self, self.unwritten(), len(self._unwritten))
 
     def written(self, batch: Batch, error: OSError | None) -> int:
         """A batch was written, or was not; how much of the file counts now that did not before."""

@@ -17,11 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 from watchllm_proxy.capture import frames
 from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committer, Record
 from watchllm_proxy.capture.counts import FILE_NAME, read_log_counts
 from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY
+from watchllm_proxy.capture.held import HeldExchanges
 from watchllm_proxy.capture.payload import pack
 from watchllm_proxy.capture.spill import (
     Batch,
@@ -115,6 +117,7 @@ class LogWriter:
             self._directory, segment_bytes=self._segment_bytes, shared_memory=self._shared_memory
         )
         self._crash_buffer = self._committer.buffer
+        self._held = HeldExchanges(self._crash_buffer)
         self.recovered = len(self._committer.recovered)
         self._count(self._committer.recovered)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture-log")
@@ -154,9 +157,21 @@ class LogWriter:
         either. A disk that turns out full or broken sheds it after this returned None: `shed` counts that.
         """
         reason = self._append(exchange, spills, None)
+        self.release(exchange.exchange_id)
         if reason is not None:
             self.discard(*(spill for spill in spills if spill is not None))
         return reason
+
+    def hold(self, exchange: Exchange, spills: Spills = (None, None)) -> None:
+        """Let a kill of the process leave this of an exchange, until `append` of its id or `release` comes."""
+        payload = _packed(exchange, spills)
+        if payload is not None and self._is_open:
+            self._held.hold(exchange.exchange_id, payload)
+
+    def release(self, exchange_id: UUID) -> None:
+        """What was held is not needed any more: it is in the crash buffer in its last form, or given up."""
+        if self._is_open:
+            self._held.release(exchange_id)
 
     def give_up(self, reason: ShedReason) -> ShedReason:
         """Count an exchange that will not be appended."""
@@ -278,6 +293,7 @@ class LogWriter:
         seal, self._wants_seal = self._wants_seal, False
         self._has_news = False
         self._crash_buffer.swap()
+        self._held.swapped()
         commit = functools.partial(self._committer.commit, group, seal=seal)
         self._in_flight = asyncio.get_running_loop().run_in_executor(self._executor, commit)
         settle = functools.partial(self._settle, len(group), group_bytes, spills, waiters)
@@ -295,6 +311,7 @@ class LogWriter:
         self._spooler.removed(spills)
         outcomes = self._outcomes(count, done)
         self._crash_buffer.empty()
+        self._held.emptied()
         self.buffered_bytes -= group_bytes
         self._settled += count
         self._count(outcomes)

@@ -320,8 +320,8 @@ class Relay:
     def _finish(self, end: ExchangeEnd, detail: str | None) -> None:
         """The one end: frees the upstream, closes the capture, sends the last bytes, wakes the handler.
 
-        In this order: a client that has sent its request and has its answer to the end has an exchange that is
-        captured, whatever happens to this process then (docs/decisions/0023).
+        In this order: a client that has its answer to the end has an exchange that is captured, whatever happens
+        to this process then (docs/decisions/0023).
         """
         if self.end is not None:
             return
@@ -331,16 +331,26 @@ class Relay:
         if upstream is not None:
             upstream.abort()
         is_cut = end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE
-        if self._tee is not None:
-            self._tee.answered()
         if is_cut or end is ExchangeEnd.CLIENT_ABORTED or not self._upload.is_coming:
             self._end_capture()
+        else:
+            self._hold_capture(end, detail)
         self.response_flush()  # also what came before a failure is the client's
         if is_cut:
             self._is_last = True
             self._client.cut(reset=self._is_http_10 and self._framing in _CHUNKED_OUT)
         self._counters.count_end(end)
         self._wake()
+
+    def _hold_capture(self, end: ExchangeEnd, detail: str | None) -> None:
+        """The rest of the request is waited for; a kill meanwhile leaves what is here now."""
+        if self._tee is None:
+            return
+        try:
+            self._upload.take_what_came()
+            self._tee.hold(end, detail)
+        except Exception as exc:
+            report_bug(exc, exchange_id=self.request_id)
 
     @property
     def _is_capture_open(self) -> bool:

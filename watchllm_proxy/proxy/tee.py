@@ -47,6 +47,7 @@ class Spill(Protocol):
     def failure(self) -> ShedReason | None: ...
     def add(self, chunks: list[bytes], memory_bytes: int) -> None: ...
     def seal(self) -> list[bytes]: ...
+    def unwritten(self) -> list[bytes]: ...
 
 
 class CaptureLog(Protocol):
@@ -60,6 +61,11 @@ class CaptureLog(Protocol):
 
     def append(self, exchange: Exchange, spills: tuple[Spill | None, Spill | None]) -> ShedReason | None:
         """Never blocks, never raises; counts what it sheds. `spills`: beginnings of request and response body."""
+
+    def hold(self, exchange: Exchange, spills: tuple[Spill | None, Spill | None]) -> None:
+        """What a kill of the process leaves of an exchange that `append` or `release` comes for."""
+
+    def release(self, exchange_id: UUID) -> None: ...
 
     def spill(self, released: Callable[[int], None]) -> Spill:
         """For `append`, or `discard`. `released` hears of memory that is free again."""
@@ -156,7 +162,7 @@ class BodyTee:
 
     def body(self, *, is_whole: bool = True) -> Body:
         """The body, but for what `spill` has written: `content` is what comes behind that."""
-        chunks = self._chunks if self.spill is None else self.spill.seal() + self._chunks
+        chunks = self._chunks if self.spill is None else self.spill.unwritten() + self._chunks
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not is_whole:
             return Body(content, max(self._size_bytes, self._expected_bytes or 0), is_partial=True)
@@ -239,24 +245,35 @@ class Tee:
         if self._shed is None:
             self._account(self._response.add(chunk))
 
-    def answered(self) -> None:
-        """The exchange has ended, though the rest of its request may still come."""
+    def hold(self, end: ExchangeEnd, error_detail: str | None) -> None:
+        """The exchange has ended, though the rest of its request may still come. `finish` follows."""
         self._answered_ns = time.monotonic_ns()
+        if self._shed is None:
+            self._log.hold(self._exchange(end, error_detail, is_request_whole=False), self._spills)
 
     def finish(self, end: ExchangeEnd, error_detail: str | None, *, is_request_whole: bool = True) -> None:
         """Hand the exchange to the log, once. The budget's share is given back: the log counts its own."""
         self._release(self._used_bytes)
         self._notice_failure()
         if self._shed is not None:
+            if self._answered_ns is not None:
+                self._log.release(self.exchange_id)
             self._log.give_up(self._shed)
             return
         exchange = self._exchange(end, error_detail, is_request_whole=is_request_whole)
-        self._log.append(exchange, (self._request.spill, self._response.spill))
+        for spill in self._spills:
+            if spill is not None:
+                spill.seal()
+        self._log.append(exchange, self._spills)
 
     def relieve_memory(self) -> None:
         """What has waited since the last sweep goes to the disk, unless there is memory to spare."""
         if self._budget.used_bytes > self._budget.calm_bytes:
             self._spill(SPILLED_BYTES)
+
+    @property
+    def _spills(self) -> tuple[Spill | None, Spill | None]:
+        return self._request.spill, self._response.spill
 
     def _account(self, taken_bytes: int) -> None:
         budget = self._budget

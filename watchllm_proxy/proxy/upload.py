@@ -216,7 +216,11 @@ class Upload:
         And a connection that is closed on unread bytes is reset: the client would lose the answer it is about to
         read. Ends with the body, with its client, or at a limit of size or time.
         """
+        until_s = time.monotonic() + REST_S
         with contextlib.suppress(TimeoutError, Refusal, OSError, RequestPayloadError):
-            async with asyncio.timeout(REST_S):
-                while chunk := await asyncio.wait_for(self._content.readany(), LINGER_S):
-                    self._take(chunk)
+            while (left_s := until_s - time.monotonic()) > 0:
+                async with asyncio.timeout(min(left_s, LINGER_S)):
+                    chunk = await self._content.readany()
+                if not chunk:
+                    break
+                self._take(chunk)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.capture_records import make_exchange, read_all, segment_names
 from watchllm_proxy.capture.counts import FILE_NAME, read_counts, read_log_counts
+from watchllm_proxy.capture.payload import unpack
 from watchllm_proxy.capture.reader import LogReader
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.outcomes import CaptureCounts, ShedReason
@@ -99,6 +100,50 @@ async def main():
 
 asyncio.run(main())
 """
+
+HELD = """
+import asyncio, os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from tests.capture_records import make_exchange
+from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.records import Body
+
+async def main():
+    writer = LogWriter(Path(sys.argv[1]), max_bytes=1 << 30, segment_bytes=9000, group_interval_s=0.001)
+    writer.open()
+    names = (b"growing", b"ended", b"given up", b"refused")
+    growing, ended, given_up, refused = (make_exchange(name) for name in names)
+    for exchange in (growing, ended, given_up, refused):
+        writer.hold(exchange)
+    for _ in range(20):
+        await writer.append_durable(make_exchange(bytes(2000)))
+    writer.append(make_exchange(bytes(2000)))
+    writer.release(given_up.exchange_id)
+    writer.append(replace(ended, status=429))
+    writer.append(replace(refused, response_body=Body(bytes(65 << 20), 65 << 20)))
+    if sys.argv[2] == "flushed":
+        await writer.flush()
+        writer.append(make_exchange(bytes(2000)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "flushed"])
+async def test_what_is_held_survives_a_kill_once_and_only_in_its_last_form(tmp_path: Path, when: str) -> None:
+    command = [sys.executable, "-c", HELD, str(tmp_path / "w0"), when]
+    await asyncio.to_thread(subprocess.run, command, cwd=PROJECT, check=False)
+    for _ in range(2):
+        await opened(tmp_path / "w0").close()
+    records = LogReader(tmp_path / "w0").read(None).records
+    found = [unpack(record.payload) for record in records]
+    special = {one.request_body.content: one.status for one in found if len(one.request_body.content) < 100}
+    assert special == {b"growing": 200, b"ended": 429}
+    assert len(found) == len({one.exchange_id for one in found}) == 23 + (when == "flushed")
+    assert read_log_counts(tmp_path / "w0").accepted == len(found)
+
 
 POINTS = ("copied", "segment_noted", "segment_created", "written", "synced", "settled", "unspilled")
 

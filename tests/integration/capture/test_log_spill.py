@@ -149,7 +149,7 @@ async def test_captures_given_up_leave_no_files(writer: LogWriter, directory: Pa
     too_large = ended(b"".join(tail) + bytes(65 * MIB), b"", 65 * MIB + 7, 0)
     assert writer.append(too_large, (other, None)) is ShedReason.TOO_LARGE
     await until(lambda: files(directory) == [])
-    assert writer.bytes_on_disk == sum(path.stat().st_size for path in directory.glob("*.log"))
+    await until(lambda: writer.bytes_on_disk == sum(path.stat().st_size for path in directory.glob("*.log")))
 
 
 async def test_spilled_bytes_count_against_the_size_of_the_log(directory: Path) -> None:

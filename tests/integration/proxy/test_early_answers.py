@@ -67,6 +67,8 @@ async def test_what_the_client_goes_on_sending_is_captured(build: Build, framing
     async with rig.client() as client:
         await ask_and_read_the_answer(client, framing)
         assert rig.log.exchanges == [], "the rest may still come"
+        (held,) = rig.log.held
+        assert (held.status, held.request_body.content) == (429, PIECE), "what a kill would leave"
         for _ in range(PIECES - 1):
             await client.send(framed(framing, PIECE))
         await client.send(end(framing))

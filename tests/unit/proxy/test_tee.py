@@ -177,8 +177,10 @@ def test_of_a_request_that_did_not_come_whole_the_part_is_kept_and_marked(
     log = ListLog()
     tee = make_tee(log, CaptureBudget(10_000), content_length=announced_bytes)
     tee.request_body(b"ask")
-    tee.answered()
+    tee.hold(ExchangeEnd.COMPLETE, None)
+    assert [one.request_body for one in log.held] == [Body(b"ask", size_bytes, is_partial=True)]
     tee.finish(ExchangeEnd.COMPLETE, None, is_request_whole=False)
+    assert log.held == []
     (exchange,) = log.exchanges
     assert exchange.request_body == Body(b"ask", size_bytes, is_partial=True)
 
