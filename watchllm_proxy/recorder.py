@@ -56,7 +56,14 @@ from watchllm_proxy.records import (
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
-from watchllm_proxy.store.event_rows import Insert, RecentMessages, event_inserts, move_params, move_sql
+from watchllm_proxy.store.event_rows import (
+    Insert,
+    RecentMessages,
+    event_inserts,
+    move_params,
+    move_sql,
+    without_run_params,
+)
 from watchllm_proxy.store.postgres import DeadLetter, RunStore, Tally
 
 log = structlog.get_logger(__name__)
@@ -269,9 +276,20 @@ class Recorder:
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
         dead = _given_up(batch.records[0], exc)
+        await self._leave_without_run(batch.records[0])
         nothing = Thought((), (dead,), RunChanges(), {}, {}, _tallies(batch, [dead]))
         await self._flush(batch.bounds, nothing)
         await self._note_stored(batch, nothing, 0.0)
+
+    async def _leave_without_run(self, record: MergedRecord) -> None:
+        """ClickHouse may have its call, from when Postgres refused the batch, with a run that is nowhere.
+
+        The call stays readable and its cost counted; it belongs to no run until `watchllm dead retry` has stored
+        it whole (decision 0146). Where there is no such row nothing happens.
+        """
+        if record.exchange is not None:
+            params = without_run_params(record.exchange.project_id, record.record_id)
+            await self._patiently(CLICKHOUSE, partial(self._events.execute, self._move_sql, params))
 
     async def _think(self, batch: Batch) -> Thought:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""

@@ -89,12 +89,12 @@ LIMIT {limit:UInt32};
 
 -- name: move_calls
 -- Calls whose run has been hung elsewhere: their rows again, one microsecond younger, so that these count.
--- "" is "no parent". A repeat is harmless.
+-- "" is "none". A repeat is harmless.
 INSERT INTO events
 SELECT * REPLACE (
     stored_at + toIntervalMicrosecond(1) AS stored_at,
-    CAST({run_id:String} AS Nullable(String)) AS run_id,
-    CAST({session_id:String} AS Nullable(String)) AS session_id,
+    nullIf({run_id:String}, '') AS run_id,
+    nullIf({session_id:String}, '') AS session_id,
     nullIf({parent_run_id:String}, '') AS parent_run_id
 )
 FROM events FINAL

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import NamedTuple
+from uuid import UUID
 
 from watchllm_proxy.records import BatchBounds, Call, Message, Moved, Placement
 from watchllm_proxy.store import views
@@ -107,6 +108,17 @@ def move_params(moved: Iterable[Moved]) -> list[dict[str, str | list[str]]]:
         calls.setdefault(place, []).append(str(each.call_id))
     names = ("project_id", "run_id", "session_id", "parent_run_id")
     return [{**dict(zip(names, place, strict=True)), "call_ids": ids} for place, ids in calls.items()]
+
+
+def without_run_params(project_id: str, call_id: UUID) -> dict[str, str | list[str]]:
+    """Parameters of `move_calls` for a call that is to belong to no run."""
+    return {
+        "project_id": project_id,
+        "run_id": "",
+        "session_id": "",
+        "parent_run_id": "",
+        "call_ids": [str(call_id)],
+    }
 
 
 def token(bounds: BatchBounds, table: str) -> str:

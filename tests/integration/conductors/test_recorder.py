@@ -548,3 +548,8 @@ async def test_a_record_that_postgres_refuses_is_found_though_its_rows_are_in_cl
     assert await recording.in_postgres("SELECT count(DISTINCT call_id) FROM run_links") == 8
     assert await recording.count("events FINAL") == 9
     assert recorder.stats.stored_calls == 8
+    orphans = await recording.events.query("SELECT toString(call_id) AS id FROM events FINAL WHERE run_id IS NULL")
+    assert [row["id"] for row in orphans] == [str(ids[2])], "readable, and of no run: it counts as set aside, once"
+    runs_in_postgres = await recording.runs.pool.fetch("SELECT run_id FROM agent_debug_logs")
+    named = await recording.events.query("SELECT DISTINCT run_id FROM events FINAL WHERE run_id IS NOT NULL")
+    assert {row["run_id"] for row in named} == {row["run_id"] for row in runs_in_postgres}
