@@ -22,7 +22,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -41,6 +41,7 @@ from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import CaptureLogError, StoreRejected, StoreUnavailable
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.outcomes import DeadLetterReason
+from watchllm_proxy.recalling import StoredRun, StoredRuns, take_up
 from watchllm_proxy.records import (
     BatchBounds,
     Call,
@@ -51,7 +52,6 @@ from watchllm_proxy.records import (
     Placement,
     Run,
     RunChanges,
-    Step,
 )
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.store.clickhouse import AsyncEventStore
@@ -80,7 +80,6 @@ RETRIED_RECORDS = 200
 MAX_BACKOFF_S = 5.0
 
 T = TypeVar("T")
-StoredRun = tuple[Run, tuple[Step, ...]]
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
 
@@ -118,22 +117,6 @@ class _Stopping(Exception):
     """A wait for a store was given up because the recorder is to stop. The batch stays pending."""
 
 
-class _StoredRuns:
-    """The sessionizer's shelf: the run store, asked from the thread in which it thinks."""
-
-    def __init__(self, load: Callable[[Sequence[RunKey]], Coroutine[None, None, list[StoredRun]]]) -> None:
-        self._load = load
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def serve_from(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def fetch(self, keys: Sequence[RunKey]) -> list[StoredRun]:
-        """Waits for the store as long as it takes. Raises `_Stopping` when told to stop, or `StoreRejected`."""
-        assert self._loop is not None  # noqa: S101 - it runs: nobody thinks before
-        return asyncio.run_coroutine_threadsafe(self._load(keys), self._loop).result()
-
-
 class Recorder:
     """Reads the logs from the committed offsets on and stores what they hold, exactly once.
 
@@ -157,7 +140,7 @@ class Recorder:
         self._new_sessionizer = new_sessionizer
         self._keep_raw_days = keep_raw_days
         self._upstream_url = upstream_url  # whose prices hold
-        self._shelf = _StoredRuns(self._load_runs)
+        self._shelf = StoredRuns(self._load_runs)
         self._sessionizer = new_sessionizer(self._shelf)
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
@@ -225,11 +208,10 @@ class Recorder:
 
     async def _restore(self) -> None:
         """Take up the state as of the last commit."""
-        self._shelf.serve_from(asyncio.get_running_loop())
+        self._shelf.serve()
         self._sessionizer = self._new_sessionizer(self._shelf)
         self._sessionizer.obey(await self._corrector.said())
-        state = await self._runs.load_state(settled_for_us=self._sessionizer.settled_for_us)
-        await asyncio.to_thread(self._sessionizer.load, state.outlines, state.anchors)
+        await take_up(self._sessionizer, self._runs)
         self._offsets = await self._runs.offsets()
 
     async def _finish_pending(self) -> None:

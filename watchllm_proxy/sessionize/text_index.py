@@ -80,16 +80,17 @@ class TextIndex:
 
     def _list(self, anchor: Anchor) -> None:
         listed = self._owners.setdefault((anchor.project_id, anchor.kind), {})
-        for token in marks.tokens_of(anchor):
-            owners = listed.get(token)
-            if owners is None:
-                listed[token] = anchor
-            elif isinstance(owners, dict):
+        tokens = marks.tokens_of(anchor)
+        new = tokens.difference(listed)  # nearly all: listed at once, for a restart lists a million
+        for token in tokens - new:
+            owners = listed[token]
+            if isinstance(owners, dict):
                 owners[anchor.value] = anchor
                 if len(owners) > MAX_OWNERS:
                     del owners[next(iter(owners))]
             else:
                 listed[token] = {owners.value: owners, anchor.value: anchor}
+        listed.update(dict.fromkeys(new, anchor))
 
     def _unlist(self, anchor: Anchor) -> None:
         listed = self._owners[anchor.project_id, anchor.kind]
