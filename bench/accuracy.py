@@ -1,5 +1,7 @@
 """`make accuracy`: how well calls are grouped, measured on recorded agents, written to docs/accuracy.md.
 
+The figures of rewritten traffic are made by `tests/traffic/score.py`, the same measure.
+
 The corpora are tests/data/agents (a copy, so that a fresh clone can measure) and, where it is there, the large
 mix of ../shared. The figures come from their own scorer, `score.py`, run unchanged.
 """
@@ -11,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.traffic.catalogue import CORPORA as TRAFFIC
+from tests.traffic.rewriting import REWRITINGS, Rewrite
+from tests.traffic.score import replayed_as, score
 from watchllm_proxy.replay import write_assignments
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -48,12 +53,33 @@ def row(corpus: Path) -> str:
     )
 
 
+REWRITTEN = (COPIED / "mix_sampled.jsonl.gz", TRAFFIC / "mix.jsonl.gz")
+REWRITTEN_HEAD = (
+    "| rewriting | mix_sampled: sessions F1 | runs F1 | right parents "
+    "| traffic mix: sessions F1 | runs F1 | right parents | false |\n" + "|---" * 8 + "|"
+)
+
+
+def rewritten_row(name: str, rewrite: Rewrite) -> str:
+    reached = [score(replayed_as(corpus, rewrite)) for corpus in REWRITTEN]
+    cells = [
+        f"{each.sessions.f1:.3f} | {each.runs.f1:.3f} | {each.right_parents}/{each.children}" for each in reached
+    ]
+    false = sum(len(each.false) for each in reached)
+    return f"| {name.replace('_', ' ')} | {' | '.join(cells)} | {false} |"
+
+
 def main() -> None:
     rows = []
     for corpus in corpora():
         rows.append(row(corpus))
         print(rows[-1], flush=True)
-    PAGE.write_text(TEXT.read_text().replace("<!-- table -->", "\n".join([HEAD, *rows])))
+    rewritten = []
+    for name, rewrite in REWRITINGS.items():
+        rewritten.append(rewritten_row(name, rewrite))
+        print(rewritten[-1], flush=True)
+    page = TEXT.read_text().replace("<!-- table -->", "\n".join([HEAD, *rows]))
+    PAGE.write_text(page.replace("<!-- rewritten -->", "\n".join([REWRITTEN_HEAD, *rewritten])))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.traffic.catalogue import CORPORA
+from tests.traffic.rewriting import Rewrite, rewritten
 from watchllm_proxy.replay import replay
 
 SCORED = ("/chat/completions", "/responses", "/messages")
@@ -72,8 +74,25 @@ class Score:
 
 def replayed(corpus: Path) -> list[Row]:
     """The corpus through decode and sessionize; what is scored of it."""
+    lines = lines_of(corpus)
+    return _rows(lines, corpus)
+
+
+def replayed_as(corpus: Path, rewrite: Rewrite) -> list[Row]:
+    """The same corpus as a client would have sent it that rewrites its history so (rewriting.py)."""
+    lines = list(rewritten(lines_of(corpus), rewrite))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "rewritten.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return _rows(lines, path)
+
+
+def lines_of(corpus: Path) -> list[dict[str, Any]]:
     with gzip.open(corpus, "rt", encoding="utf-8") as text:
-        lines = [json.loads(line) for line in text]
+        return [json.loads(line) for line in text]
+
+
+def _rows(lines: Sequence[dict[str, Any]], corpus: Path) -> list[Row]:
     rows = [_row(number, *pair) for number, pair in enumerate(zip(lines, replay(corpus), strict=True), start=1)]
     return [row for row, line in zip(rows, lines, strict=True) if _is_scored(line)]
 
@@ -130,7 +149,7 @@ def _row(number: int, line: dict[str, Any], guess: Any) -> Row:
         scenario=f"{line['framework']}/{line['scenario']}",
         true_run=(line["true_run"], line["true_turn"]),
         true_context=line["true_run"],
-        true_root=line["true_root_run"],
+        true_root=line.get("true_root_run") or line["true_run"],
         true_parent=line.get("true_parent_run"),
         session_id=guess["session_id"],
         run_id=guess["run_id"],
