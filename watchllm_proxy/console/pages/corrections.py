@@ -11,7 +11,7 @@ from aiohttp import web
 
 from watchllm_proxy.console import correcting
 from watchllm_proxy.console.addresses import decode_id, run_path
-from watchllm_proxy.console.formats import count_of
+from watchllm_proxy.console.formats import count_of, instant
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.records import CarriedOut, CorrectionKind
 from watchllm_proxy.store.corrections import CorrectionState
@@ -24,7 +24,7 @@ class Remark:
     correction_id: UUID
     text: str
     other: str
-    at_us: int
+    at: str  # to the minute
     can_undo: bool
 
 
@@ -40,7 +40,8 @@ def _remark(done: CarriedOut, run_id: str) -> Remark:
     else:
         text = f"A person split {calls} off into this run, from" if is_here else f"A person split {calls} off into"
     other = done.correction.run_id if is_here else done.to_run_id
-    return Remark(done.correction.correction_id, text, other, done.correction.at_us, is_here)
+    at = instant(done.correction.at_us) or ""
+    return Remark(done.correction.correction_id, text, other, f"{at[:10]} {at[11:16]} UTC", is_here)
 
 
 async def merge_form(request: web.Request) -> web.StreamResponse:
