@@ -105,7 +105,7 @@ def read_client(headers: Headers, body: dict[str, Json]) -> Client:
         user_agent=(by_name.get("user-agent") or "")[:MAX_TAG_CHARACTERS] or None,
         tags=_tags(headers, by_name, body),
         retry_count_hint=_count(by_name.get("x-stainless-retry-count")),
-        is_content_refused=any(by_name.get(name, "").lower() in meant for name, meant in _NO_CONTENT.items()),
+        is_content_refused=any(by_name[key].lower() in _NO_CONTENT[key] for key in by_name.keys() & _NO_CONTENT),
     )
 
 
@@ -126,6 +126,8 @@ def _header_ids(by_name: dict[str, str]) -> Iterator[ClientId]:
 
 def _body_ids(body: dict[str, Json]) -> Iterator[ClientId]:
     for path, kind, strength in _BODY:
+        if path[0] not in body:
+            continue
         value: Json = body
         for key in path:
             value = as_dict(value).get(key)
@@ -154,9 +156,10 @@ def _claude_code_session(user_id: str | None) -> str | None:
 def _tags(headers: Headers, by_name: dict[str, str], body: dict[str, Json]) -> tuple[tuple[str, str], ...]:
     """Name and value; a bare tag has the value "". Bounded in number and length, in order of appearance."""
     tags: dict[str, str] = {}
-    for name, value in headers:
-        if name.lower().startswith(_HELICONE_PROPERTY):
-            tags[name[len(_HELICONE_PROPERTY) :]] = value
+    if any(name.startswith(_HELICONE_PROPERTY) for name in by_name):
+        for name, value in headers:
+            if name.lower().startswith(_HELICONE_PROPERTY):
+                tags[name[len(_HELICONE_PROPERTY) :]] = value
     for name in _TAG_LIST_HEADERS:
         for item in _items(by_name, name):
             key, _, value = item.partition("=")

@@ -4,7 +4,6 @@ message once, and not once a request, is most of what decoding costs."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from watchllm_proxy.records import Api, Message
@@ -37,20 +36,20 @@ class KnownMessages:
         self._readings: OrderedDict[Place, Reading] = OrderedDict()
         self._bytes = 0
 
-    def read(self, place: Place, read: Callable[[], Reading]) -> Reading:
-        """The reading at `place`: the known one, else what `read` gives."""
+    def get(self, place: Place) -> Reading | None:
         known = self._readings.get(place)
         if known is not None:
             self._readings.move_to_end(place)
-            return known
-        reading = read()
+        return known
+
+    def put(self, place: Place, reading: Reading) -> None:
+        """What was not known. The longest are not kept."""
         size_bytes = _size_bytes(place, reading)
         if size_bytes <= MAX_ENTRY_BYTES:
             self._readings[place] = reading
             self._bytes += size_bytes
             while self._bytes > self._max_bytes:
                 self._bytes -= _size_bytes(*self._readings.popitem(last=False))
-        return reading
 
 
 def _size_bytes(place: Place, reading: Reading) -> int:

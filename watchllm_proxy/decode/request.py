@@ -56,7 +56,7 @@ def read_request(api: Api, target: str, body: Body, headers: Headers, known: Kno
 def _read_json(api: Api, target: str, body: Json, known: KnownMessages) -> Request:
     fields = as_dict(body)
     skeleton, parts = split(body, SLOTS[api])
-    readings = [_read_part(api, slot, value, known) for slot, value in parts]
+    readings = _read_parts(api, parts, known)
     found = tuple(reading.message for reading in readings)
     is_foreign = api is not Api.OTHER and not isinstance(body, dict)
     return Request(
@@ -78,13 +78,18 @@ def _tool_names(fields: dict[str, Json]) -> list[str]:
     return [name for tool in offered if (name := tool_name(tool))]
 
 
-def _read_part(api: Api, slot: str, value: Json, known: KnownMessages) -> Reading:
-    content = dump(value)
-
-    def read() -> Reading:
-        return read_ids(value, build_message(slot, value, _READERS[api, slot](value), content=content))
-
-    return known.read((api, slot, content), read)
+def _read_parts(api: Api, parts: list[tuple[str, Json]], known: KnownMessages) -> list[Reading]:
+    readings = []
+    for slot, value in parts:
+        content = dump(value)
+        place = (api, slot, content)
+        reading = known.get(place)
+        if reading is None:
+            message = build_message(slot, value, _READERS[api, slot](value), content=content)
+            reading = read_ids(value, message)
+            known.put(place, reading)
+        readings.append(reading)
+    return readings
 
 
 def _read_tools(value: Json) -> Pieces:

@@ -20,7 +20,8 @@ from watchllm_proxy.sessionize.recent import once_a_call
 SKETCH_SIZE = 24  # fingerprints of one line
 MAX_FINGERPRINTS = 48  # of one text, in all lines
 MAX_LINES = 8
-MIN_LINE_FINGERPRINTS = 2  # five words: shorter lines are phrases that many texts share
+MIN_LINE_FINGERPRINTS = 2  # shorter lines are phrases that many texts share
+MIN_LINE_WORDS = fingerprints.WORDS_IN_A_ROW + MIN_LINE_FINGERPRINTS - 1
 TASK_SKETCH_SIZE = 16
 MAX_TASKS = 8
 """String arguments of one tool call that are remembered."""
@@ -133,7 +134,7 @@ def state_mark(call: Call) -> str | None:
     began = opening_token(call) if call.answer.tool_calls else None
     tokens = (_chained([*conversation(call), call.answer]), began, extended_token(call))
     parts = (fingerprints.packed([token]) for token in tokens if token is not None)
-    return " ".join([str(Client.of(call)), str(call.call_id), *parts])
+    return " ".join([_sender(call), *parts])
 
 
 @once_a_call
@@ -163,10 +164,9 @@ def states(call: Call) -> list[int]:
     return found[::-1]
 
 
-@once_a_call
-def conversation(call: Call) -> list[Message]:
+def conversation(call: Call) -> tuple[Message, ...]:
     """What was said: no system prompt (it may tell the time), no tools, nothing that says nothing (reasoning)."""
-    return [m for m in call.messages if turns.is_said(m)]
+    return turns.parts(call).said
 
 
 def said_mark(call: Call) -> str | None:
@@ -176,7 +176,7 @@ def said_mark(call: Call) -> str | None:
         return None
     request = "\n".join([message.text for message in call.messages])
     new_lines = [line for line in text.splitlines() if not (line.strip() and line.strip() in request)]
-    return _text_mark(call, str(call.call_id), _sketched("\n".join(new_lines), _asked(call)))
+    return _text_mark(_sender(call), _sketched("\n".join(new_lines), _asked(call)))
 
 
 def asked_mark(call: Call) -> str | None:
@@ -189,7 +189,7 @@ def asked_mark(call: Call) -> str | None:
     lines = sorted(lines_of(text) - lines_of(_prompt(call)))[:MAX_LINES]
     if not asked or not lines:
         return None
-    return _text_mark(call, str(call.call_id), [fingerprints.sketch(asked, SKETCH_SIZE), *((n,) for n in lines)])
+    return _text_mark(_sender(call), [fingerprints.sketch(asked, SKETCH_SIZE), *((n,) for n in lines)])
 
 
 def stands_alone(call: Call) -> bool:
@@ -213,7 +213,7 @@ def lines_of(text: str) -> frozenset[int]:
 
 @once_a_call
 def _prompt(call: Call) -> str:
-    return "\n".join(m.text for m in call.messages if turns.is_user(m))[-fingerprints.MAX_TEXT_CHARACTERS :]
+    return "\n".join([m.text for m in turns.parts(call).users])[-fingerprints.MAX_TEXT_CHARACTERS :]
 
 
 def _answer_text(call: Call) -> str:
@@ -227,17 +227,20 @@ def _answer_text(call: Call) -> str:
 def observed_mark(call: Call) -> str | None:
     """What tools answered to the call before, as this request brings it."""
     texts = [result.text for result in turns.new_tool_results(call)] + list(turns.observations(call))
-    return _text_mark(call, str(call.call_id), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
+    return _text_mark(_sender(call), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
 
 
 def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]:
     """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
     a text comes back whole or by the line, with something else before and after it."""
-    lines = sorted(set(text.splitlines()), key=lambda line: (-len(line), line))[:MAX_LINES]
+    lines = sorted(sorted(set(text.splitlines())), key=len, reverse=True)[:MAX_LINES]
     pieces = [text, *lines] if len(lines) > 1 else [text]
     sketches: list[tuple[int, ...]] = []
     for piece in pieces:
-        found = fingerprints.of_words(fingerprints.words(piece))
+        words = fingerprints.words(piece)
+        if len(words) < MIN_LINE_WORDS:
+            continue
+        found = fingerprints.of_words(words)
         if len(found) >= MIN_LINE_FINGERPRINTS and not _is_known(found, known):
             sketches.append(fingerprints.sketch(found, SKETCH_SIZE))
     kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
@@ -251,7 +254,8 @@ def task_mark(call: Call, tool: ToolCall) -> str | None:
         return None
     known = _asked(call)
     sketches = [_sketched_task(text, known) for text in tasks]
-    return _text_mark(call, f"{call.call_id}/{tool.tool_call_id or ''}".replace(" ", "_"), sketches)
+    key = (tool.tool_call_id or "").replace(" ", "_")
+    return _text_mark(f"{_sender(call)}/{key}", sketches)
 
 
 def _sketched_task(text: str, known: Sequence[Fingerprints]) -> tuple[int, ...]:
@@ -278,16 +282,22 @@ def task_share(sketched: Sequence[int], present: Fingerprints) -> float:
     return len(sketched) / len(comparable)
 
 
-def _text_mark(call: Call, key: str, sketches: Sequence[Sequence[int]]) -> str | None:
+@once_a_call
+def _sender(call: Call) -> str:
+    """How the marks of a call begin: its client, and its own id."""
+    return f"{Client.of(call)} {call.call_id}"
+
+
+def _text_mark(sender: str, sketches: Sequence[Sequence[int]]) -> str | None:
     parts = [fingerprints.packed(found) for found in sketches if found]
-    return " ".join([str(Client.of(call)), key, *parts]) if parts else None
+    return " ".join([sender, *parts]) if parts else None
 
 
 @once_a_call
 def _asked(call: Call) -> list[Fingerprints]:
     """What the program and the user said: the system prompt, the first user messages, and the newest."""
-    users = [m for m in call.messages if turns.is_user(m)]
-    asked = (*(m for m in call.messages if turns.is_system(m)), *users[:2], *users[2:][-2:])
+    parts = turns.parts(call)
+    asked = (*parts.system, *parts.users[:2], *parts.users[2:][-2:])
     return [fingerprints.fingerprints(message.text) for message in asked]
 
 

@@ -4,7 +4,6 @@ by a restart."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import replace
 from uuid import UUID
 
 from watchllm_proxy.records import Anchor, Call
@@ -33,7 +32,7 @@ class Remembered:
 
     def put(self, anchor: Anchor) -> None:
         self._newest_seq += 1
-        anchor = replace(anchor, seq=self._newest_seq)
+        anchor = numbered(anchor, self._newest_seq)
         self._new[anchor.project_id, anchor.kind, anchor.value] = anchor
         self._index(anchor)
 
@@ -85,6 +84,21 @@ class Remembered:
             self.anchors.put(anchor)
         self.children.keep_window(anchor.seq)
         self.connections.keep_window(anchor.seq)
+
+
+def numbered(anchor: Anchor, seq: int) -> Anchor:
+    """As `replace` does it, in half the time: every call leaves half a dozen."""
+    return Anchor(
+        anchor.project_id,
+        anchor.kind,
+        anchor.value,
+        anchor.run_id,
+        anchor.call_id,
+        anchor.step_index,
+        anchor.at_us,
+        anchor.session_id,
+        seq,
+    )
 
 
 def moved_anchor(key: RunKey, session_id: str, call_id: UUID, at_us: int) -> Anchor:

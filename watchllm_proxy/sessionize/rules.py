@@ -294,7 +294,8 @@ def _is_certain(clue: Clue) -> bool:
 
 def _ids(call: Call, kind: ClientIdKind) -> Iterator[ClientId]:
     """Strongest first; the order of the request among equals."""
-    yield from sorted((i for i in call.client_ids if i.kind is kind and i.value), key=lambda i: i.strength)
+    if call.client_ids:
+        yield from sorted((i for i in call.client_ids if i.kind is kind and i.value), key=lambda i: i.strength)
 
 
 def _find(call: Call, evidence: Evidence, kind: AnchorKind, value: str) -> Anchor | None:

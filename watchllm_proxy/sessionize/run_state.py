@@ -213,6 +213,8 @@ class RunState:
         if open_before:
             taken: set[str] = set()
             for result in turns.tool_results_newest_first(call):
+                if not self._open_tools:
+                    break  # a long history holds hundreds of results that came before
                 if result.tool_call_id and result.tool_call_id not in taken:
                     taken.add(result.tool_call_id)
                     self._fill(self._tool_steps.get(result.tool_call_id), call, result)

@@ -22,12 +22,28 @@ _NEW_TASK = "New task:\n"
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """The messages of a request by who speaks in them, in order. Tools, and reasoning, are in none of them."""
+
+    system: tuple[Message, ...]
+    said: tuple[Message, ...]  # `is_said`
+    users: tuple[Message, ...]  # of these, what `is_user`
+
+
+@dataclass(frozen=True, slots=True)
 class UserInput:
     """A user message of the tail. `occurrence` is the same when the same history is sent again, and another
     when the same words come after another answer."""
 
     text: str
     occurrence: str
+
+
+@once_a_call
+def parts(call: Call) -> Parts:
+    system = [message for message in call.messages if is_system(message)]
+    said = [message for message in call.messages if is_said(message)]
+    return Parts(tuple(system), tuple(said), tuple([message for message in said if is_user(message)]))
 
 
 @once_a_call
@@ -72,7 +88,7 @@ def opening(call: Call) -> str | None:
 
 
 def is_system(message: Message) -> bool:
-    return message.slot in _SYSTEM_SLOTS or message.role in _SYSTEM_ROLES
+    return message.role in _SYSTEM_ROLES or message.slot in _SYSTEM_SLOTS
 
 
 def is_said(message: Message) -> bool:
@@ -113,8 +129,7 @@ def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
 @once_a_call
 def system_text(call: Call) -> str:
     """The system prompt as the model read it: all its parts, joined."""
-    parts = [m.text for m in call.messages if is_system(m)]
-    return "\n".join(part for part in parts if part)
+    return "\n".join([message.text for message in parts(call).system if message.text])
 
 
 def has_past(call: Call) -> bool:

@@ -34,11 +34,13 @@ class Reader:
         self.reads = 0
 
     def read(self, content: bytes, text: str = "") -> Reading:
-        def read() -> Reading:
-            self.reads += 1
-            return _reading(content, text)
-
-        return self.known.read(_place(content), read)
+        known = self.known.get(_place(content))
+        if known is not None:
+            return known
+        self.reads += 1
+        reading = _reading(content, text)
+        self.known.put(_place(content), reading)
+        return reading
 
 
 @pytest.mark.parametrize(
