@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID, uuid5
 
-from tests.unit.builders import SILENCE_US, Rows
+from tests.unit.builders import SECOND_US, SILENCE_US, Rows
 from watchllm_proxy.records import Anchor, Call, CarriedOut, Correction, CorrectionKind, Run
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.sessionize.corrections import PlacedCall, Told, plan, told_by
@@ -25,6 +25,7 @@ class Person:
         self.project_id = project_id
         self.done: list[CarriedOut] = []
         self.undone: set[UUID] = set()
+        self._asked_us = max((call.ended_at_us for call in calls), default=0)
         self._told: dict[UUID, Told] = {call.call_id: told_by(call) for call in calls}
         self._count = 0
 
@@ -67,8 +68,9 @@ class Person:
 
     def _do(self, kind: CorrectionKind, run_id: str, **about: object) -> CarriedOut:
         self._count += 1
+        self._asked_us += SECOND_US
         correction = Correction(
-            uuid5(NAMESPACE, str(self._count)), self.project_id, kind, run_id, self._count * 1_000_000, **about
+            uuid5(NAMESPACE, str(self._count)), self.project_id, kind, run_id, self._asked_us, **about
         )  # type: ignore[arg-type]  # fields of Correction
         of_sessions = self._of_sessions(correction)
         planned = plan(correction, of_sessions)

@@ -5,7 +5,7 @@ plan(correction, rows) -> Plan      raises `Refused` where it cannot be carried 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from uuid import UUID, uuid5
@@ -17,11 +17,13 @@ from watchllm_proxy.records import (
     Correction,
     CorrectionKind,
     Link,
+    LinkKind,
     Run,
     Step,
 )
 from watchllm_proxy.sessionize import names, turns
 from watchllm_proxy.sessionize.families import MAX_DEPTH
+from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.sessionize.placing import RUN_NAMESPACE
 
 
@@ -115,7 +117,14 @@ def _planned_split(correction: Correction, rows: Rows) -> Plan:
             "first_call", "The run begins with this call: nothing would be left of it. Name a later one."
         )
     run_id = split_run_id(correction)
-    return _planned(correction, rows, moved, correction.run_id, run_id, session_id=run_id, parent_run_id=None)
+    session_id = rows.runs[correction.run_id].session_id if _names_session(moved, rows) else run_id
+    return _planned(correction, rows, moved, correction.run_id, run_id, session_id=session_id, parent_run_id=None)
+
+
+def _names_session(call_ids: Iterable[UUID], rows: Rows) -> bool:
+    """The client's word for the session holds: the person spoke of the run. Later calls will name it, too."""
+    links = (link for call_id in call_ids if call_id in rows.calls for link in rows.calls[call_id].links)
+    return any(link.kind is LinkKind.EXPLICIT_SESSION for link in links)
 
 
 def split_run_id(correction: Correction) -> str:
@@ -148,17 +157,35 @@ def _planned_undo(correction: Correction, rows: Rows) -> Plan:
     others = (c for c in rows.in_force if c is not undone)
     if run is None and any(_is_merge_of(target, each) for each in others):
         raise Refused("corrected_since", "The run they came from has been merged since. Take that back first.")
-    if run is None and target in rows.steps and rows.steps[target]:
-        raise Refused("run_not_found", "The run they came from is not there.")
     return _planned(
         correction,
         rows,
-        undone.call_ids,
+        _with_followers(undone, rows),
         source,
         target,
         session_id=run.session_id if run else undone.left_session_id,
         parent_run_id=run.parent_run_id if run else undone.left_parent_run_id,
     )
+
+
+def _with_followers(undone: CarriedOut, rows: Rows) -> tuple[UUID, ...]:
+    """The calls of a correction, and those that have come since and are here for its sake: they name the run that
+    those left, or go on from one of them."""
+    source, target = undone.to_run_id, undone.correction.run_id
+    others = [each for each in rows.in_force if each is not undone]
+    said, project_id = SaidByPeople(others), undone.correction.project_id
+    put_there = {call_id for each in others if each.to_run_id == source for call_id in each.call_ids}
+    began_us = {s.call_id: s.started_at_us for s in rows.steps[source] if s.is_priced}
+    found = list(undone.call_ids)
+    for call_id in _calls_of(source, rows):
+        if call_id in {*found, *put_there} or began_us.get(call_id, 0) <= undone.correction.at_us:
+            continue
+        links = rows.calls[call_id].links if call_id in rows.calls else ()
+        named = {said.run_now(project_id, link.value) for link in links if link.kind is LinkKind.EXPLICIT_RUN}
+        pointed = next((link.to_call_id for link in links if link.to_call_id is not None), None)
+        if target in named or (not named and pointed in found):
+            found.append(call_id)
+    return tuple(found)
 
 
 def _is_merge_of(run_id: str, each: CarriedOut) -> bool:

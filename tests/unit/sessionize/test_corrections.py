@@ -16,6 +16,7 @@ from tests.unit.sessionize.test_sessionizer_restart import MOVES, Move, history
 from watchllm_proxy.records import Call, LinkKind, Run, RunStatus, StepType
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.sessionize.corrections import Refused
+from watchllm_proxy.sessionize.person import Said
 
 
 def agent(build: CallBuilder, question: str, city: str, **about: Any) -> list[Call]:
@@ -60,11 +61,12 @@ def test_a_call_and_what_follows_it_become_a_run_of_their_own() -> None:
 def test_the_person_stands_first_and_what_the_machine_had_thought_behind() -> None:
     calls = agent(CallBuilder(), "What is it like in Oslo?", "Oslo")
     play, person = played(*calls)
-    person.split(play.run_of(calls[0]).run_id, calls[2])
+    done = person.split(play.run_of(calls[0]).run_id, calls[2])
     assert why(play.rows, calls[2]) == [LinkKind.PERSON, LinkKind.ISSUED_ID]
     assert why(play.rows, calls[1]) == [LinkKind.ISSUED_ID]
     (said, thought) = play.rows.placements[calls[2].call_id].links
-    assert (said.value, said.confidence) == ("1970-01-01T00:00:01Z", "certain")
+    assert said == Said.by(done).link
+    assert (said.value, said.confidence) == ("2025-10-09T08:53:27Z", "certain")
     assert thought.to_call_id == calls[1].call_id
     assert play.rows.placements[calls[2].call_id].is_certain
 
@@ -192,6 +194,50 @@ def test_what_continues_a_call_follows_it() -> None:
     assert asked.tool_output_summary == "[map]"
 
 
+def test_taken_back_what_came_since_goes_back_too() -> None:
+    build = CallBuilder()
+    calls = agent(build, "What is it like in Oslo?", "Oslo")[:2]
+    play, person = played(*calls)
+    whole = play.run_of(calls[0]).run_id
+    done = person.split(whole, calls[1])
+    sessionizer = person.restarted()
+    build.wait(60)
+    last = build(after=calls[1], results=results_for(calls[1], "[map]"), answers="Mild.")
+    sessionizer.observe(last, last.ended_at_us)
+    play.rows.store(sessionizer.drain())
+    person.undo(done)
+    assert person.calls_of(whole) == [calls[0].call_id, calls[1].call_id, last.call_id]
+    assert ("default", done.to_run_id) not in play.rows.runs
+
+
+def test_a_merge_taken_back_gives_later_calls_to_the_run_they_name() -> None:
+    build = CallBuilder()
+    calls = [build(user=f"Question {n}", client_ids=ids(run=run)) for n, run in enumerate("ab")]
+    play, person = played(*calls)
+    done = person.merge("b", "a")
+    sessionizer = person.restarted()
+    build.wait(60)
+    later = [build(user=f"Question {n}", client_ids=ids(run=run)) for n, run in enumerate("ab", start=2)]
+    for call in later:
+        assert sessionizer.observe(call, call.ended_at_us).run_id == "a"
+    play.rows.store(sessionizer.drain())
+    person.undo(done)
+    assert person.calls_of("a") == [calls[0].call_id, later[0].call_id]
+    assert person.calls_of("b") == [calls[1].call_id, later[1].call_id]
+
+
+def test_a_session_that_the_client_names_holds_for_what_is_split_off() -> None:
+    build = CallBuilder()
+    session = ids(session="s1")
+    calls = agent(build, "What is it like in Oslo?", "Oslo", client_ids=session)[:2]
+    play, person = played(*calls)
+    done = person.split(play.run_of(calls[0]).run_id, calls[1])
+    assert person.run(done.to_run_id).session_id == "s1"
+    sessionizer = person.restarted()
+    last = build(after=calls[1], results=results_for(calls[1], "[map]"), answers="Mild.", client_ids=session)
+    assert sessionizer.observe(last, last.ended_at_us).run_id == done.to_run_id
+
+
 # --- refused
 
 
@@ -243,9 +289,9 @@ def test_an_earlier_word_holds_again_when_a_later_one_is_taken_back() -> None:
     play, person = played(*calls)
     split = person.split("a", calls[1])
     merge = person.merge(split.to_run_id, "b")
-    assert play.placement(calls[1]).links[0].value == "1970-01-01T00:00:02Z"
+    assert play.placement(calls[1]).links[0] == Said.by(merge).link
     person.undo(merge)
-    assert play.placement(calls[1]).links[0].value == "1970-01-01T00:00:01Z"
+    assert play.placement(calls[1]).links[0] == Said.by(split).link
     assert play.run_of(calls[1]).run_id == split.to_run_id
 
 
