@@ -75,6 +75,7 @@ class ClientConnection(RequestHandler):
     """One client connection. `relay` is the exchange under way that wants to hear of it."""
 
     __slots__ = (
+        "_ends_soon",
         "_head_bytes",
         "_head_deadline_s",
         "_head_timeout_s",
@@ -90,6 +91,7 @@ class ClientConnection(RequestHandler):
         self._head_deadline_s = math.inf
         self._head_bytes = 0
         self._last_body: StreamReader | None = None
+        self._ends_soon = False
         self.relay: Exchanging | None = None
         self.address = ""
         self.has_sent = False
@@ -127,6 +129,8 @@ class ClientConnection(RequestHandler):
             self.has_sent = True  # the beginning of a head
             if self._head_deadline_s == math.inf:
                 self._head_deadline_s = time.monotonic() + self._head_timeout_s
+        if self._ends_soon and self._last_body is not None and self._last_body.is_eof():
+            self.close()
         if is_head and self._request_count == before:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self._close:
@@ -175,7 +179,7 @@ class ClientConnection(RequestHandler):
     @property
     def is_ending(self) -> bool:
         """There will be no further request on this connection."""
-        return self._close or self._force_close
+        return self._ends_soon or self._close or self._force_close
 
     def has_left_unseen(self) -> bool:
         """The client hung up while we do not read from it, so that only the kernel knows."""
@@ -187,11 +191,13 @@ class ClientConnection(RequestHandler):
     def end_soon(self) -> None:
         """No further request: an idle connection closes now, a busy one after its answer.
 
-        (aiohttp's own `close` would leave an idle one open until the whole server shuts down.)
+        (aiohttp's own `close` would leave an idle one open until the whole server shuts down; and from then on no
+        byte is read: it has to wait for the body of the last request.)
         """
+        self._ends_soon = True
         if self._current_request is None and not self._messages:
             self.force_close()
-        else:
+        elif self._last_body is None or self._last_body.is_eof():
             self.close()
 
     def handle_error(

@@ -405,6 +405,24 @@ async def test_draining_finishes_open_answers_and_takes_no_new_ones(build: Build
     assert captured.end is ExchangeEnd.COMPLETE
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
+async def test_draining_waits_for_the_rest_of_a_request(build: Build, framing: bytes) -> None:
+    def framed(piece: bytes) -> bytes:
+        return chunked(piece) if b"chunked" in framing else piece
+
+    rig = await build(say_ok)
+    async with rig.client() as client:
+        await client.send(b"POST /v1/x HTTP/1.1\r\nHost: proxy\r\n" + framing + b"\r\n\r\n" + framed(b"begi"))
+        await until(lambda: len(rig.server._handler.relays) == 1)
+        draining = asyncio.ensure_future(rig.server.drain())
+        await until(lambda: rig.server._handler.is_draining)
+        got = await client.ask(framed(b"n end") + (LAST_CHUNK if b"chunked" in framing else b""))
+        assert (got.status, got.value(b"connection")) == (200, b"close")
+        assert await client.is_closed()
+        await asyncio.wait_for(draining, 2)
+    assert [one.body for one in rig.upstream.requests] == [b"begin end"]
+
+
 async def test_what_outlasts_the_drain_limit_is_cut_and_captured(build: Build) -> None:
     rig = await build(Slow(), drain_timeout_s=0.2)
     async with rig.client() as client:
