@@ -14,6 +14,7 @@ The path of a call, in the order it happens; each step names the module that doe
     9. `enrich.flags`, `insights.explain`   what is worth a look, in sentences that point at steps
     10. `store`           ClickHouse (events, messages) and Postgres (runs, steps, links, offsets), exactly once
     11. `console`         the JSON API and the dashboard read both
+    ---- and back: what a person says there about which calls belong together, `correcting` carries out ----
 
 `app`, `core` and `supervisor` put the parts together; `cli` is the way in. Stages know only the vocabulary
 (`records`, `errors`, `outcomes`, `settings`); conductors know the order. CI checks it (import-linter).

@@ -7,9 +7,11 @@ recorder takes up its state anew, as after a restart: what lies in the stores is
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -17,15 +19,15 @@ import structlog
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.decode import decode, rebuild
-from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.errors import StoreError, StoreRejected
 from watchllm_proxy.records import (
     Body,
-    CarriedOut,
     Correction,
     Exchange,
     ExchangeEnd,
     Explanation,
     Flag,
+    Moved,
     RunChanges,
 )
 from watchllm_proxy.sessionize.corrections import PlacedCall, Plan, Refused, Rows, Told, plan, told_by
@@ -86,9 +88,7 @@ class Corrector:
                 await self._refuse(correction, exc.code, str(exc))
             except StoreRejected as exc:
                 log.error("corrections.rejected", correction_id=str(correction.correction_id), error=str(exc))
-                await self._refuse(
-                    correction, "failed", "A store refused the corrected rows; nothing was changed."
-                )
+                await self._refuse(correction, "failed", "A store refused the new rows. Nothing was changed.")
         return len(waiting)
 
     async def _carry_out(self, correction: Correction, now_us: int, silence_us: int) -> None:
@@ -97,11 +97,16 @@ class Corrector:
             planned = plan(correction, rows)
         told = await self._told(planned)
         with _bugs_refuse():
-            corrected = carry_out(planned, rows, told, now_us=now_us, silence_us=silence_us)
-        for params in move_params(corrected.changes.moved):
-            await self._move(params)
+            corrected = await asyncio.to_thread(
+                carry_out, planned, rows, told, now_us=now_us, silence_us=silence_us
+            )
+        await self._move(corrected.changes.moved)
         crash_points.reach("corrections.after_events")
-        await self._patiently(self._postgres, lambda: self._commit(corrected, now_us))
+        try:
+            await self._patiently(self._postgres, lambda: self._commit(corrected, now_us))
+        except (Refused, StoreRejected):
+            await self._move(_as_before(corrected, rows))
+            raise
         log.info(
             "corrections.carried_out",
             correction_id=str(correction.correction_id),
@@ -109,8 +114,9 @@ class Corrector:
             calls=len(planned.moved),
         )
 
-    async def _move(self, params: Mapping[str, str | list[str]]) -> None:
-        await self._patiently(self._clickhouse, lambda: self._events.execute(self._move_sql, params))
+    async def _move(self, moved: Sequence[Moved]) -> None:
+        for params in move_params(moved):
+            await self._patiently(self._clickhouse, partial(self._events.execute, self._move_sql, params))
 
     async def _refuse(self, correction: Correction, code: str, words: str) -> None:
         await self._patiently(self._postgres, lambda: refuse_correction(self._runs, correction, code, words))
@@ -121,19 +127,19 @@ class Corrector:
         return Rows(stored.runs, stored.steps, calls, stored.anchors, stored.in_force)
 
     async def _commit(self, corrected: Corrected, now_us: int) -> None:
-        flags, explanations = self._insights(corrected.changes)
-        carried_out: CarriedOut = corrected.carried_out
-        await commit_correction(
-            self._runs,
-            carried_out,
-            corrected.changes,
-            flags,
-            explanations,
-            gone=corrected.gone,
-            hung=[(each.run_id, each.session_id, each.parent_run_id) for each in corrected.hung],
-            dropped_anchors=corrected.dropped_anchors,
-            at_us=now_us,
-        )
+        with _bugs_refuse():
+            flags, explanations = self._insights(corrected.changes)
+            await commit_correction(
+                self._runs,
+                corrected.carried_out,
+                corrected.changes,
+                flags,
+                explanations,
+                gone=corrected.gone,
+                hung=[(each.run_id, each.session_id, each.parent_run_id) for each in corrected.hung],
+                dropped_anchors=corrected.dropped_anchors,
+                at_us=now_us,
+            )
 
     # --- what calls tell of the run that they are in
 
@@ -149,7 +155,8 @@ class Corrector:
     async def _heads(self, planned: Plan, call_ids: Sequence[UUID]) -> dict[UUID, Told]:
         params = {"project_id": planned.correction.project_id, "call_ids": [str(each) for each in call_ids]}
         found = await self._events.query(self._heads_sql, params)
-        return {UUID(str(row["call_id"])): _head(row) for row in found}
+        with _bugs_refuse():
+            return {UUID(str(row["call_id"])): _head(row) for row in found}
 
     async def _told_by_first(self, project_id: str, call_id: UUID, head: Told) -> Told:
         """Title and agent, out of the request; only `head` where that is not kept (any more)."""
@@ -177,12 +184,21 @@ class Corrector:
         return replace(told, user_id=head.user_id, tags=head.tags, offers_tools=head.offers_tools)
 
 
+def _as_before(corrected: Corrected, rows: Rows) -> list[Moved]:
+    """The same calls, where they were."""
+    runs = [rows.runs[rows.calls[moved.call_id].run_id] for moved in corrected.changes.moved]
+    return [
+        Moved(moved.call_id, moved.project_id, run.run_id, run.session_id, run.parent_run_id)
+        for moved, run in zip(corrected.changes.moved, runs, strict=True)
+    ]
+
+
 @contextlib.contextmanager
 def _bugs_refuse() -> Iterator[None]:
     """A bug of ours costs the correction: the recorder has calls to store."""
     try:
         yield
-    except Refused:
+    except (Refused, StoreError):
         raise
     except Exception as exc:
         log.error("corrections.crashed", error=type(exc).__name__, exc_info=exc)

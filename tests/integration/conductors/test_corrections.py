@@ -12,8 +12,9 @@ import pytest
 
 from tests.capture_records import make_exchange
 from tests.integration.conductors.recording import Recording, chat, run_until_stored
-from watchllm_proxy import crash_points
+from watchllm_proxy import correcting, crash_points
 from watchllm_proxy.decode import rebuild
+from watchllm_proxy.errors import StoreRejected
 from watchllm_proxy.records import Correction, CorrectionKind, Exchange, LinkKind
 from watchllm_proxy.store.corrections import Corrections, CorrectionState
 from watchllm_proxy.store.reading import StoreReading
@@ -182,6 +183,44 @@ async def test_what_cannot_be_carried_out_is_refused_and_holds_up_nothing(
     later = await recording.write([chat(2, run="a")])
     await run_until_stored(recording.recorder())
     assert later[0] in await person.calls_of("a")
+
+
+async def test_a_store_that_refuses_the_rows_leaves_all_as_it_was(
+    recording: Recording, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = await recording.write(apart([chat(n, run="r") for n in range(2)]))
+    await run_until_stored(recording.recorder())
+    before = await person.rows()
+
+    async def reject(*_: object, **__: object) -> None:
+        raise StoreRejected("a poison row")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(correcting, "commit_correction", reject)
+        state = await person.corrected(CorrectionKind.SPLIT, "r", call_id=calls[1])
+    assert state.refusal is not None
+    assert state.refusal[0] == "failed"
+    assert await person.rows() == before
+    assert await person.run_in_events(calls[1]) == ("r", "r")
+
+
+async def test_a_bug_of_ours_costs_the_correction_and_nothing_else(
+    recording: Recording, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = await recording.write(apart([chat(n, run="r") for n in range(2)]))
+    await run_until_stored(recording.recorder())
+
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(correcting, "plan", crash)
+        state = await person.corrected(CorrectionKind.SPLIT, "r", call_id=calls[1])
+    assert state.refusal is not None
+    assert state.refusal[0] == "failed"
+    later = await recording.write([chat(2, run="r")])
+    await run_until_stored(recording.recorder())
+    assert await person.calls_of("r") == [*calls, *later]
 
 
 async def test_a_conversation_goes_on_in_the_run_it_was_put_into(recording: Recording, person: Person) -> None:

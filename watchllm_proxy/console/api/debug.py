@@ -9,6 +9,7 @@ from uuid import UUID
 
 from watchllm_proxy.console.answers import raw_json
 from watchllm_proxy.console.formats import instant
+from watchllm_proxy.console.labels import link_sentence
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.insights import costs
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, FlagKind, Link, Run, Step, Usage
@@ -123,6 +124,7 @@ def _correction(done: CarriedOut) -> Json:
 def link_of(link: Link) -> Json:
     return {
         "kind": link.kind,
+        "sentence": link_sentence(link),
         "value": link.value,
         "confidence": link.confidence,
         "to_call_id": link.to_call_id,

@@ -64,6 +64,7 @@ _CORRECTION: Final = {
 }
 _LINK: Final = {
     "kind": _enum(LinkKind),
+    "sentence": STRING,
     "value": STRING,
     "confidence": _enum(Confidence),
     "to_call_id": MAYBE_UUID,
