@@ -1,4 +1,4 @@
-"""`python -m bench [forwarding | recording | storage | streams | outage …]`: measure, and write the page.
+"""`python -m bench [forwarding | recording | thinking | …]`: measure, and write the page.
 
 Without words: forwarding, recording and storage, which take about five minutes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import conversations, forwarding, outage, recording, report, storage, streams, targets
+from bench import conversations, forwarding, outage, recording, report, storage, streams, targets, thinking
 from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
@@ -36,6 +36,10 @@ def measure_recording() -> str:
     return report.recording([recording.measure(shape) for shape in (conversations.SMALL, conversations.LARGE)])
 
 
+def measure_thinking() -> str:
+    return report.thinking(thinking.measure())
+
+
 def measure_storage() -> str:
     return report.storage([storage.measure(runs) for runs in STORED_RUNS])
 
@@ -53,6 +57,7 @@ def measure_outage() -> str:
 MEASUREMENTS: dict[str, Callable[[], str]] = {
     "forwarding": measure_forwarding,
     "recording": measure_recording,
+    "thinking": measure_thinking,
     "storage": measure_storage,
     "streams": measure_streams,
     "outage": measure_outage,

@@ -16,6 +16,7 @@ from bench.recording import Breakdown, Rate
 from bench.storage import Stored
 from bench.streams import Course
 from bench.streams import Plan as StreamPlan
+from bench.thinking import Thinking
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 KIB = 1024
@@ -99,6 +100,27 @@ def recording(measured: Sequence[tuple[Rate, Breakdown]]) -> str:
         rows=[[stage, *(f"{found.stages[stage]:,.0f}" for _, found in measured)] for stage in stages],
     )
     return f"{rates}\n\n{breakdown}"
+
+
+def thinking(measured: Sequence[Thinking]) -> str:
+    stages = list(measured[0].stages_us)
+    return _table(
+        "traffic",
+        "calls",
+        "request + answer, mean",
+        "decode + sessionize, calls/s and core",
+        *(f"{stage}, µs" for stage in stages),
+        rows=[
+            [
+                found.traffic,
+                f"{found.calls:,}",
+                f"{found.mean_bytes / KIB:.1f} KiB",
+                f"{found.calls_per_core_s:,.0f}",
+                *(f"{found.stages_us[stage]:,.0f}" for stage in stages),
+            ]
+            for found in measured
+        ],
+    )
 
 
 def storage(measured: Sequence[Stored]) -> str:
