@@ -185,7 +185,8 @@ class Committer:
         payload: list[Part] = [kept.payload]
         if kept.manifest:
             payload = spill.rejoined(kept.manifest, kept.payload, self._directory)
-        return Record(kept.record_id, payload, sum(map(len, payload)), kept.slot)
+        files = tuple(part.path for part in payload if isinstance(part, FilePart))
+        return Record(kept.record_id, payload, sum(map(len, payload)), kept.slot, files)
 
     def _write(self, records: Sequence[Record]) -> list[ShedReason | None]:
         """What became of each. A record of which a part is gone costs itself only."""
@@ -295,7 +296,7 @@ class Committer:
 
 
 def _is_there(record: Record) -> bool:
-    return all(part.is_there() for part in record.payload if isinstance(part, FilePart))
+    return not record.spilled or all(part.is_there() for part in record.payload if isinstance(part, FilePart))
 
 
 def _lay_out(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.capture import frames
-from watchllm_proxy.capture.spill import Part, in_memory, pieces
+from watchllm_proxy.capture.spill import FilePart, Part, in_memory, pieces
 from watchllm_proxy.errors import CaptureLogError
 
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.log")
@@ -170,6 +170,9 @@ def _write(fd: int, parts: Sequence[Part], offset: int) -> tuple[int, OSError | 
 
 def _in_memory_at_once(parts: Sequence[Part]) -> Iterator[list[bytes]]:
     """What lies in memory, together; what lies in files, a piece at a time."""
+    if not any(isinstance(part, FilePart) for part in parts):
+        yield in_memory(parts)
+        return
     for is_bytes, run in itertools.groupby(parts, lambda part: isinstance(part, bytes)):
         if is_bytes:
             yield in_memory(run)

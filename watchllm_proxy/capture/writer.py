@@ -222,9 +222,10 @@ class LogWriter:
         if payload is None:
             return self.give_up(ShedReason.INVALID)
         payload_bytes = sum(map(len, payload))
+        taken = [spill for spill in spills if spill is not None]
         kept = in_memory(payload)
-        described = manifest(payload) if len(kept) < len(payload) else b""
-        memory_bytes = sum(map(len, kept)) + _RECORD_BYTES
+        described = manifest(payload) if taken else b""
+        memory_bytes = (sum(map(len, kept)) if taken else payload_bytes) + _RECORD_BYTES
         reason = self._refusal(payload_bytes, memory_bytes)
         if reason is not None:
             return self.give_up(reason)
@@ -234,10 +235,11 @@ class LogWriter:
             self._committer.counts.unprotect()
         if waiter is not None:
             self._waiters.append((len(self._group), waiter))
-        taken = [spill for spill in spills if spill is not None]
-        files = tuple(spill.path for spill in taken)
+        files: tuple[Path, ...] = ()
+        if taken:
+            files = tuple(spill.path for spill in taken)
+            self._group_spills += taken
         self._group.append(Record(exchange.exchange_id, payload, payload_bytes, slot, files))
-        self._group_spills += taken
         self._group_bytes += memory_bytes
         self.buffered_bytes += memory_bytes
         self._appended += 1
