@@ -33,16 +33,18 @@ _MASKED_CHARS = 65_536
 
 _VOLATILE = re.compile(
     r"""
-    [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}   # UUID
-    | \b[0-9a-f]{16,}\b                                            # hash or long hex id
-    | \b\d{4}-\d{2}-\d{2}(?:[T\ ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?
-    | \b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b
-    | \b\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s*[ap]m)?\b
-    | \b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b,?
-    | \b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+\d{1,2}(?:st|nd|rd|th)?(?:,?\s+\d{4})?\b
-    | \b\d{1,2}\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?(?:,?\s+\d{4})?\b
-    | \b[a-z]+[_-](?=[a-z]*\d)[a-z0-9]{10,}\b                      # sess_8f3k2…
-    | \b\d{6,}\b                                                   # counters, epoch seconds
+    [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}     # UUID
+    | \b (?:                                                         # once for all: most places are no boundary
+        [0-9a-f]{16,}\b                                              # hash or long hex id
+      | \d{4}-\d{2}-\d{2}(?:[T\ ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?
+      | \d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b
+      | \d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s*[ap]m)?\b
+      | (?:mon|tues|wednes|thurs|fri|satur|sun)day\b,?
+      | (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+\d{1,2}(?:st|nd|rd|th)?(?:,?\s+\d{4})?\b
+      | \d{1,2}\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?(?:,?\s+\d{4})?\b
+      | [a-z]+[_-](?=[a-z]*\d)[a-z0-9]{10,}\b                        # sess_8f3k2…
+      | \d{6,}\b                                                     # counters, epoch seconds
+    )
     """,
     re.IGNORECASE | re.VERBOSE,
 )
