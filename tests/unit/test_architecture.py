@@ -53,6 +53,15 @@ def _lines_using(path: Path, forbidden: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_postgres_is_asked_in_transactions_that_say_as_whom(path: Path) -> None:
+    """store/transactions.py opens them. `pool.execute` of a constant is one message, and may stand alone."""
+    if path == PACKAGE / "store" / "transactions.py":
+        return
+    asked = re.findall(r"pool\.(?:fetch\w*|acquire|copy_\w+|executemany)\(.*", path.read_text(encoding="utf-8"))
+    assert [call for call in asked if path.parent.name == "store"] == [], _name(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_only_settings_reads_the_environment(path: Path) -> None:
     if path == PACKAGE / "settings.py":
         return

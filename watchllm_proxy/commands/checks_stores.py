@@ -79,13 +79,14 @@ def _postgres_server(url: str) -> Finding:
 
 async def _ask_postgres(url: str) -> tuple[str, list[Noted]]:
     """Its version, and the migrations it had."""
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, statement_cache_size=0)
     try:
-        version = str(await connection.fetchval("SHOW server_version"))
-        if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-            return version, []
-        rows = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
-        return version, [(row["number"], row["name"], row["sha256"]) for row in rows]
+        async with connection.transaction(readonly=True):  # behind a pooler nothing else stays together
+            version = str(await connection.fetchval("SHOW server_version"))
+            if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+                return version, []
+            rows = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
+            return version, [(row["number"], row["name"], row["sha256"]) for row in rows]
     finally:
         await connection.close(timeout=TIMEOUT_S)
 

@@ -10,8 +10,8 @@ import orjson
 
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.records import LogPosition
-from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import BATCH, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class StoredAccount:
 
 async def stored_accounts(pool: asyncpg.Pool) -> dict[str, StoredAccount]:
     """By log, all as of one moment. Raises `StoreUnavailable`."""
-    async with translated():
-        found = await pool.fetch(queries("postgres")["accounts"])
+    async with transaction(pool, BATCH) as connection:
+        found = await connection.fetch(queries("postgres")["accounts"])
     return {row["log_name"]: _account(row) for row in found}
 
 

@@ -15,9 +15,9 @@ import asyncpg
 from watchllm_proxy.outcomes import DeadLetterReason
 from watchllm_proxy.store import views
 from watchllm_proxy.store.postgres import DeadLetter
-from watchllm_proxy.store.postgres_errors import translated
 from watchllm_proxy.store.run_rows import Stored, uuid_from
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import BATCH, transaction
 
 MAX_LISTED = 1000
 
@@ -87,8 +87,8 @@ class DeadLetters:
         return [_letter(row) for row in await self._fetch("dead_letters_by_id", list(record_ids))]
 
     async def _fetch(self, name: str, *arguments: object) -> Sequence[Stored]:
-        async with translated():
-            found: Sequence[Stored] = await self._pool.fetch(self._sql[name], *arguments)
+        async with transaction(self._pool, BATCH) as connection:
+            found: Sequence[Stored] = await connection.fetch(self._sql[name], *arguments)
         return found
 
 

