@@ -15,11 +15,13 @@ from tests.capture_records import make_exchange, segment_names
 from watchllm_proxy.accounting import Balance, balances, total
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.decode import rebuild
 from watchllm_proxy.recorder import Recorder
-from watchllm_proxy.records import Exchange
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
 from watchllm_proxy.store.postgres import RunStore
+from watchllm_proxy.store.reading import StoreReading
 
 SILENCE_US = 600 * 1_000_000
 WAIT_S = 20.0
@@ -63,12 +65,15 @@ class Recording:
     shed: int = 0
     writers: dict[str, LogWriter] = field(default_factory=dict)
 
-    def recorder(self, events: AsyncEventStore | None = None, runs: RunStore | None = None) -> Recorder:
+    def recorder(
+        self, events: AsyncEventStore | None = None, runs: RunStore | None = None, *, keep_raw_days: int = 0
+    ) -> Recorder:
         return Recorder(
             LogSet(self.logs),
             runs or self.runs,
             events or self.events,
             new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
+            keep_raw_days=keep_raw_days,
         )
 
     async def write(self, exchanges: Sequence[Exchange], log: str = "w0") -> list[UUID]:
@@ -94,6 +99,11 @@ class Recording:
     async def call_ids(self) -> list[UUID]:
         rows = await self.events.query("SELECT call_id FROM events")
         return [UUID(str(row["call_id"])) for row in rows]
+
+    async def raw(self, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
+        """The exact bodies, as the console reads them."""
+        reading = StoreReading(self.runs.pool, self.events, rebuild=rebuild)
+        return await reading.get_raw(DEFAULT_PROJECT_ID, call_id)
 
     async def in_postgres(self, sql: str) -> object:
         return await self.runs.pool.fetchval(sql)
@@ -141,11 +151,11 @@ class Running:
             await self._task
 
 
-async def run_until_stored(recorder: Recorder) -> None:
+async def run_until_stored(recorder: Recorder, within_s: float = WAIT_S) -> None:
     """Start it as a process does, let it store what is there, and stop it."""
     stop = asyncio.Event()
     stop.set()
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(within_s):
         await recorder.run(stop)
 
 
