@@ -1,4 +1,6 @@
-"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | dead`, and the parts one by one.
+"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | dead | erase | retain`.
+
+The parts one by one, too.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """
@@ -17,7 +19,7 @@ import uvloop
 
 from watchllm_proxy import __version__, logs, settings
 from watchllm_proxy.announcement import Announcement
-from watchllm_proxy.commands import dead, doctor, keys, reading
+from watchllm_proxy.commands import dead, doctor, keeping, keys, reading
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings, with_local_access
@@ -77,6 +79,7 @@ reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer n
 doctor.add_to(app)
 keys.add_to(app)
 dead.add_to(app)
+keeping.add_to(app)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import HealthOf
 from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
+from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
 from watchllm_proxy.recorder import Recorder, RecorderStats
@@ -65,7 +66,8 @@ async def _run_parts(
     keys = KeyRing()
     keyfile.take_over(settings.key_file, keys)
     watch, away = UpstreamWatch(settings.upstream_url), StoresAway()
-    recording = _new_recorder(settings, stores) if recorder else None
+    recording = new_recorder(settings, stores) if recorder else None
+    housekeeping = _new_housekeeping(stores, recording) if recording else None
     async with asyncio.TaskGroup() as task_group, contextlib.AsyncExitStack() as closing:
         make_run_dir(settings.run_dir)
         if recording is not None:
@@ -76,12 +78,13 @@ async def _run_parts(
             stats = recording.stats if recording else None
             app = _console(settings, stores, keys, health_of(stats, watch, away))
             if stats is not None:
-                app.router.add_get("/metrics", _metrics_of(stats))
+                app.router.add_get("/metrics", _metrics_of(stats, housekeeping))
             await closing.enter_async_context(_serve(settings, app))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         await prepare(settings, stores, away, stop)
-        if recording is not None:
+        if recording is not None and housekeeping is not None:
             task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
+            task_group.create_task(housekeeping.run(stop))
             await recording.run(stop)
         else:
             await watch_stores(stores, away, stop)
@@ -91,12 +94,11 @@ async def _run_parts(
 def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
     access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous))
     desk = Corrections(stores.pool)
-    return build_app(
-        stores.reading, settings=settings, health=health, project_of=access.project_of, desk=desk
-    )
+    return build_app(stores.reading, settings=settings, health=health, project_of=access.project_of, desk=desk)
 
 
-def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
+def new_recorder(settings: Settings, stores: Stores) -> Recorder:
+    """As the settings want it. Who runs it holds `recorder.lock`."""
     silence_us = int(settings.run_silence_s * 1_000_000)
     return Recorder(
         LogSet(settings.capture_dir),
@@ -105,7 +107,12 @@ def _new_recorder(settings: Settings, stores: Stores) -> Recorder:
         new_sessionizer=lambda shelf: Sessionizer(silence_us=silence_us, shelf=shelf),
         keep_raw_days=settings.keep_raw_days,
         upstream_url=settings.upstream_url,
+        retention_days=settings.retention_days,
     )
+
+
+def _new_housekeeping(stores: Stores, recorder: Recorder) -> Housekeeping:
+    return Housekeeping(stores.runs.pool, stores.upkeep_events, recorder.rules, forgotten=recorder.forget_soon)
 
 
 @contextlib.asynccontextmanager
@@ -147,8 +154,11 @@ async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, st
         await rest(stop, KEY_REFRESH_S)
 
 
-def _metrics_of(stats: RecorderStats) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _metrics_of(
+    stats: RecorderStats, housekeeping: Housekeeping | None
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def metrics(request: web.Request) -> web.Response:
-        return web.Response(body=recorder_metrics.exposition(stats), content_type="text/plain")
+        kept = housekeeping.stats if housekeeping else None
+        return web.Response(body=recorder_metrics.exposition(stats, kept), content_type="text/plain")
 
     return metrics

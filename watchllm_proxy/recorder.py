@@ -38,6 +38,7 @@ from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
+from watchllm_proxy.erasing import Eraser
 from watchllm_proxy.errors import CaptureLogError, StoreRejected, StoreUnavailable
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.outcomes import DeadLetterReason
@@ -64,7 +65,9 @@ from watchllm_proxy.store.event_rows import (
     move_sql,
     without_run_params,
 )
+from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import DeadLetter, RunStore, Tally
+from watchllm_proxy.store.retention import DEFAULT_DAYS
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +78,9 @@ BATCH_BYTES = 32 * 1024 * 1024
 IDLE_POLL_S = 0.1
 TICK_INTERVAL_S = 1.0
 CORRECTION_LOOK_INTERVAL_S = 0.5
+SETTLED_US = 1_000_000
+"""A log that was found empty held nothing then that had ended this long before."""
+
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
 MAX_BACKOFF_S = 5.0
@@ -133,6 +139,7 @@ class Recorder:
         new_sessionizer: Callable[[Shelf], Sessionizer],
         keep_raw_days: int = 0,
         upstream_url: str | None = None,
+        retention_days: int = DEFAULT_DAYS,
     ) -> None:
         self._logs = logs
         self._runs = runs
@@ -146,6 +153,12 @@ class Recorder:
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
         self._known_messages = KnownMessages()
+        self.rules = RetentionRules(runs.pool, retention_days)
+        self._eraser = Eraser(
+            runs.pool, events, logs, on_postgres=self._on_postgres, on_clickhouse=self._on_clickhouse
+        )
+        self._next_erasure_look = 0.0
+        self._is_stale = False  # runs are gone from the store that may be in memory
         self._next_tick = 0.0
         self._letters = DeadLetters(runs.pool)
         self._next_retry_look = 0.0
@@ -186,9 +199,15 @@ class Recorder:
             else:
                 await asyncio.sleep(IDLE_POLL_S)  # records wait for another log's
 
+    def forget_soon(self) -> None:
+        """Runs were deleted that may be in memory: take it up anew before the next batch."""
+        self._is_stale = True
+
     async def run_once(self) -> bool:
         """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
         now_us = time.time_ns() // 1000
+        if self._is_stale:
+            await self._forget()
         await self._correct(now_us)
         retried = await self._wanted_again(now_us)
         if retried is not None:
@@ -202,9 +221,29 @@ class Recorder:
         if not batch.records and batch.bounds.ends == batch.bounds.starts:
             self.stats.lag_s = 0.0
             await self._tick(now_us)
+            await self._erase(now_us - SETTLED_US)
             return False
         await self._store(batch)
+        await self._erase(self._newest_us)
         return True
+
+    async def _erase(self, before_us: int) -> None:
+        """Do what was asked to be erased before: all that was captured by then is stored."""
+        if time.monotonic() < self._next_erasure_look:
+            return
+        self._next_erasure_look = time.monotonic() + TICK_INTERVAL_S
+        wanted = await self._on_postgres(lambda: self._eraser.wanted(before_us=before_us))
+        for erasure in wanted:
+            await self._eraser.erase(erasure, self._offsets)
+        if wanted:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        """What is in memory may be gone from the stores: it must not be written back, nor be taken for stored."""
+        self._is_stale = False
+        self._recent_messages = RecentMessages()
+        self._known_messages = KnownMessages()
+        await self._on_postgres(self._restore)
 
     async def _restore(self) -> None:
         """Take up the state as of the last commit."""
@@ -341,8 +380,13 @@ class Recorder:
         return flags, explanations
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
+        retention = await self._on_postgres(self.rules.current)
         for insert in event_inserts(
-            thought.calls, bounds, keep_raw_days=self._keep_raw_days, recent=self._recent_messages
+            thought.calls,
+            bounds,
+            keep_raw_days=self._keep_raw_days,
+            retention=retention,
+            recent=self._recent_messages,
         ):
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
@@ -405,6 +449,12 @@ class Recorder:
     async def _from_log(self, read: Callable[[], T]) -> T:
         """Read the capture logs in a thread, waiting while that is not possible."""
         return await self._patiently(LOG, lambda: asyncio.to_thread(read))
+
+    async def _on_postgres(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._patiently(POSTGRES, operation)
+
+    async def _on_clickhouse(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._patiently(CLICKHOUSE, operation)
 
     async def _patiently(self, store: str, operation: Callable[[], Awaitable[T]]) -> T:
         """Do it, waiting as long as it takes for what is away; raises `_Stopping` when told to stop."""

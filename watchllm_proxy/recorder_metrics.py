@@ -1,4 +1,7 @@
-"""What `/metrics` tells of the recorder, in Prometheus' text format. The proxy puts it behind its own."""
+"""What `/metrics` tells of the recorder and of housekeeping, in Prometheus' text format.
+
+The proxy puts it behind its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from watchllm_proxy.accounting import Balance
+from watchllm_proxy.housekeeping import HousekeepingStats
 from watchllm_proxy.recorder import RecorderStats
 
 
-def exposition(stats: RecorderStats) -> bytes:
+def exposition(stats: RecorderStats, housekeeping: HousekeepingStats | None = None) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(stats))
+    if housekeeping is not None:
+        registry.register(_HousekeepingCollector(housekeeping))
     return generate_latest(registry)
 
 
@@ -86,3 +92,31 @@ def _captures(books: Balance | None) -> Metric:
     for shed_reason, count in books.shed.items():
         family.add_metric(["shed", shed_reason], count)
     return family
+
+
+class _HousekeepingCollector:
+    def __init__(self, stats: HousekeepingStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        dropped = CounterMetricFamily(
+            "watchllm_retention_dropped_rows", "Rows dropped with their partition since start.", labels=["table"]
+        )
+        for table, rows in stats.dropped_rows.items():
+            dropped.add_metric([table], rows)
+        yield dropped
+        yield CounterMetricFamily(
+            "watchllm_retention_deleted_runs", "Runs deleted by age since start.", value=stats.deleted_runs
+        )
+        yield CounterMetricFamily(
+            "watchllm_figures_hours_made",
+            "Hours whose figures were made anew since start.",
+            value=stats.hours_made,
+        )
+        if stats.retained_at_s is not None:
+            yield GaugeMetricFamily(
+                "watchllm_retention_last_pass_timestamp_seconds",
+                "When retention was last seen to, seconds since 1970.",
+                value=stats.retained_at_s,
+            )

@@ -165,6 +165,19 @@ class Settings:
         "Unset: on for `watchllm up` on a loopback address, else off. Weakens tenant separation where on.",
     )
     keep_raw_days: int = _setting("WATCHLLM_KEEP_RAW", 0, _whole, "Days to keep the exact bytes of each call.")
+    retention_days: int = _setting(
+        "WATCHLLM_RETENTION_DAYS",
+        90,
+        _whole,
+        "Days that calls and runs are kept, where a project says nothing else. 0: for ever.",
+    )
+    clickhouse_cluster: str | None = _setting(
+        "WATCHLLM_CLICKHOUSE_CLUSTER",
+        None,
+        _text,
+        "Name of the cluster that the ClickHouse server is of: tables are made on all of it, replicated. "
+        "Unset: one server.",
+    )
     workers: int = _setting("WATCHLLM_WORKERS", 1, _count, "Proxy processes on the port.")
     max_requests: int = _setting(
         "WATCHLLM_MAX_REQUESTS",

@@ -45,12 +45,13 @@ class Stores:
     """Both stores, there or not: each operation says `StoreUnavailable` while its store is away.
 
     The recorder and the console have connections of their own to each: neither waits for the other.
-    `pool` is the console's.
+    `pool` is the console's, `upkeep_events` housekeeping's: what may take long.
     """
 
     pool: asyncpg.Pool
     runs: RunStore
     recorder_events: AsyncEventStore
+    upkeep_events: AsyncEventStore
     reading: StoreReading
 
 
@@ -60,22 +61,26 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     with event_engine(settings) as connect:
         async with contextlib.AsyncExitStack() as closing:
             recorder_events = AsyncEventStore(StoreOpenedLate(connect))
+            upkeep_events = AsyncEventStore(StoreOpenedLate(connect))
             reading_events = AsyncEventStore(StoreOpenedLate(connect))
             closing.push_async_callback(recorder_events.close)
+            closing.push_async_callback(upkeep_events.close)
             closing.push_async_callback(reading_events.close)
             pool = await open_pool(dsn_of(settings), min_size=0, max_size=READING_CONNECTIONS)
             closing.push_async_callback(pool.close)
             runs = RunStore(await open_pool(dsn_of(settings), min_size=0, max_size=RECORDER_CONNECTIONS))
             closing.push_async_callback(runs.close)
-            yield Stores(pool, runs, recorder_events, StoreReading(pool, reading_events, rebuild=rebuild))
+            yield Stores(
+                pool, runs, recorder_events, upkeep_events, StoreReading(pool, reading_events, rebuild=rebuild)
+            )
 
 
 @contextlib.contextmanager
 def event_engine(settings: Settings) -> Iterator[Callable[[], EventStore]]:
     """Gives a way to connect to ClickHouse: the server that is named, or the engine in this process."""
     if settings.clickhouse_url is not None:
-        url = settings.clickhouse_url
-        yield lambda: ClickHouseServer(url)
+        url, cluster = settings.clickhouse_url, settings.clickhouse_cluster
+        yield lambda: ClickHouseServer(url, cluster=cluster)
         return
     with contextlib.closing(EngineOpenedLate(settings.data_dir / "clickhouse")) as engine:
         yield engine.connect

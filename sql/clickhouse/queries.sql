@@ -110,3 +110,201 @@ WHERE project_id = {project_id:String}
   AND events.call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})))
 ORDER BY stored_at DESC
 LIMIT 1 BY call_id;
+
+-- name: expired_partitions
+-- Partitions of a table whose day has come, the oldest first, with their rows.
+SELECT expires_on, count() AS rows
+FROM /*table*/
+WHERE expires_on <= {today:Date}
+GROUP BY expires_on
+ORDER BY expires_on
+LIMIT {limit:UInt32};
+
+-- name: oldest_calls
+-- The oldest call of each project that is not to be dropped with its partition.
+SELECT project_id, toUnixTimestamp64Micro(min(started_at)) AS started_at_us
+FROM events
+WHERE expires_on > {today:Date}
+GROUP BY project_id;
+
+-- name: changed_hours
+-- Hours with calls that were inserted after their figures were made, or may have been; the newest first.
+SELECT changed.project_id AS project_id, toUnixTimestamp(changed.hour) AS hour_s
+FROM
+(
+    SELECT project_id, hour, max(changed_at) AS last_change
+    FROM changed_hours
+    WHERE changed_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
+    GROUP BY project_id, hour
+) AS changed
+LEFT JOIN
+(
+    SELECT project_id, hour, max(complete_until) AS made_until FROM hourly_figures GROUP BY project_id, hour
+) AS made USING (project_id, hour)
+WHERE changed.last_change > made.made_until
+ORDER BY hour_s DESC, project_id
+LIMIT {limit:UInt32};
+
+-- name: make_figures
+-- The figures of one hour of a project, from its calls as they are now.
+INSERT INTO hourly_figures
+SELECT
+    {project_id:String}, toDateTime({hour_s:UInt32}, 'UTC'), now64(6, 'UTC') - toIntervalSecond({settled_s:UInt32}),
+    arrayMap(one -> one.1, groupArray(model)), arrayMap(one -> one.1, groupArray(agent)), groupArray(calls), groupArray(failed_calls), groupArray(unpriced_calls),
+    groupArray(input), groupArray(output), groupArray(cache_read), groupArray(cost), groupArray(duration)
+FROM
+(
+    SELECT
+        tuple(request_model) AS model, tuple(agent_name) AS agent,
+        count() AS calls, countIf(isNotNull(error_type)) AS failed_calls, countIf(isNull(cost_usd)) AS unpriced_calls,
+        sum(ifNull(input_tokens, 0)) AS input, sum(ifNull(output_tokens, 0)) AS output,
+        sum(ifNull(cache_read_input_tokens, 0)) AS cache_read,
+        assumeNotNull(sum(cost_usd)) AS cost,
+        sum(toUInt64(greatest(0, toUnixTimestamp64Micro(ended_at) - toUnixTimestamp64Micro(started_at)))) AS duration
+    FROM events FINAL
+    WHERE project_id = {project_id:String}
+      AND started_at >= toDateTime64({hour_s:UInt32}, 6, 'UTC')
+      AND started_at < toDateTime64({hour_s:UInt32}, 6, 'UTC') + toIntervalHour(1)
+    GROUP BY request_model, agent_name
+    ORDER BY request_model, agent_name
+);
+
+-- name: runs_of_user
+-- Runs with a call of this user, as they are now.
+SELECT DISTINCT assumeNotNull(run_id) AS run_id
+FROM (SELECT run_id, user_id FROM events FINAL WHERE project_id = {project_id:String})
+WHERE user_id = {user_id:String} AND isNotNull(run_id);
+
+-- name: note_calls_of_runs
+-- Calls that belong to these runs now are to be erased.
+INSERT INTO erased_calls (erasure_id, project_id, call_id)
+SELECT {erasure_id:UUID}, project_id, call_id
+FROM (SELECT project_id, call_id, run_id FROM events FINAL WHERE project_id = {project_id:String})
+WHERE run_id IN (SELECT arrayJoin({run_ids:Array(String)}));
+
+-- name: note_calls_of_user
+-- Calls of this user are to be erased, whatever run they belong to.
+INSERT INTO erased_calls (erasure_id, project_id, call_id)
+SELECT {erasure_id:UUID}, project_id, call_id
+FROM events
+WHERE project_id = {project_id:String} AND user_id = {user_id:String};
+
+-- name: note_calls_before
+-- Calls that began before an instant are to be erased.
+INSERT INTO erased_calls (erasure_id, project_id, call_id)
+SELECT {erasure_id:UUID}, project_id, call_id
+FROM events
+WHERE project_id = {project_id:String} AND started_at < fromUnixTimestamp64Micro({before_us:Int64}, 'UTC');
+
+-- name: note_messages_of_calls
+-- Their messages may have to go: those of all versions of their rows.
+INSERT INTO erased_messages (erasure_id, project_id, expires_on, content_hash)
+SELECT DISTINCT
+    {erasure_id:UUID}, project_id, expires_on,
+    arrayJoin(arrayConcat(message_hashes, if(isNull(answer_hash), [], [assumeNotNull(answer_hash)])))
+FROM events
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID});
+
+-- name: note_hours_of_calls
+-- Figures of their hours are wrong until an hour from now: should a crash come, they are made anew all the same.
+INSERT INTO changed_hours
+SELECT DISTINCT project_id, toStartOfHour(toDateTime(started_at, 'UTC')), now64(6, 'UTC') + toIntervalHour(1)
+FROM events
+WHERE project_id = {project_id:String} AND expires_on > toDate(now('UTC'))
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID});
+
+-- name: hours_of_calls
+-- Hours in which they began.
+SELECT DISTINCT toUnixTimestamp(toStartOfHour(toDateTime(started_at, 'UTC'))) AS hour_s
+FROM events
+WHERE project_id = {project_id:String} AND expires_on > toDate(now('UTC'))
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID});
+
+-- name: count_noted_calls
+-- How many calls are to be erased.
+SELECT uniqExact(call_id) AS rows FROM erased_calls WHERE erasure_id = {erasure_id:UUID};
+
+-- name: count_noted_bodies
+-- Of how many of them exact bytes are kept.
+SELECT uniqExact(call_id) AS rows
+FROM raw_exchanges
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID});
+
+-- name: count_noted_messages
+-- How many messages no call holds any more.
+SELECT uniqExact(expires_on, content_hash) AS rows
+FROM messages
+WHERE project_id = {project_id:String}
+  AND (expires_on, content_hash) IN (
+      SELECT expires_on, content_hash FROM erased_messages WHERE erasure_id = {erasure_id:UUID}
+  )
+  AND (expires_on, content_hash) NOT IN (
+      SELECT expires_on, arrayJoin(arrayConcat(message_hashes, if(isNull(answer_hash), [], [assumeNotNull(answer_hash)])))
+      FROM events
+      WHERE project_id = {project_id:String}
+        AND expires_on IN (SELECT expires_on FROM erased_messages WHERE erasure_id = {erasure_id:UUID})
+  );
+
+-- name: erase_bodies
+-- Rewrites the parts that hold them; returns when that is done.
+ALTER TABLE raw_exchanges DELETE
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID})
+SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1;
+
+-- name: erase_events
+-- The same of the calls, all versions of their rows.
+ALTER TABLE events DELETE
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT call_id FROM erased_calls WHERE erasure_id = {erasure_id:UUID})
+SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1;
+
+-- name: erase_messages
+-- The same of their messages, once they are gone: those that no other call of the same partition holds.
+ALTER TABLE messages DELETE
+WHERE project_id = {project_id:String}
+  AND (expires_on, content_hash) IN (
+      SELECT expires_on, content_hash FROM erased_messages WHERE erasure_id = {erasure_id:UUID}
+  )
+  AND (expires_on, content_hash) NOT IN (
+      SELECT expires_on, arrayJoin(arrayConcat(message_hashes, if(isNull(answer_hash), [], [assumeNotNull(answer_hash)])))
+      FROM events
+      WHERE project_id = {project_id:String}
+        AND expires_on IN (SELECT expires_on FROM erased_messages WHERE erasure_id = {erasure_id:UUID})
+  )
+SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1;
+
+-- name: forget_noted_calls
+-- It is done.
+ALTER TABLE erased_calls DELETE WHERE erasure_id = {erasure_id:UUID} AND project_id = {project_id:String}
+SETTINGS mutations_sync = 2;
+
+-- name: forget_noted_messages
+-- It is done.
+ALTER TABLE erased_messages DELETE WHERE erasure_id = {erasure_id:UUID} AND project_id = {project_id:String}
+SETTINGS mutations_sync = 2;
+
+-- name: old_parts
+-- Files of before that are still there: not of merges since.
+SELECT count() AS rows
+FROM system.parts
+WHERE database = currentDatabase() AND table IN ('events', 'messages', 'raw_exchanges')
+  AND NOT active AND remove_time <= toDateTime({now_s:UInt32});
+
+-- name: count_calls_of_project
+-- How many calls it has.
+SELECT uniqExact(call_id) AS rows FROM events WHERE project_id = {project_id:String};
+
+-- name: count_messages_of_project
+-- How many messages, of each partition.
+SELECT uniqExact(expires_on, content_hash) AS rows FROM messages WHERE project_id = {project_id:String};
+
+-- name: count_bodies_of_project
+-- Of how many calls it has exact bytes.
+SELECT uniqExact(call_id) AS rows FROM raw_exchanges WHERE project_id = {project_id:String};
+
+-- name: erase_project
+-- Everything of a project in one table.
+ALTER TABLE /*table*/ DELETE WHERE project_id = {project_id:String} SETTINGS mutations_sync = 2;

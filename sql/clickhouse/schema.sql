@@ -7,6 +7,7 @@
 -- fsync_*: the capture log forgets a batch once it is stored, so an insert must survive a power cut.
 -- expires_on: the partition. Retention drops partitions, it deletes no rows (decision 0135); so a row, and all
 -- that it needs, stands in the partition of one day: a call, its messages and its bytes go together.
+-- cleanup_delay_period: files of rows that were erased leave the disk within seconds, not within half a minute.
 -- On a cluster store/cluster.py puts ON CLUSTER and Replicated… in; nothing here knows of it.
 
 -- One row per call: figures, where it belongs, and the hashes of its messages. No message text.
@@ -88,7 +89,8 @@ CREATE TABLE events
 ENGINE = ReplacingMergeTree(stored_at)
 PARTITION BY expires_on
 ORDER BY (project_id, started_at, call_id)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 -- Each message of a project once in each partition, addressed by its content: it is written again for the first
 -- call of a partition that holds it, so a partition that is dropped takes along no message of a call that stays.
@@ -103,7 +105,8 @@ CREATE TABLE messages
 ENGINE = ReplacingMergeTree
 PARTITION BY expires_on
 ORDER BY (project_id, content_hash, expires_on)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 -- Exact bodies, as they were on the wire: of calls that could not be understood, and where
 -- WATCHLLM_KEEP_RAW asks for them.
@@ -119,7 +122,8 @@ CREATE TABLE raw_exchanges
 ENGINE = ReplacingMergeTree
 PARTITION BY expires_on
 ORDER BY (project_id, call_id)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 -- Hours in which calls were stored, or stored again: their figures are to be made anew (decision 0136).
 CREATE TABLE changed_hours

@@ -505,3 +505,106 @@ UPDATE run_corrections SET undone_by = $2 WHERE correction_id = $1;
 -- name: refuse_correction
 -- It cannot be carried out.
 UPDATE run_corrections SET refusal_code = $2, refusal = $3 WHERE correction_id = $1;
+
+-- name: retention_rules
+-- Projects that keep their calls for a time of their own.
+SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL;
+
+-- name: set_retention
+-- How many days a project keeps its calls; NULL: as the setting says.
+UPDATE projects SET retention_days = $2 WHERE project_id = $1 RETURNING project_id;
+
+-- name: projects_with_runs
+-- Projects that have runs, known or not: from one end of the index to the next.
+WITH RECURSIVE found (project_id) AS (
+    SELECT min(project_id) FROM agent_debug_logs
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM agent_debug_logs WHERE project_id > found.project_id)
+    FROM found WHERE found.project_id IS NOT NULL
+)
+SELECT project_id FROM found WHERE project_id IS NOT NULL;
+
+-- name: latest_activity
+-- When the latest call of all projects was.
+SELECT max(last_activity_at) FROM agent_debug_logs;
+
+-- name: old_runs
+-- Runs of the project $1 that began and had their last call before $2, the oldest first, at most $3.
+SELECT run_id, last_activity_at FROM agent_debug_logs
+WHERE project_id = $1 AND started_at < $2 AND last_activity_at < $2
+ORDER BY started_at
+LIMIT $3
+FOR UPDATE;
+
+-- name: delete_runs
+-- The runs $2 of the project $1, and every row that is theirs. How many runs and steps there were.
+WITH runs AS (
+    DELETE FROM agent_debug_logs WHERE project_id = $1 AND run_id = ANY ($2::text[]) RETURNING 1
+), steps AS (
+    DELETE FROM agent_debug_steps WHERE project_id = $1 AND run_id = ANY ($2::text[]) RETURNING 1
+), explanations AS (
+    DELETE FROM agent_debug_explanations WHERE project_id = $1 AND run_id = ANY ($2::text[])
+), links AS (
+    DELETE FROM run_links WHERE project_id = $1 AND run_id = ANY ($2::text[])
+), anchors AS (
+    DELETE FROM run_anchors WHERE project_id = $1 AND run_id = ANY ($2::text[])
+), corrections AS (
+    DELETE FROM run_corrections
+    WHERE project_id = $1
+      AND (run_id = ANY ($2::text[]) OR into_run_id = ANY ($2::text[]) OR to_run_id = ANY ($2::text[]))
+)
+SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM steps);
+
+-- name: delete_leftovers_of_project
+-- Rows of the project that are of no run that is there.
+WITH steps AS (
+    DELETE FROM agent_debug_steps WHERE project_id = $1
+), explanations AS (
+    DELETE FROM agent_debug_explanations WHERE project_id = $1
+), links AS (
+    DELETE FROM run_links WHERE project_id = $1
+), anchors AS (
+    DELETE FROM run_anchors WHERE project_id = $1
+), corrections AS (
+    DELETE FROM run_corrections WHERE project_id = $1
+)
+SELECT 1;
+
+-- name: ask_for_erasure
+-- Somebody asks that a run, a user's or a project's data be erased. Asked for twice it is done once.
+INSERT INTO erasures (erasure_id, project_id, scope, subject, requested_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (erasure_id) DO NOTHING;
+
+-- name: wanted_erasures
+-- What is to be erased: asked for before $1 (NULL: whenever), oldest first.
+SELECT erasure_id, project_id, scope, subject, requested_at FROM erasures
+WHERE done_at IS NULL AND failure IS NULL AND ($1::timestamptz IS NULL OR requested_at < $1)
+ORDER BY requested_at, erasure_id;
+
+-- name: erasure
+-- How an erasure gets on.
+SELECT done_at, failure, erased FROM erasures WHERE erasure_id = $1;
+
+-- name: end_erasure
+-- It is done, or cannot be. Whom it was about is forgotten, too.
+UPDATE erasures SET done_at = $2, failure = $3, erased = $4::jsonb, subject = '' WHERE erasure_id = $1;
+
+-- name: runs_of_user
+-- Runs that say that they are of this user.
+SELECT run_id FROM agent_debug_logs WHERE project_id = $1 AND user_id = $2;
+
+-- name: runs_of_project
+-- Runs of a project, at most $2.
+SELECT run_id FROM agent_debug_logs WHERE project_id = $1 LIMIT $2;
+
+-- name: erase_dead_letters
+-- Deletes the bytes of letters, also of those that the recorder is about to try again.
+UPDATE dead_letters SET dropped_at = $2, payload = '', detail = '', retry_requested_at = NULL
+WHERE record_id = ANY($1::uuid[]);
+
+-- name: dead_letters_with_bytes
+-- Letters with their bytes, in the order of their ids, after $1, at most $2.
+SELECT record_id, payload FROM dead_letters
+WHERE dropped_at IS NULL AND record_id > $1
+ORDER BY record_id
+LIMIT $2;

@@ -8,7 +8,8 @@
 CREATE TABLE projects (
     project_id text PRIMARY KEY,                    -- short name, part of every key below
     name text NOT NULL,                             -- for people
-    created_at timestamptz NOT NULL                 -- set by Python
+    created_at timestamptz NOT NULL,                -- set by Python
+    retention_days integer CHECK (retention_days >= 0) -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 
@@ -204,3 +205,16 @@ CREATE TABLE dead_letters (
     dropped_at timestamptz                          -- when a person gave it up; NULL: it is kept
 );
 CREATE INDEX dead_letters_wanted ON dead_letters (retry_requested_at) WHERE retry_requested_at IS NOT NULL;
+
+-- What somebody asked to be erased, and what came of it. The recorder, which alone writes runs, erases.
+CREATE TABLE erasures (
+    erasure_id uuid PRIMARY KEY,                    -- set by who asks
+    project_id text NOT NULL,
+    scope text NOT NULL,                            -- run, user, project
+    subject text NOT NULL,                          -- id of the run or user; empty: the project, or it is done
+    requested_at timestamptz NOT NULL,              -- what was captured before goes
+    done_at timestamptz,                            -- NULL: not yet
+    failure text,                                   -- why it cannot be done; NULL: it can
+    erased jsonb                                    -- {what: how many}; NULL: not done
+);
+CREATE INDEX erasures_wanted ON erasures (requested_at) WHERE done_at IS NULL AND failure IS NULL;

@@ -12,6 +12,7 @@ import pytest
 from docs import data_model
 from watchllm_proxy import recorder_metrics
 from watchllm_proxy.cli import app
+from watchllm_proxy.housekeeping import HousekeepingStats
 from watchllm_proxy.outcomes import CaptureCounts
 from watchllm_proxy.proxy import metrics
 from watchllm_proxy.recorder import RecorderStats
@@ -80,7 +81,8 @@ def test_every_table_and_column_is_explained(engine: str) -> None:
 
 
 def test_metrics_that_pages_name_are_exposed() -> None:
-    exposed = (metrics.exposition({}, CaptureCounts()) + recorder_metrics.exposition(RecorderStats())).decode()
+    of_recorder = recorder_metrics.exposition(RecorderStats(), HousekeepingStats(retained_at_s=0.0))
+    exposed = (metrics.exposition({}, CaptureCounts()) + of_recorder).decode()
     for page in PAGES:
         for name in re.findall(r"\bwatchllm_(?!proxy\b|proxy/)[a-z]+_[a-z_]+\b", page.read_text(encoding="utf-8")):
             assert re.search(rf"^# TYPE {name} ", exposed, flags=re.MULTILINE), f"{_page_name(page)}: {name}"

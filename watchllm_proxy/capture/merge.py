@@ -115,6 +115,11 @@ class LogSet:
             if name in ends:
                 reader.release(ends[name])
 
+    def blank(self, ends: dict[str, LogPosition]) -> int:
+        """Overwrite what lies before `ends` and is on the disk still; how many bytes. It cannot be read again."""
+        readers = self._current_readers()
+        return sum(readers[name].blank(end) for name, end in ends.items() if name in readers)
+
     def depth_bytes(self, starts: dict[str, LogPosition]) -> int:
         """Bytes not yet thought about, over all logs."""
         return sum(reader.depth_bytes(starts.get(name)) for name, reader in self._current_readers().items())

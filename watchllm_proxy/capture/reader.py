@@ -14,8 +14,9 @@ from pathlib import Path
 from uuid import UUID
 
 from watchllm_proxy import crash_points
+from watchllm_proxy.capture import frames
 from watchllm_proxy.capture.scanner import Damage, Frame, Tail, scan_file
-from watchllm_proxy.capture.segments import SegmentFile, list_segments, sync_directory
+from watchllm_proxy.capture.segments import SegmentFile, list_segments, overwrite, sync_directory
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.records import LogPosition
 
@@ -96,6 +97,23 @@ class LogReader:
             sync_directory(self._directory)
         except OSError as exc:
             raise CaptureLogError(f"the capture log {self._directory} cannot be trimmed: {exc.strerror}") from exc
+
+    def blank(self, before: LogPosition) -> int:
+        """Overwrite the records before a position that is stored, with zeros; how many bytes there were.
+
+        The newest segment stays when all in it is stored, and the writer appends to it: so its bytes would stay,
+        too, for as long as nothing is captured. Who reads from its beginning again finds one damaged stretch.
+        """
+        blanked_bytes = 0
+        try:
+            for file in list_segments(self._directory):
+                end_bytes = file.size_bytes() if file.number < before.segment else before.offset_bytes
+                if file.number <= before.segment and end_bytes > frames.SEGMENT_HEADER_BYTES:
+                    with suppress(FileNotFoundError):  # released meanwhile
+                        blanked_bytes += overwrite(file.path, frames.SEGMENT_HEADER_BYTES, end_bytes)
+        except OSError as exc:
+            raise CaptureLogError(f"the capture log {self._directory} cannot be blanked: {exc.strerror}") from exc
+        return blanked_bytes
 
     def depth_bytes(self, start: LogPosition | None) -> int:
         """Bytes of the log from `start` on: what is still to be read."""

@@ -24,6 +24,7 @@ from watchllm_proxy.errors import CaptureLogError
 
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.log")
 _MAX_BUFFERS = 1024  # IOV_MAX of Linux
+_BLANK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,20 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def overwrite(path: Path, start: int, end: int) -> int:
+    """Zeros from `start` to `end` of a file, on the disk when it returns; how many. The file keeps its size."""
+    zeros = bytes(_BLANK_BYTES)
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        end = min(end, os.fstat(fd).st_size)
+        for offset in range(start, end, _BLANK_BYTES):
+            os.pwrite(fd, zeros[: end - offset], offset)
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    return max(0, end - start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -71,6 +72,15 @@ class DeadLetters:
         """Delete their bytes for good. Returns those it was done to: not those that are to be tried again."""
         found = await self._fetch("drop_dead_letters", list(record_ids), views.instant(now_us))
         return [uuid_from(row["record_id"]) for row in found]
+
+    async def with_bytes(self, after: UUID, limit: int) -> list[tuple[UUID, bytes]]:
+        """Letters that still have their bytes, in the order of their ids."""
+        found = await self._fetch("dead_letters_with_bytes", after, limit)
+        return [(uuid_from(row["record_id"]), bytes(row["payload"])) for row in found]
+
+    async def erase(self, record_ids: Sequence[UUID], now: datetime) -> None:
+        """Delete their bytes for good, also of those that are to be tried again; marks stay for the accounts."""
+        await self._fetch("erase_dead_letters", list(record_ids), now)
 
     async def still_there(self, record_ids: Sequence[UUID]) -> list[LetterInfo]:
         """Which of these are not stored."""

@@ -82,7 +82,8 @@ CREATE TABLE IF NOT EXISTS events_expiring
 ENGINE = ReplacingMergeTree(stored_at)
 PARTITION BY expires_on
 ORDER BY (project_id, started_at, call_id)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 CREATE TABLE IF NOT EXISTS events AS events_expiring;
 INSERT INTO events_expiring
@@ -102,7 +103,8 @@ CREATE TABLE IF NOT EXISTS messages_expiring
 ENGINE = ReplacingMergeTree
 PARTITION BY expires_on
 ORDER BY (project_id, content_hash, expires_on)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 CREATE TABLE IF NOT EXISTS messages AS messages_expiring;
 INSERT INTO messages_expiring
@@ -132,7 +134,8 @@ CREATE TABLE IF NOT EXISTS raw_exchanges_expiring
 ENGINE = ReplacingMergeTree
 PARTITION BY expires_on
 ORDER BY (project_id, call_id)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    cleanup_delay_period = 3, max_cleanup_delay_period = 3, cleanup_delay_period_random_add = 0;
 
 CREATE TABLE IF NOT EXISTS raw_exchanges AS raw_exchanges_expiring;
 INSERT INTO raw_exchanges_expiring
