@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from watchllm_proxy.records import Anchor, Call, ClientIdKind
-from watchllm_proxy.sessionize import marks, recognition, rules, steps
+from watchllm_proxy.records import Anchor, Call, ClientIdKind, LinkKind
+from watchllm_proxy.sessionize import marks, recognition, rules, steps, turns
 from watchllm_proxy.sessionize.anchors import AnchorKind, agent_key, failure_value
 from watchllm_proxy.sessionize.placing import Place
 from watchllm_proxy.sessionize.run_state import RunState
@@ -67,6 +67,9 @@ def _marks(
         yield AnchorKind.FAILED_REQUEST, failure_value(call), model_index
     if where.helps is not None:
         yield AnchorKind.HELPER, f"{call.call_id} {recognition.kind_of(call)}", where.helps.step_index
+    if turns.has_past(call) and any(link.kind is LinkKind.NEW_RUN for link in where.links):
+        for value in marks.awaited(call):
+            yield AnchorKind.AWAITED, value, model_index
     yield from _texts(call, model_index)
 
 

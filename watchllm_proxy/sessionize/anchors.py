@@ -28,6 +28,7 @@ class AnchorKind(StrEnum):
     CONVERSATION = "conversation"
     TRACE = "trace"
     FAILED_REQUEST = "failed_request"  # `failure_value`; step_index None: a retry has claimed it
+    AWAITED = "awaited"  # `marks.awaited`: what a call goes on from, and nobody has answered so far
     STATE = "state"  # `marks.state_mark`: a history with its answer, which a later request may extend
     SAID = "said"  # `marks.text_mark`: what an answer said
     ASKED = "asked"  # `marks.asked_mark`: a prompt that stands alone, and the lines of its answer

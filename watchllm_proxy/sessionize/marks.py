@@ -37,6 +37,8 @@ MAX_REMEMBERED_MARKS = 8192
 candidates, call after call."""
 
 MAX_SEARCHED_CHARACTERS = 64 * 1024
+MAX_AWAITED_IDS = 8
+_A_STATE = "state "
 _STATE_BYTES = 8
 _EXTENDED = b"extended by"
 """So that a state and what extends it have tokens of their own."""
@@ -144,6 +146,20 @@ def extended_token(call: Call) -> int | None:
     last = next((at for at in range(len(said), 0, -1) if said[at - 1].role == "assistant"), 0)
     before = turns.continued_from(call)
     return _chained(said[:last], before + _EXTENDED) if last or before else None
+
+
+def awaited(call: Call) -> list[str]:
+    """What a request goes on from, by an answer that is still to be seen: ids, the newest first, and the state."""
+    response = turns.continued_from(call).decode()
+    ids = dict.fromkeys((*filter(None, (response,)), *reversed(call.mentioned_ids)))
+    return [*list(ids)[:MAX_AWAITED_IDS], *(f"{_A_STATE}{state:x}" for state in states(call)[:1])]
+
+
+def awaited_by_state(call: Call) -> str | None:
+    """The state that this answer makes, as a request that goes on from it awaits it."""
+    if call.answer is None:
+        return None
+    return f"{_A_STATE}{_chained([*conversation(call), call.answer]):x}"
 
 
 def opening_token(call: Call) -> int | None:

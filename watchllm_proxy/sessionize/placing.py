@@ -55,6 +55,7 @@ class Place:
     retries: Anchor | None  # the failed attempt that this call tries again, in the same run
     task: Anchor | None  # the tool call that started this run
     helps: Anchor | None  # the tool call, of this very run, that this call was made in
+    follower: Anchor | None  # what a call left, seen before, that goes on from this one's answer
 
 
 def place(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
@@ -80,6 +81,7 @@ def _place_said(call: Call, said: Clue, clues: Sequence[Clue], found: Place, evi
         foreign_traces=frozenset(_foreign_traces(clues, run_id)),
         retries=_retried(clues, run_id),
         task=None,
+        follower=None,
         helps=found.helps if found.run_id == run_id else None,
     )
 
@@ -114,6 +116,7 @@ def _place_found(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place
         retries=_retried(clues, run_id),
         task=task,
         helps=helps,
+        follower=next((c.leads_to for c in clues if _is_late(c)), None),
     )
 
 
@@ -133,6 +136,8 @@ def _run_by_evidence(
     if target.task is not None:
         return _run_in_tool(call, target.task), target
     assert target.leads_to is not None  # noqa: S101 - _is_usable
+    if _is_late(target):
+        return target.leads_to.run_id, target
     run = evidence.find_run((call.project_id, target.leads_to.run_id))
     if run is None:
         return inferred_run_id(call), target
@@ -144,6 +149,11 @@ def _run_by_evidence(
         or _at_work(call, run, target.link.kind, evidence)
     )
     return (other.run_id if other is not None else inferred_run_id(call)), target
+
+
+def _is_late(clue: Clue) -> bool:
+    """It leads to a call that goes on from this very answer."""
+    return clue.leads_to is not None and clue.leads_to.kind == AnchorKind.AWAITED
 
 
 def _run_in_tool(call: Call, task: Anchor) -> str:
@@ -159,13 +169,22 @@ def _is_next(call: Call, run: RunState, kind: LinkKind, evidence: Evidence) -> b
     agent that has used its tools and answered: what comes then is the beginning of something else.
     """
     if not run.is_finished:
-        return _is_given_up(call, run, evidence)
+        has_ended = _has_answered_unseen(call, run) or _is_given_up(call, run)
+        return has_ended and bool(_new_inputs(call, run, run.session_id, evidence))
     if _carries_on(call, run, kind):
         return bool(run.inputs) and bool(_new_inputs(call, run, run.session_id, evidence))
     return run.has_used_tools
 
 
-def _is_given_up(call: Call, run: RunState, evidence: Evidence) -> bool:
+def _has_answered_unseen(call: Call, run: RunState) -> bool:
+    """By the history, all tools have given their results and the answer is out; its call is still open."""
+    said, _ = turns.tail(call)
+    if not run.open_tool_ids or said is None or said.tool_calls or not said.text:
+        return False
+    return run.open_tool_ids <= {result.tool_call_id for result in turns.tool_results_newest_first(call)}
+
+
+def _is_given_up(call: Call, run: RunState) -> bool:
     """The user says something new, and of the tools that were asked for last nothing is heard: the agent was
     stopped there, by its user or by a limit."""
     conversation = [message for message in call.messages if turns.is_said(message)]
@@ -175,8 +194,8 @@ def _is_given_up(call: Call, run: RunState, evidence: Evidence) -> bool:
         return False
     said, news = turns.tail(call)
     told = "\n".join(message.text.lower() for message in (said, *news) if message is not None)
-    is_of_the_tool = turns.observations(call) or recognition.speaks_of_open_tool(told, run)
-    return not is_of_the_tool and bool(_new_inputs(call, run, run.session_id, evidence))
+    is_of_the_tool = bool(turns.observations(call)) or recognition.speaks_of_open_tool(told, run)
+    return not is_of_the_tool
 
 
 def _tried_in(call: Call, session_id: str, clues: Sequence[Clue], evidence: Evidence) -> RunState | None:

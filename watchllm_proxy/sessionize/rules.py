@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind
-from watchllm_proxy.sessionize import recognition, turns
+from watchllm_proxy.sessionize import marks, recognition, turns
 from watchllm_proxy.sessionize.anchors import AnchorKind, Failure, agent_key
 from watchllm_proxy.sessionize.marks import Mark
 from watchllm_proxy.sessionize.recognition import Evidence, Found
@@ -133,6 +133,21 @@ def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
             return
 
 
+def late_answer(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """A request that is known already goes on from this answer: its stream was held open, so it ended later. The
+    ids that were used prove it; of a state, equals may have left the same."""
+    state = marks.awaited_by_state(call)
+    values = [(LinkKind.ISSUED_ID, value, Confidence.CERTAIN) for value in call.issued_ids]
+    values += [(LinkKind.HISTORY, state, Confidence.PROBABLE)] if state is not None else []
+    for kind, value, confidence in values:
+        anchor = _find(call, evidence, AnchorKind.AWAITED, value)
+        follower = evidence.find_run((call.project_id, anchor.run_id)) if anchor is not None else None
+        if anchor is not None and follower is not None and follower.started_at_us >= call.started_at_us:
+            shown = value if kind is LinkKind.ISSUED_ID else str(anchor.call_id)
+            yield _lead(kind, shown, confidence, anchor)
+            return
+
+
 def conversation(call: Call, evidence: Evidence) -> Iterator[Clue]:
     for client_id in _ids(call, ClientIdKind.CONVERSATION):
         anchor = _find(call, evidence, AnchorKind.CONVERSATION, client_id.value)
@@ -197,8 +212,9 @@ def tool_argument(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def returned_text(call: Call, evidence: Evidence) -> Iterator[Clue]:
+    """Words that others have said too tell nothing of a request that answers ids which are still to be seen."""
     found = recognition.returned_text(call, evidence)
-    if found is not None:
+    if found is not None and (found.is_exclusive or not _is_ahead(call, evidence)):
         yield _lead(LinkKind.RETURNED_TEXT, _short(found), Confidence.PROBABLE, found.anchor)
 
 
@@ -229,6 +245,7 @@ RULES: tuple[Rule, ...] = (
     previous_response,
     issued_id,
     conversation,
+    late_answer,
     retry,
 )
 
@@ -311,6 +328,13 @@ def _issued(kind: LinkKind, value: str, call: Call, evidence: Evidence) -> Itera
 
 def _lead(kind: LinkKind, value: str, confidence: Confidence, anchor: Anchor) -> Clue:
     return Clue(Link(kind, value, confidence, anchor.call_id, anchor.step_index), leads_to=anchor)
+
+
+def _is_ahead(call: Call, evidence: Evidence) -> bool:
+    """It answers tool calls that no answer seen so far has made."""
+    said, _ = turns.tail(call)
+    asked = [tool.tool_call_id for tool in said.tool_calls if tool.tool_call_id] if said is not None else []
+    return bool(asked) and not any(any(_issued(LinkKind.ISSUED_ID, value, call, evidence)) for value in asked)
 
 
 def _short(found: Found) -> str:

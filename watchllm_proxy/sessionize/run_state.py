@@ -165,8 +165,11 @@ class RunState:
             self._append(steps.retry_step(self.next_index, call, failed))
         model_index = self.next_index
         self._append(steps.model_step(model_index, call))
-        for tool in steps.asked_tools(call):
+        asked = steps.asked_tools(call)
+        told = [step for tool in asked if (step := self._told(tool.tool_call_id)) is not None]
+        for tool in asked:
             self._append(steps.tool_call_step(self.next_index, call, tool))
+        self.take_told(told)
         self._note(call)
         return model_index
 
@@ -197,14 +200,41 @@ class RunState:
         self._changed.add(index)
         if step.occurrence is not None:
             self.inputs.add(step.occurrence)
-        if step.is_priced:
+        if step.is_priced and not self._is_late(step):
             self._last_model = index
         if step.type is StepType.TOOL_CALL and step.tool_output_summary is None:
             self._open_tools.append(index)
         if step.tool_call_id and step.type in {StepType.TOOL_CALL, StepType.TOOL_RESULT}:
             self._tool_steps[step.tool_call_id] = index
 
+    def _is_late(self, step: Step) -> bool:
+        """An answer that asked for tools, seen after a call that began later: nothing waits for it any more but
+        its tools."""
+        if self._last_model is None or step.type is not StepType.DECISION:
+            return False
+        return step.started_at_us < self.steps[self._last_model].started_at_us
+
     # --- results of tools, which come inside a later request
+
+    @property
+    def told_results(self) -> list[Step]:
+        """Results that were brought for tool calls which nobody has seen."""
+        return [step for key in self._tool_steps if (step := self._told(key)) is not None]
+
+    def _told(self, tool_call_id: str | None) -> Step | None:
+        index = self._tool_steps.get(tool_call_id or "")
+        step = self.steps[index] if index is not None else None
+        return step if step is not None and step.type is StepType.TOOL_RESULT else None
+
+    def take_told(self, told: Sequence[Step]) -> None:
+        """Fill in what was brought before the answer was seen that asked for it."""
+        for result in told:
+            index = self._tool_steps.get(result.tool_call_id or "")
+            if index is not None and index in self._open_tools:
+                self._open_tools.remove(index)
+                self._filled.append((index, result.tool_output_summary or ""))
+                self.steps[index] = steps.with_told_result(self.steps[index], result)
+                self._changed.add(index)
 
     def take_results(self, call: Call) -> bool:
         """Fill in what open tool calls gave; False: nothing was filled in. Newest first: where an id was

@@ -85,6 +85,7 @@ class Sessionizer:
             call.call_id, call.project_id, run.run_id, run.session_id, run.parent_run_id, where.links
         )
         self._placements[call.call_id] = placement
+        self._take_follower(call, run, where)
         self._take_children(call, run, where)
         self._runs.pass_time(call.ended_at_us)
         self._let_go()
@@ -145,6 +146,32 @@ class Sessionizer:
         if previous is not None and previous.take_results(call):
             previous.judge()
             self._runs.touch(previous)
+
+    # --- late answers
+
+    def _take_follower(self, call: Call, run: RunState, where: Place) -> None:
+        """A call that was seen before goes on from this one: what it began belongs here."""
+        awaited = where.follower
+        follower = self._runs.get((call.project_id, awaited.run_id)) if awaited is not None else None
+        if awaited is None or follower is None:
+            return
+        if follower is not run:
+            if follower.session_id not in (follower.run_id, run.session_id):
+                return  # somebody named its session
+            run.take_told(follower.told_results)
+            run.judge()
+            self._runs.touch(run)
+            self._move(follower, run.session_id, call.ended_at_us)
+        link = next(link for link in where.links if link.to_call_id == awaited.call_id)
+        step_index = next(step.step_index for step in run.steps if step.call_id == call.call_id and step.is_priced)
+        self._relinked[awaited.call_id] = Placement(
+            awaited.call_id,
+            call.project_id,
+            follower.run_id,
+            follower.session_id,
+            follower.parent_run_id,
+            (replace(link, to_call_id=call.call_id, to_step_index=step_index),),
+        )
 
     # --- sub-agents
 

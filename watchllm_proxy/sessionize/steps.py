@@ -103,6 +103,16 @@ def with_result(step: Step, call: Call, output_summary: str, is_error: bool) -> 
     )
 
 
+def with_told_result(step: Step, told: Step) -> Step:
+    """Of a tool call that is seen after the request that brought its result."""
+    return replace(
+        step,
+        duration_us=max(0, told.started_at_us - step.started_at_us),
+        tool_output_summary=told.tool_output_summary,
+        is_tool_error=told.is_tool_error,
+    )
+
+
 def tool_result_step(index: int, call: Call, result: ToolResult) -> Step:
     """A result whose call this run does not know: it was asked for before the capture began, or elsewhere."""
     return Step(

@@ -43,6 +43,7 @@ def test_a_person_stands_above_explicit_ids_these_above_issued_ones_and_guesses_
         "previous_response",
         "issued_id",
         "conversation",
+        "late_answer",
         "retry",
         "history",
         "tool_argument",
