@@ -1,4 +1,4 @@
-"""`python -m bench [forwarding | recording | thinking | …]`: measure, and write the page.
+"""`python -m bench [forwarding | recording | reading | …]`: measure, and write the page.
 
 Without words: forwarding, recording and storage, which take about five minutes.
 """
@@ -8,11 +8,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import conversations, forwarding, outage, recording, report, storage, streams, targets, thinking
+from bench import (
+    conversations,
+    forwarding,
+    outage,
+    reading,
+    recording,
+    report,
+    storage,
+    streams,
+    targets,
+    thinking,
+)
 from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
 STORED_RUNS = (1, 20)
+READ = reading.Amount(runs=1_000_000, steps_each=5, events=5_000_000)
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
@@ -44,6 +56,10 @@ def measure_storage() -> str:
     return report.storage([storage.measure(runs) for runs in STORED_RUNS])
 
 
+def measure_reading() -> str:
+    return report.reading(reading.measure(READ))
+
+
 def measure_streams() -> str:
     renewed = ("streams of 20 s, asked for again and again", RENEWED, streams.many_streams(RENEWED))
     lasting = ("the same streams from beginning to end", LASTING, streams.many_streams(LASTING))
@@ -59,6 +75,7 @@ MEASUREMENTS: dict[str, Callable[[], str]] = {
     "recording": measure_recording,
     "thinking": measure_thinking,
     "storage": measure_storage,
+    "reading": measure_reading,
     "streams": measure_streams,
     "outage": measure_outage,
 }

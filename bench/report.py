@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.forwarding import Figures, WholeProduct
 from bench.outage import Outcome, Phase
 from bench.outage import Plan as OutagePlan
+from bench.reading import Loaded
 from bench.recording import Breakdown, Rate
 from bench.storage import Stored
 from bench.streams import Course
@@ -144,6 +145,33 @@ def storage(measured: Sequence[Stored]) -> str:
             ]
             for found in measured
         ],
+    )
+
+
+def reading(found: Loaded) -> str:
+    amount = found.amount
+    table = _table(
+        "question",
+        "p50",
+        "p95",
+        "worst",
+        "asked",
+        rows=[
+            [
+                each.what,
+                *(f"{each.percentile(share):,.1f} ms" for share in (0.5, 0.95, 1.0)),
+                str(len(each.milliseconds)),
+            ]
+            for each in found.timed
+        ],
+    )
+    return (
+        f"{amount.runs:,} runs with {amount.runs * amount.steps_each:,} steps in Postgres "
+        f"({found.postgres_bytes / 1e9:.1f} GB, indexes included; made in {found.load_s[0]:.0f} s), "
+        f"{amount.events:,} calls in ClickHouse ({found.clickhouse_bytes / 1e9:.2f} GB; {found.load_s[1]:.0f} s). "
+        f"Four fifths are of the project that is asked.\n\n{table}\n\n"
+        f"Deleting the oldest {found.deleted_runs:,} runs with all that hangs on them, by index, a thousand a "
+        f"transaction: {found.delete_s:.1f} s, {found.deleted_runs / found.delete_s:,.0f} runs/s."
     )
 
 

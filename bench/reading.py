@@ -1,0 +1,272 @@
+"""What a page takes with many runs stored: a million runs and millions of steps in Postgres, calls in ClickHouse.
+
+The rows are made by the stores themselves out of numbers; what is measured is `StoreReading`, as the console asks
+it: as the reader's role, under row security, over the embedded stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from bench import stores
+from bench.apart import in_a_process_of_its_own
+from bench.storage import ACTIVE_PARTS, RUN_TABLES
+from bench.stores import Stores
+from watchllm_proxy.decode import rebuild
+from watchllm_proxy.records import FlagKind, RunStatus
+from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.shapes import RunQuery, RunSort
+
+BIG = "project-0"
+"""Four fifths of everything are of this project, which is the one that is asked."""
+
+RUNS_A_CHUNK, EVENTS_A_CHUNK = 50_000, 1_000_000
+ASKED, SLOWLY_ASKED = 200, 10
+DELETED_RUNS, RUNS_A_DELETE = 20_000, 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    runs: int
+    steps_each: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    what: str
+    milliseconds: tuple[float, ...]  # sorted
+
+    def percentile(self, share: float) -> float:
+        return self.milliseconds[min(len(self.milliseconds) - 1, int(share * len(self.milliseconds)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    amount: Amount
+    postgres_bytes: int
+    clickhouse_bytes: int
+    load_s: tuple[float, float]
+    timed: tuple[Timed, ...]
+    deleted_runs: int
+    delete_s: float
+
+
+def measure(amount: Amount) -> Loaded:
+    return in_a_process_of_its_own(_measure, amount)
+
+
+def _measure(amount: Amount) -> Loaded:
+    with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
+        Path(folder).chmod(0o711)  # as root Postgres runs as another user
+        return asyncio.run(_load_and_ask(Path(folder), amount))
+
+
+async def _load_and_ask(folder: Path, amount: Amount) -> Loaded:
+    async with stores.opened(folder) as opened:
+        owner = await asyncpg.connect(opened.postgres.owner_dsn)
+        began = time.monotonic()
+        await _fill_postgres(owner, amount)
+        filled = time.monotonic()
+        await _fill_clickhouse(opened, amount)
+        loaded = time.monotonic()
+        timed = await _ask(opened, amount)
+        postgres_bytes = int(await owner.fetchval(RUN_TABLES))
+        delete_s = await _delete(owner)
+        await owner.close()
+        (parts,) = await opened.events.query(ACTIVE_PARTS)
+        return Loaded(
+            amount=amount,
+            postgres_bytes=postgres_bytes,
+            clickhouse_bytes=int(str(parts["bytes"])),
+            load_s=(filled - began, loaded - filled),
+            timed=tuple(timed),
+            deleted_runs=DELETED_RUNS,
+            delete_s=delete_s,
+        )
+
+
+# --- the rows ---------------------------------------------------------------------------------------
+
+_RUNS = """
+INSERT INTO agent_debug_logs (
+    project_id, run_id, session_id, parent_run_id, agent_name, title, status, started_at, ended_at,
+    last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens, output_tokens,
+    cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags
+)
+SELECT CASE WHEN n % 5 < 4 THEN 'project-0' ELSE 'project-' || 1 + n % 9 END, 'run-' || n, 'session-' || n / 3,
+    CASE WHEN n % 10 = 0 THEN 'run-' || n / 10 END, 'agent-' || n % 40,
+    'Task ' || md5(n::text) || ' of somebody who wants something done',
+    CASE WHEN n % 21 = 0 THEN 'failed' ELSE 'completed' END, at, at + n % 600 * interval '1 second', at, n % 4 > 0,
+    $3, $3 / 2, 0, n % 100000, n % 5000, 0, CASE WHEN n % 10 > 0 THEN n % 9973 / 10000.0 END, 0, '[]',
+    CASE WHEN n % 50 = 0
+        THEN '[{"kind": "loop_detected", "message": "x", "step_indexes": [1], "severity": "warning"}]'::jsonb
+        ELSE '[]' END
+FROM generate_series($1::bigint, $2::bigint) AS n,
+     LATERAL (SELECT timestamptz '2026-01-01' + n * interval '7 seconds' AS at)
+"""
+_OF_RUNS = {
+    "agent_debug_steps": """
+        INSERT INTO agent_debug_steps (
+            project_id, run_id, step_index, type, started_at, duration_us, is_duration_inferred, summary, call_id,
+            tool, tool_args, model, input_tokens, output_tokens, cost_usd, is_priced
+        )
+        SELECT project_id, run_id, i, (ARRAY['user_input', 'decision', 'tool_call', 'tool_result'])[1 + i % 4],
+            started_at, 1000, false, 'Looked up ' || md5(run_id || i) || ' and found ' || md5(i || run_id),
+            md5(run_id)::uuid, 'search', '{"query": "' || md5(run_id || i) || '"}', 'gpt-4.1-mini', 1200, 80,
+            0.0004, true
+        FROM agent_debug_logs, generate_series(0, $3 - 1) AS i
+        WHERE started_at BETWEEN timestamptz '2026-01-01' + $1::bigint * interval '7 seconds'
+            AND timestamptz '2026-01-01' + $2::bigint * interval '7 seconds'
+    """,
+    "run_links": """
+        INSERT INTO run_links
+        SELECT project_id, md5(run_id || i)::uuid, 0, run_id, 'issued_id', 'call_' || md5(run_id), 'certain',
+            md5(run_id)::uuid, i
+        FROM agent_debug_logs, generate_series(1, $3 / 2) AS i
+        WHERE started_at BETWEEN timestamptz '2026-01-01' + $1::bigint * interval '7 seconds'
+            AND timestamptz '2026-01-01' + $2::bigint * interval '7 seconds'
+    """,
+}
+
+_EVENTS = """
+INSERT INTO events (
+    project_id, call_id, started_at, ended_at, stored_at, time_to_first_token_us, run_id, session_id, api, method,
+    target, `end`, http_status, is_stream, request_model, response_model, request_skeleton, message_hashes,
+    message_slots, input_tokens, output_tokens, total_tokens, cost_usd, cost_source, agent_name, request_bytes,
+    response_bytes, expires_on
+)
+SELECT
+    if(number % 5 < 4, 'project-0', concat('project-', toString(1 + number % 9))),
+    toUUID(UUIDNumToString(toFixedString(MD5(toString(number)), 16))),
+    toDateTime64('2026-01-01 00:00:00', 6, 'UTC') + toIntervalMillisecond(number * 350) AS at,
+    at + toIntervalMillisecond(900), at + toIntervalMillisecond(1500), 400000,
+    concat('run-', toString(intDiv(number, 20))), concat('session-', toString(intDiv(number, 60))),
+    'chat_completions', 'POST', '/v1/chat/completions', 'complete', 200, number % 2, 'gpt-4.1-mini',
+    'gpt-4.1-mini-2025-04-14', '{"model":"gpt-4.1-mini","temperature":0.2}',
+    [toFixedString(MD5(concat('m', toString(number))), 16)], ['/messages/0'],
+    1000 + number % 500, number % 200, 1000 + number % 500 + number % 200, 0.0004, 'price_table',
+    concat('agent-', toString(number % 40)), 5000, 800, toDate(at) + 98 - toDayOfWeek(at)
+FROM numbers({start:UInt64}, {count:UInt64})
+"""
+
+
+async def _fill_postgres(owner: asyncpg.Connection, amount: Amount) -> None:
+    await owner.execute("SET synchronous_commit = off")
+    await owner.execute("INSERT INTO projects SELECT 'project-' || n, 'x', now() FROM generate_series(0, 9) AS n")
+    for first in range(0, amount.runs, RUNS_A_CHUNK):
+        last = min(first + RUNS_A_CHUNK, amount.runs) - 1
+        for statement in (_RUNS, *_OF_RUNS.values()):
+            await owner.execute(statement, first, last, amount.steps_each)
+    await owner.execute("VACUUM ANALYZE")
+
+
+async def _fill_clickhouse(opened: Stores, amount: Amount) -> None:
+    for start in range(0, amount.events, EVENTS_A_CHUNK):
+        count = min(EVENTS_A_CHUNK, amount.events - start)
+        await opened.events.execute(_EVENTS, {"start": start, "count": count})
+
+
+# --- the questions ----------------------------------------------------------------------------------
+
+
+async def _ask(opened: Stores, amount: Amount) -> list[Timed]:
+    chance = random.Random(7)
+    reading = StoreReading(opened.runs.pool, opened.events, rebuild=rebuild)
+
+    def some_run() -> str:
+        return f"run-{chance.randrange(amount.runs) // 5 * 5}"
+
+    def some_call() -> UUID:
+        number = chance.randrange(amount.events) // 5 * 5
+        return UUID(bytes=hashlib.md5(str(number).encode(), usedforsecurity=False).digest())
+
+    async def runs_page(query: RunQuery) -> None:
+        listed = await reading.list_runs(BIG, query)
+        if not listed.rows:
+            raise RuntimeError(f"nothing found for {query}")
+        await reading.counts(BIG, with_chats=query.with_chats)
+
+    async def run_page() -> None:
+        run_id = some_run()
+        steps = await reading.get_steps(BIG, run_id)
+        if await reading.get_run(BIG, run_id) is None or len(steps) != amount.steps_each:
+            raise RuntimeError(f"{run_id} is not there")
+        await reading.get_explanations(BIG, run_id)
+        await reading.get_links(BIG, run_id)
+        await reading.get_children(BIG, run_id)
+
+    async def call_page() -> None:
+        if await reading.get_call(BIG, some_call()) is None:
+            raise RuntimeError("the call is not there")
+
+    async def no_match() -> None:
+        if (await reading.list_runs(BIG, RunQuery(q="nowhere to be found"))).rows:
+            raise RuntimeError("found what is not there")
+
+    def page(**query: object) -> Callable[[], Awaitable[None]]:
+        return lambda: runs_page(RunQuery(limit=50, **query))  # type: ignore[arg-type]
+
+    questions: Sequence[tuple[str, Callable[[], Awaitable[None]], int]] = [
+        ("runs list, newest", page(), ASKED),
+        ("… lone chats too", page(with_chats=True), ASKED),
+        ("… failed", page(status=RunStatus.FAILED), ASKED),
+        ("… of one agent", page(agent="agent-11"), ASKED),
+        ("… flagged", page(flag=FlagKind.LOOP_DETECTED), ASKED),
+        ("… dearest first", page(sort=RunSort.DEAREST), ASKED),
+        ("… page 200", page(offset=10_000), SLOWLY_ASKED),
+        ("… cheapest first, which no index helps", page(sort=RunSort.CHEAPEST), SLOWLY_ASKED),
+        ("… a text that is in none of them", no_match, SLOWLY_ASKED),
+        ("run page, without its calls", run_page, ASKED),
+        ("call page", call_page, ASKED),
+        ("the newest 50 calls", lambda: _nothing(reading.recent_calls(BIG, None, 50)), SLOWLY_ASKED),
+    ]
+    return [await _timed(*question) for question in questions]
+
+
+async def _nothing(asked: Awaitable[object]) -> None:
+    await asked
+
+
+async def _timed(what: str, ask: Callable[[], Awaitable[None]], times: int) -> Timed:
+    await ask()  # the first comes from the disk
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await ask()
+        taken.append((time.perf_counter() - began) * 1000)
+    return Timed(what, tuple(sorted(taken)))
+
+
+# --- deleting ---------------------------------------------------------------------------------------
+
+_OLDEST = """
+    SELECT project_id, run_id FROM agent_debug_logs WHERE project_id = $1 ORDER BY started_at LIMIT $2
+"""
+
+
+async def _delete(owner: asyncpg.Connection) -> float:
+    """The oldest runs of a project with all that hangs on them, a batch a transaction, until it is on the disk."""
+    await owner.execute("SET synchronous_commit = on")
+    began = time.monotonic()
+    for _ in range(DELETED_RUNS // RUNS_A_DELETE):
+        async with owner.transaction():
+            old = await owner.fetch(_OLDEST, BIG, RUNS_A_DELETE)
+            keys = [row["project_id"] for row in old], [row["run_id"] for row in old]
+            for table in ("agent_debug_steps", "run_links", "agent_debug_explanations", "agent_debug_logs"):
+                await owner.execute(  # a name of ours
+                    f"DELETE FROM {table} AS t USING unnest($1::text[], $2::text[]) AS old (project_id, run_id) "
+                    "WHERE t.project_id = old.project_id AND t.run_id = old.run_id",
+                    *keys,
+                )
+    return time.monotonic() - began
