@@ -39,6 +39,7 @@ ROUTES = (
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
+    web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
     web.get("/healthz", state.healthz),
     web.get("/readyz", state.readyz),
     web.get("/openapi.json", state.openapi),

@@ -35,6 +35,9 @@ class RunReading(Protocol):
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
 
+    async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
+        """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
+
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""
 

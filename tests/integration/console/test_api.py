@@ -109,6 +109,20 @@ async def test_sample_runs_are_there_without_any_store(client: TestClient, name:
     assert bool(debug["summary"]["flags"]) == (name != "normal")
 
 
+async def test_a_raw_body_comes_byte_for_byte_as_a_file_that_no_browser_shows(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    answer = await client.get(f"/api/calls/{call_id(1)}/raw/request")
+    assert (answer.status, await answer.read()) == (200, b"\x1f\x8b\x00<b>")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{call_id(1)}.request"'
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for path in (f"{call_id(1)}/raw/answer", f"{call_id(99)}/raw/request", "x/raw/request", f"{call_id(1)}/raw/x"):
+        assert (await client.get(f"/api/calls/{path}")).status == 404
+    reading.project_id = "somebody-else"
+    assert (await client.get(f"/api/calls/{call_id(1)}/raw/request")).status == 404
+
+
 async def test_a_call_comes_rebuilt_with_usage_timing_and_links(client: TestClient) -> None:
     answer = await client.get(f"/api/calls/{call_id(1)}")
     text = await answer.text()

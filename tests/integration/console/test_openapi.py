@@ -32,6 +32,7 @@ ASKED = {
     "/api/agent-runs/{run_id}/debug": "/api/agent-runs/run_7q2k9fh4/debug",
     "/api/calls": "/api/calls?limit=3",
     "/api/calls/{call_id}": f"/api/calls/{call_id(5)}",
+    "/api/calls/{call_id}/raw/{part}": None,  # no JSON: test_api
     "/healthz": "/healthz",
     "/readyz": "/readyz",
     "/openapi.json": "/openapi.json",

@@ -1,4 +1,4 @@
-"""`GET /api/calls` (what `watchllm tail` follows) and `GET /api/calls/{call_id}`."""
+"""`GET /api/calls` (what `watchllm tail` follows), `GET /api/calls/{call_id}`, and its exact bytes where kept."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ async def one_call(request: web.Request) -> web.Response:
     answer = json_answer(call_document(call))
     answer.enable_compression()
     return answer
+
+
+async def raw_body(request: web.Request) -> web.Response:
+    """The body as it was on the wire, content encoding and all: a file to save, never one that a browser shows."""
+    call_id = _call_id(request.match_info["call_id"])
+    bodies = await reading_of(request).get_raw(project_of(request), call_id) if call_id else None
+    part = request.match_info["part"]
+    body = bodies[part == "answer"] if bodies else None
+    if body is None:
+        raise web.HTTPNotFound
+    return web.Response(
+        body=body,
+        content_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{call_id}.{part}"'},
+    )
 
 
 def _call_id(raw: str) -> UUID | None:

@@ -107,6 +107,11 @@ _RUN: Final = _json_answer("The run.", ref("Debug"))
 _COLUMNS: Final = _json_answer("One list for each column.", ref("Columns"))
 _STEP: Final = _json_answer("The step.", ref("StepDetail"))
 _CALL_ID: Final = _path("call_id", "The id in X-WatchLLM-Request-Id.", {"type": "string", "format": "uuid"})
+_PART: Final = _path("part", "Which body.", {"enum": ["request", "answer"]})
+_BYTES: Final = {
+    "description": "The bytes.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 _AFTER: Final = _query("after", "Only calls stored after this one.", {"type": "string", "format": "uuid"})
 _STATIC: Final = [
     _path("version", "A hash of all files.", {"type": "string"}),
@@ -136,6 +141,12 @@ _API: Final = {
         "One call: request, answer, usage, timing",
         _json_answer("The call.", ref("Call")),
         parameters=[_CALL_ID],
+        errors="401 404 503",
+    ),
+    "/api/calls/{call_id}/raw/{part}": _get(
+        "A body as it was on the wire, where it is kept: of calls not understood, and as WATCHLLM_KEEP_RAW says",
+        _BYTES,
+        parameters=[_CALL_ID, _PART],
         errors="401 404 503",
     ),
 }
