@@ -525,8 +525,11 @@ WITH RECURSIVE found (project_id) AS (
 SELECT project_id FROM found WHERE project_id IS NOT NULL;
 
 -- name: latest_activity
--- When the latest call of all projects was.
-SELECT max(last_activity_at) FROM agent_debug_logs;
+-- When the latest call of all projects was: by the two indexes on it, whose conditions these are.
+SELECT greatest(
+    (SELECT max(last_activity_at) FROM agent_debug_logs WHERE status <> 'completed' OR is_explicit),
+    (SELECT max(last_activity_at) FROM agent_debug_logs WHERE NOT (status <> 'completed' OR is_explicit))
+);
 
 -- name: old_runs
 -- Runs of the project $1 that began and had their last call before $2, the oldest first, at most $3.

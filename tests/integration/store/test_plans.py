@@ -167,6 +167,7 @@ RUN_KEYS = (["project-1"] * 20, [f"run-{n}" for n in range(1, 100, 5)])
 WITHOUT_TABLES_THAT_GROW = re.compile(r"\b(agent_debug_\w+|run_links|run_anchors)\b")
 
 SEEN = {"list_runs", "count_runs", "run_filter"}
+ABOUT_A_WHOLE_PROJECT = {"delete_leftovers_of_project"}
 
 
 def questions() -> list[str]:
@@ -174,7 +175,7 @@ def questions() -> list[str]:
     return sorted(
         name
         for name, sql in queries("postgres").items()
-        if name not in SEEN and WITHOUT_TABLES_THAT_GROW.search(sql) and not sql.startswith("INSERT")
+        if name not in SEEN | ABOUT_A_WHOLE_PROJECT and WITHOUT_TABLES_THAT_GROW.search(sql) and not sql.startswith("INSERT")
     )
 
 
