@@ -505,6 +505,7 @@ class CarriedOut:
     to_parent_run_id: str | None
     left_session_id: str  # of the run that they were taken from, as it was then
     left_parent_run_id: str | None
+    stay_call_ids: tuple[UUID, ...] = ()  # calls after them that stay in that run, though they may lean on them
 
 
 # --- what a batch writes ----------------------------------------------------------------------------

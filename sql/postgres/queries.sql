@@ -495,7 +495,7 @@ WHERE agent_debug_logs.project_id = hung.project_id AND agent_debug_logs.run_id 
 -- It is carried out: what it came to.
 UPDATE run_corrections SET
     carried_out_at = $2, call_ids = $3, to_run_id = $4, to_session_id = $5, to_parent_run_id = $6,
-    left_session_id = $7, left_parent_run_id = $8
+    left_session_id = $7, left_parent_run_id = $8, stay_call_ids = $9
 WHERE correction_id = $1;
 
 -- name: undo_correction

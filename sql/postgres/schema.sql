@@ -57,9 +57,9 @@ CREATE TABLE agent_debug_logs (
 );
 CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_agents ON agent_debug_logs (project_id, started_at DESC, run_id) WHERE is_agent;
-CREATE INDEX agent_debug_logs_status ON agent_debug_logs (project_id, status, started_at DESC, run_id);
-CREATE INDEX agent_debug_logs_agent_name ON agent_debug_logs (project_id, agent_name, started_at DESC, run_id);
-CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id, started_at DESC, run_id);
+CREATE INDEX agent_debug_logs_status ON agent_debug_logs (project_id, status, started_at DESC, run_id) INCLUDE (is_agent);
+CREATE INDEX agent_debug_logs_agent_name ON agent_debug_logs (project_id, agent_name, started_at DESC, run_id) INCLUDE (is_agent);
+CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id, started_at DESC, run_id) INCLUDE (is_agent);
 CREATE INDEX agent_debug_logs_flagged ON agent_debug_logs (project_id, started_at DESC, run_id) WHERE flags <> '[]';
 CREATE INDEX agent_debug_logs_cost ON agent_debug_logs (project_id, total_cost_usd DESC NULLS LAST, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_duration ON agent_debug_logs (project_id, (ended_at - started_at) DESC NULLS LAST, started_at DESC, run_id);
@@ -150,7 +150,8 @@ CREATE TABLE run_corrections (
     to_parent_run_id text,                          -- its parent run; NULL: none, or not carried out
     left_session_id text,                           -- session of the run they left, as it was; NULL: not carried out
     left_parent_run_id text,                        -- parent of the run they left; NULL: none, or not carried out
-    undone_by uuid                                  -- the correction that took it back; NULL: in force
+    undone_by uuid,                                 -- the correction that took it back; NULL: in force
+    stay_call_ids uuid[] NOT NULL DEFAULT '{}'      -- calls after one that was taken out alone: they stay
 );
 CREATE INDEX run_corrections_waiting ON run_corrections (ordinal) WHERE carried_out_at IS NULL AND refusal IS NULL;
 CREATE INDEX run_corrections_taken ON run_corrections (project_id, run_id);

@@ -6,7 +6,7 @@ plan(correction, rows) -> Plan      raises `Refused` where it cannot be carried 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from uuid import UUID, uuid5
 
@@ -92,6 +92,9 @@ class Plan:
     moved: tuple[UUID, ...]
     calls: Mapping[str, tuple[UUID, ...]]
     renamed: frozenset[str]  # runs with another first call than before: it tells their title and agent
+    stay: tuple[
+        UUID, ...
+    ] = ()  # calls after one that is taken out alone: else they would follow it when read again
 
 
 # --- which calls go where ---------------------------------------------------------------------------
@@ -118,7 +121,10 @@ def _planned_split(correction: Correction, rows: Rows) -> Plan:
         )
     run_id = split_run_id(correction)
     session_id = rows.runs[correction.run_id].session_id if _names_session(moved, rows) else run_id
-    return _planned(correction, rows, moved, correction.run_id, run_id, session_id=session_id, parent_run_id=None)
+    planned = _planned(
+        correction, rows, moved, correction.run_id, run_id, session_id=session_id, parent_run_id=None
+    )
+    return replace(planned, stay=calls[at + 1 :]) if correction.is_single else planned
 
 
 def _names_session(call_ids: Iterable[UUID], rows: Rows) -> bool:

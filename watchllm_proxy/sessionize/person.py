@@ -24,15 +24,16 @@ class Said:
     session_id: str
     parent_run_id: str | None
     at_us: int
+    is_left: bool = False  # the calls before it were taken away, and it was not
 
     @classmethod
-    def by(cls, carried_out: CarriedOut) -> Said:
-        return cls(
-            carried_out.to_run_id,
-            carried_out.to_session_id,
-            carried_out.to_parent_run_id,
-            carried_out.correction.at_us,
-        )
+    def by(cls, done: CarriedOut) -> Said:
+        return cls(done.to_run_id, done.to_session_id, done.to_parent_run_id, done.correction.at_us)
+
+    @classmethod
+    def of_left(cls, done: CarriedOut) -> Said:
+        run_id, at_us = done.correction.run_id, done.correction.at_us
+        return cls(run_id, done.left_session_id, done.left_parent_run_id, at_us, is_left=True)
 
     @property
     def link(self) -> Link:
@@ -51,6 +52,8 @@ class SaidByPeople:
             project_id = each.correction.project_id
             for call_id in each.call_ids:
                 self._calls[project_id, call_id] = Said.by(each)
+            for call_id in each.stay_call_ids:
+                self._calls[project_id, call_id] = Said.of_left(each)
             if each.correction.kind is CorrectionKind.MERGE:
                 self._merged[project_id, each.correction.run_id] = each.to_run_id
 

@@ -116,6 +116,7 @@ class _Regrouping:
             to_parent_run_id=plan.parent_run_id,
             left_session_id=left.session_id,
             left_parent_run_id=left.parent_run_id,
+            stay_call_ids=plan.stay,
         )
 
     # --- runs
@@ -244,7 +245,7 @@ class _Regrouping:
     def _said_of(self, call_id: UUID) -> tuple[Link, ...]:
         """What people say of a call that moved: this, or what had been said before the undone."""
         said = SaidByPeople(self._in_force()).of_call(self._plan.correction.project_id, call_id)
-        return () if said is None else (said.link,)
+        return () if said is None or said.is_left else (said.link,)
 
     def _renumbered(self, link: Link) -> Link:
         former = self._rows.calls.get(link.to_call_id) if link.to_call_id is not None else None

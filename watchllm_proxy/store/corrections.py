@@ -201,6 +201,7 @@ async def commit_correction(
                 carried_out.to_parent_run_id,
                 carried_out.left_session_id,
                 carried_out.left_parent_run_id,
+                list(carried_out.stay_call_ids),
             ],
         )
     ]
@@ -255,6 +256,7 @@ def _carried_out_from(row: Stored) -> CarriedOut:
         to_parent_run_id=row["to_parent_run_id"],
         left_session_id=row["left_session_id"],
         left_parent_run_id=row["left_parent_run_id"],
+        stay_call_ids=tuple(map(uuid_from, row["stay_call_ids"])),
     )
 
 

@@ -394,6 +394,20 @@ def test_thought_again_from_the_start_every_call_is_where_the_person_put_it(
         assert placement.links[0] == person.rows.placements[call_id].links[0]
 
 
+def test_thought_again_what_was_left_stays() -> None:
+    """The first call is taken out alone: the others lean on it, and are in the run that is named after it."""
+    calls = agent(CallBuilder(), "What is it like in Oslo?", "Oslo")
+    play, person = played(*calls)
+    run_id = play.run_of(calls[0]).run_id
+    done = person.split(run_id, calls[0], single=True)
+    again = Sessionizer(silence_us=600_000_000)
+    again.obey(person.said)
+    found = [again.observe(call, call.ended_at_us).run_id for call in calls]
+    assert found == [done.to_run_id, run_id, run_id]
+    person.undo(done)
+    assert why(play.rows, calls[1]) == [LinkKind.ISSUED_ID]
+
+
 def test_thought_again_a_corrected_conversation_gives_the_same_rows() -> None:
     """Two agents on one run id, and a run that was torn in two: put right, and then read once more."""
     build = CallBuilder()
