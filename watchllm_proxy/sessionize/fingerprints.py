@@ -23,7 +23,7 @@ MAX_TEXT_CHARACTERS = 32 * 1024
 """Of a longer text the beginning and the end are read, half as much each."""
 
 MAX_REMEMBERED_CHARACTERS = 2_000_000
-"""Of texts whose fingerprints are kept at hand: system prompts, tasks, histories. English takes 40 MB so."""
+"""Of texts whose fingerprints are kept at hand: system prompts, tasks, histories. Program text takes 18 MB so."""
 
 _ENTRY_CHARACTERS = 64  # what an entry takes beside its text
 

@@ -67,10 +67,11 @@ def same_history(call: Call, evidence: Evidence) -> Found | None:
     """The state that this request extends: the longest known beginning of its conversation."""
     for state in marks.states(call):
         owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
-        usable = [anchor for anchor in owners if _is_same_host(anchor, call)]
+        usable = _from_same_host(owners, call)
         if usable:
-            sessions = {session_of(anchor, evidence) for anchor in usable}
-            return Found.of(_likeliest(call, usable, evidence), len(sessions) == 1, evidence)
+            session_id = session_of(usable[0], evidence)
+            is_exclusive = all(session_of(anchor, evidence) == session_id for anchor in usable)
+            return Found.of(_likeliest(call, usable, evidence), is_exclusive, evidence)
     return None
 
 
@@ -96,7 +97,7 @@ def returned_text(call: Call, evidence: Evidence) -> Found | None:
     only where the request also repeats how that run began.
     """
     present = _all_fingerprints(call)
-    said = [a for a in _holding(call, AnchorKind.SAID, present, evidence) if _is_same_host(a, call)]
+    said = _from_same_host(_holding(call, AnchorKind.SAID, present, evidence), call)
     exclusive = _exclusive(said, present, evidence)
     if exclusive:
         newest = max(exclusive, key=_age)
@@ -157,7 +158,8 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
                 held = max((part for part in mark.parts if present.issuperset(part)), key=len)
                 if mark.client.agent == client.agent or marks.task_share(held, present) >= MIN_FOREIGN_TASK_SHARE:
                     tasks[anchor.value] = anchor, len(held)
-    waiting = [a for a, _ in tasks.values() if _may_have_asked(a, call, evidence) and _is_same_host(a, call)]
+    asking = [anchor for anchor, _ in tasks.values() if _may_have_asked(anchor, call, evidence)]
+    waiting = _from_same_host(asking, call)
     if not waiting:
         return None
     users = evidence.connections.users(call.project_id, call.client_address)
@@ -358,8 +360,9 @@ def _is_awaited_by(anchor: Anchor, call: Call, evidence: Evidence) -> bool:
     return run is not None and not run.is_finished and turns.opening(call) in run.inputs
 
 
-def _is_same_host(anchor: Anchor, call: Call) -> bool:
-    return Mark.read(anchor).client.host == Client.of(call).host
+def _from_same_host(anchors: Sequence[Anchor], call: Call) -> list[Anchor]:
+    host = Client.of(call).host
+    return [anchor for anchor in anchors if Mark.read(anchor).client.host == host]
 
 
 def _is_same_client(anchor: Anchor, call: Call) -> bool:
