@@ -54,6 +54,7 @@ class Move:
     connection: int
     shared_id: bool
     project: str
+    held_open_s: float = 0.0  # how long its stream stays open after its last word
 
 
 MOVES = st.builds(
@@ -68,16 +69,22 @@ MOVES = st.builds(
     connection=st.integers(1, 2),
     shared_id=st.booleans(),
     project=st.sampled_from(["default", "default", "other"]),
+    held_open_s=st.sampled_from([0.0, 0.0, 0.0, 45.0, 700.0]),
 )
 
 
 def history(moves: Sequence[Move], *, name: str = "call", start_us: int = T0_US) -> list[Call]:
+    """In the order in which they end, as the log has them."""
     build = CallBuilder(start_us, name=name)
     calls: list[Call] = []
+    now_us = start_us
     for move in moves:
+        starts_at_us = now_us + int(move.gap_s * SECOND_US)
+        now_us = starts_at_us + SECOND_US
         previous = calls[move.follows % len(calls)] if move.follows is not None and calls else None
         if move.outcome == "again" and previous is not None:
-            calls.append(build.again(previous, client=f"127.0.0.1:{move.connection}", project=move.project))
+            client = f"127.0.0.1:{move.connection}"
+            calls.append(build.again(previous, client=client, project=move.project, starts_at_us=starts_at_us))
             continue
         failure = {"429": RATE_LIMITED, "400": BAD_REQUEST, "left": CLIENT_LEFT}.get(move.outcome)
         answered = previous.answer if previous and previous.error is None else None
@@ -98,14 +105,15 @@ def history(moves: Sequence[Move], *, name: str = "call", start_us: int = T0_US)
                 status={"429": 429, "400": 400, "left": 200}.get(move.outcome),
                 end=ExchangeEnd.CLIENT_ABORTED if move.outcome == "left" else ExchangeEnd.COMPLETE,
                 client_ids=CLIENT_IDS[move.client_ids],
-                gap_s=move.gap_s,
+                starts_at_us=starts_at_us,
+                took_s=1.0 + move.held_open_s,
                 client=f"127.0.0.1:{move.connection}",
                 project=move.project,
                 cost=None if move.asks == 2 else "0.001",
                 tags=(("n", str(move.asks)),),
             )
         )
-    return calls
+    return sorted(calls, key=lambda call: call.ended_at_us)
 
 
 def recorded(calls: Sequence[Call], cuts: frozenset[int], restarts: frozenset[int], max_steps: int = 0) -> Rows:
@@ -176,6 +184,54 @@ def test_independent_runs_do_not_feel_each_others_order(
             assert mixed.runs[key] == run
         for call in calls:
             assert mixed.placements.get(call.call_id) == alone.placements.get(call.call_id)
+
+
+def conversation_of(name: str, steps: Sequence[int], start_us: int) -> list[Call]:
+    """A run of its own: no word and no id of it is another's. It asks for so many tools in each step."""
+    build = CallBuilder(start_us, name=name)
+    last: Call | None = None
+    calls: list[Call] = []
+    for number, tools in enumerate(steps):
+        words = f"{name} says what only {name} says, for the {number}th time, in {name} words."
+        results = {asked: f"{name} {number} {asked}" for asked in asked_ids(last)} if last else {}
+        asks = [tool(f"{name}_tool", {"what": f"{name} wants to know {number} {n}"}) for n in range(tools)]
+        last = build(
+            after=last,
+            user=None if results else f"{name} asks something {number}",
+            results=results,
+            answers=asks or words,
+            client=f"{name}:1",
+        )
+        calls.append(last)
+    return calls
+
+
+STEPS = st.lists(st.integers(0, 2), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, min_size=2, max_size=3), st.data())
+def test_any_interleaving_that_keeps_each_runs_own_order_places_all_calls_alike(
+    runs: list[list[int]], data: st.DataObject
+) -> None:
+    """The times are the true ones; only the order differs in which the calls are seen."""
+    each = [conversation_of(f"run{n}", steps, T0_US + n * 1_300_000) for n, steps in enumerate(runs)]
+    in_time = sorted((call for calls in each for call in calls), key=lambda call: call.ended_at_us)
+    turns = data.draw(st.permutations([n for n, calls in enumerate(each) for _ in calls]))
+    waiting = [iter(calls) for calls in each]
+    shuffled = [next(waiting[n]) for n in turns]
+    expected = recorded(in_time, frozenset(), frozenset()).placements
+    assert recorded(shuffled, frozenset(), frozenset()).placements == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MOVES, max_size=10))
+def test_a_log_that_is_replayed_adds_nothing(moves: list[Move]) -> None:
+    """The same rows by the same keys: upserts."""
+    calls = history(moves)
+    rows = recorded(calls, frozenset(), frozenset())
+    assert_same(rows, recorded(calls, frozenset(), frozenset()))
+    assert rows.placements.keys() == {call.call_id for call in calls}
 
 
 def test_the_same_calls_make_the_same_ids() -> None:
