@@ -1,0 +1,214 @@
+"""Whatever a store does for a while, the recorder waits and goes on by itself: each capture is stored once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from tests.fixtures.fault_proxy import FaultProxy
+from tests.integration.conductors.recording import Recording, Running, chat, until
+from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer
+from watchllm_proxy.store.postgres import RunStore
+
+BEFORE, DURING = 10, 30
+RUNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to a store, and how it is put right; `is_told`: it lasts, so the recorder says it waits."""
+
+    hurt: Callable[[Scene], Awaitable[object]]
+    mend: Callable[[Scene], Awaitable[object]]
+    is_told: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A store behind a wire, and its owner, who does not go through it: `sql` runs a statement as the owner."""
+
+    wire: FaultProxy
+    sql: Callable[[str], Awaitable[object]]
+    database: str
+
+
+async def nothing(_: Scene) -> None:
+    pass
+
+
+async def refuse(scene: Scene) -> None:
+    await asyncio.to_thread(scene.wire.refuse)
+
+
+async def restore(scene: Scene) -> None:
+    await asyncio.to_thread(scene.wire.restore)
+
+
+async def restart(scene: Scene) -> None:
+    for _ in range(5):
+        await refuse(scene)
+        await restore(scene)
+        await asyncio.sleep(0.05)  # five short lives
+
+
+async def slow(scene: Scene) -> None:
+    scene.wire.delay_s = 0.1
+
+
+async def fast(scene: Scene) -> None:
+    scene.wire.delay_s = 0.0
+
+
+def losing(request: bytes) -> Callable[[Scene], Awaitable[object]]:
+    async def lose(scene: Scene) -> None:
+        scene.wire.lose_answer_after(request)
+
+    return lose
+
+
+def saying(*statements: str) -> Callable[[Scene], Awaitable[object]]:
+    async def say(scene: Scene) -> None:
+        for statement in statements:
+            await scene.sql(statement.replace("{database}", scene.database))
+
+    return say
+
+
+HANG_UP = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename <> user"
+)
+POSTGRES = {
+    "down": Fault(refuse, restore),
+    "restarting": Fault(restart, nothing, is_told=False),
+    "slow": Fault(slow, fast, is_told=False),
+    "answer lost after the commit": Fault(losing(b"COMMIT;\0"), nothing, is_told=False),
+    "read-only": Fault(
+        saying("ALTER DATABASE {database} SET default_transaction_read_only = on", HANG_UP),
+        saying("ALTER DATABASE {database} RESET default_transaction_read_only", HANG_UP),
+    ),
+    "no connection to be had": Fault(
+        saying("ALTER DATABASE {database} CONNECTION LIMIT 0", HANG_UP),
+        saying("ALTER DATABASE {database} CONNECTION LIMIT -1"),
+    ),
+    "failing over": Fault(saying(HANG_UP, HANG_UP, HANG_UP), nothing, is_told=False),
+    "without a table": Fault(
+        saying("ALTER TABLE capture_offsets RENAME TO away"), saying("ALTER TABLE away RENAME TO capture_offsets")
+    ),
+    "without rights": Fault(
+        saying("REVOKE INSERT ON run_links FROM watchllm_recorder"),
+        saying("GRANT INSERT ON run_links TO watchllm_recorder"),
+    ),
+}
+MANY_PARTS = "parts_to_throw_insert = {}, parts_to_delay_insert = {}"
+CLICKHOUSE = {
+    "down": Fault(refuse, restore),
+    "restarting": Fault(restart, nothing, is_told=False),
+    "slow": Fault(slow, fast, is_told=False),
+    "answer lost after the insert": Fault(losing(b"request_skeleton"), nothing, is_told=False),
+    "too many parts": Fault(
+        saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(1, 1)}"),
+        saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(3000, 1000)}"),
+    ),
+    "disk full": Fault(
+        saying("ALTER TABLE messages MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000"),
+        saying("ALTER TABLE messages MODIFY SETTING min_free_disk_bytes_to_perform_insert = 0"),
+    ),
+    "without a table": Fault(saying("RENAME TABLE events TO away"), saying("RENAME TABLE away TO events")),
+}
+
+
+async def through(recording: Recording, scene: Scene, fault: Fault, store: str, **stores: object) -> None:
+    """Calls before, during and after the fault, of runs that go on through it: each is there once."""
+    number = 0
+
+    async def write(count: int) -> None:
+        nonlocal number
+        for _ in range(count):
+            await recording.write([chat(number, run=f"run-{number % RUNS}")])
+            number += 1
+
+    async with Running(recording.recorder(**stores)) as recorder:  # type: ignore[arg-type]
+        await write(BEFORE)
+        await until(lambda: recorder.stats.stored_calls == BEFORE, "the first calls")
+        await fault.hurt(scene)
+        await write(DURING)
+        if fault.is_told:
+            await until(lambda: recorder.stats.waiting_for == store, "the recorder to say that it waits")
+        await fault.mend(scene)
+        await until(lambda: recorder.stats.stored_calls == BEFORE + DURING, "the rest")
+        await until(lambda: recorder.stats.waiting_for is None, "all to be well")
+        await write(BEFORE)
+        await until(lambda: recorder.stats.stored_calls == number, "what came after")
+
+    books = await recording.assert_adds_up()
+    assert (books.stored, books.in_log, books.set_aside) == (number, 0, 0)
+    assert await recording.count("events FINAL") == number
+    assert await recording.in_postgres("SELECT count(*) FROM agent_debug_logs") == RUNS
+    assert await recording.in_postgres("SELECT sum(total_calls) FROM agent_debug_logs") == number
+    assert await recording.in_postgres("SELECT count(*) FROM agent_debug_steps") == 2 * number
+
+
+# --- Postgres ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postgres_wire(postgres_dsn: str) -> Iterator[FaultProxy]:
+    socket_dir = parse_qs(urlsplit(postgres_dsn).query)["host"][0]
+    with FaultProxy(Path(socket_dir) / ".s.PGSQL.5432") as wire:
+        yield wire
+
+
+@pytest.fixture
+async def postgres_scene(postgres_dsn: str, postgres_wire: FaultProxy) -> AsyncIterator[Scene]:
+    owner = await asyncpg.connect(postgres_dsn.replace("watchllm_app@", "watchllm_owner@"))
+    yield Scene(postgres_wire, owner.execute, urlsplit(postgres_dsn).path.strip("/"))
+    await owner.close()
+
+
+@pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
+@pytest.mark.parametrize("fault", POSTGRES)
+async def test_postgres(recording: Recording, postgres_scene: Scene, postgres_dsn: str, fault: str) -> None:
+    runs = await RunStore.open(on_wire(postgres_dsn, postgres_scene.wire, query=""))
+    try:
+        await through(recording, postgres_scene, POSTGRES[fault], "postgres", runs=runs)
+    finally:
+        await runs.close()
+
+
+# --- ClickHouse -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clickhouse_scene(clickhouse_url: str) -> Iterator[Scene]:
+    parts = urlsplit(clickhouse_url)
+    assert parts.hostname is not None
+    owner = ClickHouseServer(clickhouse_url)
+
+    async def sql(statement: str) -> None:
+        await asyncio.to_thread(owner.execute, statement)
+
+    with FaultProxy((parts.hostname, parts.port or 9000)) as wire:
+        yield Scene(wire, sql, parts.path.strip("/"))
+    owner.close()
+
+
+@pytest.mark.parametrize("empty_event_store", ["server"], indirect=True)
+@pytest.mark.parametrize("fault", CLICKHOUSE)
+async def test_clickhouse(recording: Recording, clickhouse_scene: Scene, clickhouse_url: str, fault: str) -> None:
+    events = AsyncEventStore(ClickHouseServer(on_wire(clickhouse_url, clickhouse_scene.wire)))
+    try:
+        await through(recording, clickhouse_scene, CLICKHOUSE[fault], "clickhouse", events=events)
+    finally:
+        await events.close()
+
+
+def on_wire(url: str, wire: FaultProxy, **changed: str) -> str:
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{wire.port}", **changed))
