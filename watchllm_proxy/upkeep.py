@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from watchllm_proxy.core import new_recorder
 from watchllm_proxy.errors import AlreadyRunning, StoreRejected, StoreUnavailable
@@ -22,7 +23,9 @@ from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.store.erasures import Erasure
 from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import RunStore
+from watchllm_proxy.store.transfer import EventRows, RunRows
 from watchllm_proxy.stores import Stores, open_stores, run_migrations
+from watchllm_proxy.transferring import Imported, Told, check, export, import_
 
 POLL_S = 0.2
 TAKEN_UP_WITHIN_S = 600.0
@@ -105,6 +108,44 @@ async def retain_now(settings: Settings) -> dict[str, int]:
                     for erasure in wanted:
                         await _outcome(stores.runs, erasure)
     return done
+
+
+async def export_runs(
+    settings: Settings, project_id: str, run_ids: Sequence[str] | None, out: BinaryIO, told: Told
+) -> int:
+    """Write runs of a project, all of them for None; returns how many there were."""
+    async with _transfer(settings, project_id) as (runs, events):
+        return await export(runs, events, run_ids, out, told)
+
+
+async def import_runs(settings: Settings, file: BinaryIO, project_id: str | None, told: Told) -> Imported:
+    """Take over the runs of an export, into the project that they came from or another one.
+
+    Raises `ExportDamaged`, with nothing imported, unless the file is whole; `StoreRejected` where there is no such
+    project.
+    """
+    contents = await asyncio.to_thread(check, file)
+    file.seek(0)
+    async with _transfer(settings, project_id or contents.project_id) as (runs, events):
+        if not await runs.is_there():
+            raise StoreRejected(f"there is no project {runs.project_id!r}: watchllm projects makes one")
+        return await import_(runs, events, file, contents.runs, told)
+
+
+@contextlib.asynccontextmanager
+async def _transfer(settings: Settings, project_id: str) -> AsyncIterator[tuple[RunRows, EventRows]]:
+    """Both stores. The embedded ClickHouse is open in one process only: none of ours may run on the directory."""
+    with contextlib.ExitStack() as holding:
+        if settings.clickhouse_url is None and not holding.enter_context(_alone(settings)):
+            raise AlreadyRunning("the embedded ClickHouse is in use: stop `watchllm up` for this")
+        async with _postgres(settings, may_start=True) as complete:
+            await run_migrations(complete)
+            async with open_stores(complete) as stores:
+                retention = await RetentionRules(stores.runs.pool, settings.retention_days).current()
+                yield (
+                    RunRows(stores.runs.pool, project_id),
+                    EventRows(stores.upkeep_events, project_id, retention),
+                )
 
 
 @contextlib.contextmanager

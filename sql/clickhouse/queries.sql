@@ -308,3 +308,27 @@ SELECT uniqExact(call_id) AS rows FROM raw_exchanges WHERE project_id = {project
 -- name: erase_project
 -- Everything of a project in one table.
 ALTER TABLE /*table*/ DELETE WHERE project_id = {project_id:String} SETTINGS mutations_sync = 2;
+
+-- name: export_calls
+-- Calls of a run in order of time, after one of them, as they are now.
+SELECT /*columns*/, toString(expires_on) AS day
+FROM events FINAL
+WHERE project_id = {project_id:String} AND run_id = {run_id:String}
+  AND (toUnixTimestamp64Micro(started_at), call_id) > ({after_us:Int64}, {after_id:UUID})
+ORDER BY started_at, call_id
+LIMIT {limit:UInt32};
+
+-- name: export_messages
+-- Messages of a partition by their hashes.
+SELECT /*columns*/
+FROM messages FINAL
+WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
+  AND content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
+ORDER BY content_hash;
+
+-- name: export_bodies
+-- Exact bodies of calls.
+SELECT /*columns*/
+FROM raw_exchanges FINAL
+WHERE project_id = {project_id:String} AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})))
+ORDER BY started_at, call_id;

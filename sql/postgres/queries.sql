@@ -611,3 +611,38 @@ SELECT record_id, payload FROM dead_letters
 WHERE dropped_at IS NULL AND record_id > $1
 ORDER BY record_id
 LIMIT $2;
+
+-- name: count_exported_runs
+-- How many runs there are to export.
+SELECT count(*) FROM agent_debug_logs WHERE project_id = $1 AND ($2::text[] IS NULL OR run_id = ANY ($2));
+
+-- name: export_runs
+-- Runs in order of time, after ($2, $3), whole rows as JSON.
+SELECT run_id, started_at, row_to_json(agent_debug_logs)::text AS row
+FROM agent_debug_logs
+WHERE project_id = $1 AND (started_at, run_id) > ($2, $3) AND ($4::text[] IS NULL OR run_id = ANY ($4))
+ORDER BY started_at, run_id
+LIMIT $5;
+
+-- name: export_run
+-- One run, its row as JSON.
+SELECT row_to_json(agent_debug_logs)::text AS row FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;
+
+-- name: export_parts
+-- Rows of a run in one table, as JSON.
+SELECT row_to_json(part)::text AS row
+FROM /*table*/ AS part
+WHERE project_id = $1 AND run_id = $2
+ORDER BY /*order*/;
+
+-- name: project_exists
+-- Whether there is such a project.
+SELECT 1 FROM projects WHERE project_id = $1;
+
+-- name: import_rows
+-- Rows of a table as JSON, of the project $2 whatever they say. Those that are there stay.
+INSERT INTO /*table*/
+SELECT made.*
+FROM unnest($1::jsonb[]) AS each,
+    jsonb_populate_record(NULL::/*table*/, each || jsonb_build_object('project_id', $2::text)) AS made
+ON CONFLICT DO NOTHING;

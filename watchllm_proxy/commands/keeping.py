@@ -1,17 +1,23 @@
-"""`watchllm erase | retain`: data that is to go, at once or by age.
+"""`watchllm erase | retain | export | import`: data that is to go, at once or by age, or to come along.
 
-Both ask in Postgres, and the recorder, which alone writes calls and remembers runs, does it. Where none runs on
-this data directory the command runs one for as long as it takes.
+The first two ask in Postgres, and the recorder, which alone writes calls and remembers runs, does it. Where none
+runs on this data directory the command runs one for as long as it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 from uuid import uuid4
 
 import typer
+from rich.progress import Progress
 
 from watchllm_proxy import settings
 from watchllm_proxy.commands import options
@@ -31,6 +37,8 @@ Project = Annotated[
 def add_to(app: typer.Typer) -> None:
     app.command()(erase)
     app.command()(retain)
+    app.command()(export)
+    app.command("import")(import_)
 
 
 # --- erase ------------------------------------------------------------------------------------------
@@ -139,3 +147,77 @@ def retain(
 
 def _days(days: int) -> str:
     return count_of(days, "day") if days else "for ever"
+
+
+# --- export, import ---------------------------------------------------------------------------------
+
+
+def export(
+    *,
+    run: Annotated[list[str] | None, typer.Option("--run", help="This run; may be given again.")] = None,
+    project: Annotated[str, typer.Option("--project", help="Runs of this project.")] = DEFAULT_PROJECT_ID,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Into this new file, readable by you alone. Not given: stdout.")
+    ] = None,
+) -> None:
+    """Write runs with their steps, calls and messages as lines of JSON, oldest first: all of a project, or some.
+
+    The last line tells how many there were and a checksum. With embedded stores `watchllm up` must not run.
+    """
+    with errors_told():
+        from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415
+
+        terminal = Terminal()
+        with _opened(to) as out, _progress(terminal, "exported") as told:
+            count = asyncio.run(export_runs(settings.load(), project, run, out, told))
+        terminal.say(f"{count_of(count, 'run')} exported.")
+        if run is not None and count < len(set(run)):
+            raise NotFound(f"{len(set(run)) - count} of these runs are not there")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `watchllm export` wrote.", exists=True, dir_okay=False)],
+    *,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Into this project rather than that of the file.")
+    ] = None,
+) -> None:
+    """Take over exported runs, under their ids. A file that is not whole is refused before anything is written.
+
+    Again is no harm. A run of the same id that differs stays as it is, and the exit status is 1.
+    """
+    with errors_told():
+        from watchllm_proxy.upkeep import import_runs  # noqa: PLC0415
+
+        terminal = Terminal()
+        with file.open("rb") as lines, _progress(terminal, "imported") as told:
+            done = asyncio.run(import_runs(settings.load(), lines, project, told))
+        terminal.say(f"{count_of(done.runs, 'run')} imported, {done.there_already} were there.")
+        if done.differing:
+            raise CommandFailed(
+                f"{count_of(done.differing, 'run')} of the same id differ from those here: not imported."
+            )
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as exc:
+        raise CommandFailed(f"{path} is there already", ExitStatus.USAGE) from exc
+    with open(descriptor, "wb") as out:
+        yield out
+
+
+@contextlib.contextmanager
+def _progress(terminal: Terminal, done_word: str) -> Iterator[Callable[[int, int], None]]:
+    """On stderr: a bar for a person, nothing in a pipe."""
+    if not terminal.err.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(console=terminal.err, transient=True) as bar:
+        task = bar.add_task(done_word, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
