@@ -11,6 +11,7 @@ from collections.abc import Callable
 from bench import (
     conversations,
     forwarding,
+    memory,
     outage,
     reading,
     recording,
@@ -28,6 +29,7 @@ READ = reading.Amount(runs=1_000_000, steps_each=5, events=5_000_000)
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
+FINISHED = memory.Plan((100_000, 1_000_000))
 OUTAGE = outage.Plan(per_s=200, calm_s=20.0, outage_s=60.0)
 
 
@@ -60,6 +62,10 @@ def measure_reading() -> str:
     return report.reading(reading.measure(READ))
 
 
+def measure_memory() -> str:
+    return report.memory(memory.measure(FINISHED))
+
+
 def measure_streams() -> str:
     renewed = ("streams of 20 s, asked for again and again", RENEWED, streams.many_streams(RENEWED))
     lasting = ("the same streams from beginning to end", LASTING, streams.many_streams(LASTING))
@@ -76,6 +82,7 @@ MEASUREMENTS: dict[str, Callable[[], str]] = {
     "thinking": measure_thinking,
     "storage": measure_storage,
     "reading": measure_reading,
+    "memory": measure_memory,
     "streams": measure_streams,
     "outage": measure_outage,
 }

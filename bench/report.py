@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.forwarding import Figures, WholeProduct
+from bench.memory import Held
 from bench.outage import Outcome, Phase
 from bench.outage import Plan as OutagePlan
 from bench.reading import Loaded
@@ -21,6 +22,7 @@ from bench.thinking import Thinking
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 KIB = 1024
+MIB = 1024 * KIB
 
 
 def write_section(name: str, command: str, text: str, page: Path = PAGE) -> None:
@@ -101,6 +103,26 @@ def recording(measured: Sequence[tuple[Rate, Breakdown]]) -> str:
         rows=[[stage, *(f"{found.stages[stage]:,.0f}" for _, found in measured)] for stage in stages],
     )
     return f"{rates}\n\n{breakdown}"
+
+
+def memory(held: Sequence[Held]) -> str:
+    return _table(
+        "calls of finished runs",
+        "resident memory",
+        "beside the first",
+        "CPU of a call, of the last tenth",
+        "beside the first",
+        rows=[
+            [
+                f"{found.calls:,}",
+                f"{found.resident_bytes / MIB:,.0f} MiB",
+                f"{found.resident_bytes / held[0].resident_bytes:.2f}",
+                f"{found.call_us:,.0f} µs",
+                f"{found.call_us / held[0].call_us:.2f}",
+            ]
+            for found in held
+        ],
+    )
 
 
 def thinking(measured: Sequence[Thinking]) -> str:
