@@ -84,12 +84,14 @@ class Load:
 class Victim:
     """One kind of child of the running stack, `proxy` or `core`, to be killed again and again.
 
-    `down_s` holds, for each kill that was waited for, the time from it until the product was all right again.
+    `down_s` holds, for each kill that was waited for, the time from it until the product was all right again, and
+    `cpu_s` the CPU time that the successor had used by then.
     """
 
     def __init__(self, stack: Stack, command: str) -> None:
         self.kills = 0
         self.down_s: list[float] = []
+        self.cpu_s: list[float] = []
         self._stack = stack
         self._command = command
         self._dead_pid = 0
@@ -117,6 +119,9 @@ class Victim:
                 assert time.monotonic() < self._killed_at + DEADLINE_S, f"no {self._command} for {DEADLINE_S} s"
                 await asyncio.sleep(0.02)
         self.down_s.append(time.monotonic() - self._killed_at)
+        if (successor := self._successor()) is not None:
+            used = successor.cpu_times()
+            self.cpu_s.append(used.user + used.system)
 
     def died_by_itself(self) -> None:
         """The successor of the last dead was armed, and went off just now."""
@@ -171,15 +176,24 @@ class Stored:
 
 
 @contextlib.asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Stack]:
-    """A stack of one's own. `stored_in` stops it."""
+async def running(*, filled: int = 0, **options: Any) -> AsyncIterator[Stack]:
+    """A stack of one's own, whose stores hold `filled` calls of before. `stored_in` stops it."""
     with tempfile.TemporaryDirectory(prefix="watchllm-e2e-") as directory, FakeOpenAI() as fake:
         stack = Stack(Path(directory) / "data", fake, **options)
         try:
+            if filled:
+                await asyncio.to_thread(_fill, stack.data_dir, filled)
             await asyncio.to_thread(stack.start)
             yield stack
         finally:
             await asyncio.to_thread(stack.stop)  # once more does no harm
+
+
+def _fill(data_dir: Path, calls: int) -> None:
+    data_dir.mkdir()
+    command = [sys.executable, "-m", "tests.e2e.programs.fill_stores", str(data_dir), str(calls)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 async def stored_in(stack: Stack) -> Stored:
@@ -190,11 +204,11 @@ async def stored_in(stack: Stack) -> Stored:
 
 
 def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> None:
-    down_s = sorted(victim.down_s)
+    down_s, cpu_s = sorted(victim.down_s), sorted(victim.cpu_s)
     print(
         f"{what}: seed {seed}, {victim.kills} kills, {len(load.answered)} answered, {load.broken} broken off, "
         f"{len(stored.events)} stored; {len(down_s)} times down: p50 {down_s[len(down_s) // 2]:.2f} s, "
-        f"max {down_s[-1]:.2f} s"
+        f"max {down_s[-1]:.2f} s; CPU of the successor p50 {cpu_s[len(cpu_s) // 2]:.2f} s, max {cpu_s[-1]:.2f} s"
     )
 
 

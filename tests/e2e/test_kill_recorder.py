@@ -14,7 +14,14 @@ from tests.e2e.killing import DEADLINE_S, Load, Victim, new_seed, report, runnin
 from tests.e2e.programs.armed_watchllm import CRASH_FILE
 
 KILLS = 50
-RESTART_LIMIT_S = 5.0
+FILLED = 50_000
+"""Calls of the last half hour that the stores hold when it begins."""
+
+RESTART_CPU_LIMIT_S = 4.0
+"""Of the core's own time until all is well: what a restart costs, also where others want the machine."""
+
+RESTART_LIMIT_S = 30.0
+"""By the clock, of each: 12 to 15 s were seen where ten processes shared two cores."""
 POINTS = (
     "recorder.after_begin",
     "recorder.after_messages",
@@ -39,11 +46,12 @@ async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Rand
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_fifty_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
+    """With a day's calls in the stores: what is stored does not hold up a restart."""
     seed = new_seed()
     chance = random.Random(seed)
-    async with running(program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1"}) as stack:
+    async with running(filled=FILLED, program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1"}) as stack:
         victim = Victim(stack, "core")
         async with Load(stack.base_url, pause_s=0.1) as load:
             for point in POINTS:
@@ -58,6 +66,6 @@ async def test_fifty_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_
     report("recorder", seed, victim, load, stored)
     stored.assert_each_once(load.answered)
     assert (load.refused, load.broken) == (0, 0), "clients are not to notice"
-    assert len(stored.events) == len(load.answered) > KILLS * 10
-    # At the median: a single one may meet a busy machine. The report has the longest.
-    assert statistics.median(victim.down_s) < RESTART_LIMIT_S
+    assert len(stored.events) - FILLED == len(load.answered) > KILLS * 10
+    assert statistics.median(victim.cpu_s) < RESTART_CPU_LIMIT_S
+    assert max(victim.down_s) < RESTART_LIMIT_S
