@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast check format docs accuracy bench traffic setup chromium pgbouncer clean
+.PHONY: help up demo test test-fast crash check format docs accuracy bench traffic setup chromium pgbouncer clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: setup ## All tests (those marked `shared` skip where ../shared/data is abs
 
 test-fast: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## Tests without floods, kills, foreign SDKs and the browser
 	$(BIN)/python -m pytest -m "not slow and not clients and not browser" $(TESTS)
+
+crash: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## kill -9: 200 times proxy and recorder, and at each crash point, embedded and on servers
+	WATCHLLM_TEST_KILLS=200 $(BIN)/python -m pytest -s tests/e2e/test_kill_recorder.py tests/e2e/test_kill_proxy.py
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts, unit tests
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -156,9 +156,12 @@ class Stored:
     books: dict[str, Any]  # what the product itself says became of every capture
 
     @classmethod
-    def of(cls, data_dir: Path) -> Stored:
-        """Of a stack that is stopped. Whatever was done to it, its own sum must add up, to the record."""
-        command = [sys.executable, "-m", "tests.e2e.programs.count_stored", str(data_dir)]
+    def of(cls, data_dir: Path, servers: Sequence[str] = ()) -> Stored:
+        """Of a stack that is stopped. Whatever was done to it, its own sum must add up, to the record.
+
+        `servers` are the addresses of Postgres, as its owner, and ClickHouse, where it did not use its own.
+        """
+        command = [sys.executable, "-m", "tests.e2e.programs.count_stored", str(data_dir), *servers]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         stored = cls(**json.loads(done.stdout))
@@ -200,7 +203,7 @@ async def stored_in(stack: Stack) -> Stored:
     """What it stored by the time it has stopped by itself, which it must: then that is everything captured."""
     status = await asyncio.to_thread(stack.stop)
     assert status == 0, f"watchllm up ended with {status}"
-    return await asyncio.to_thread(Stored.of, stack.data_dir)
+    return await asyncio.to_thread(Stored.of, stack.data_dir, stack.servers)
 
 
 def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> None:

@@ -57,6 +57,12 @@ class Stack:
         assert self._process is not None, "the stack is not started"
         return self._process.pid
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Postgres as its owner and ClickHouse, where the settings name them; else it brings its own."""
+        names = ("WATCHLLM_OWNER_DATABASE_URL", "WATCHLLM_CLICKHOUSE_URL")
+        return tuple(self._environ[name] for name in names if name in self._environ)
+
     def start(self, *, port: int = 0) -> Self:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         environ = {

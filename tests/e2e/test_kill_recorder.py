@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import statistics
 import time
@@ -13,7 +14,11 @@ import pytest
 from tests.e2e.killing import DEADLINE_S, Load, Victim, new_seed, report, running, stored_in
 from tests.e2e.programs.armed_watchllm import CRASH_FILE
 
-KILLS = 50
+IS_FULL = "WATCHLLM_TEST_KILLS" in os.environ
+KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "50"))
+"""`make crash` has 200 of them."""
+KILLS_ON_SERVERS = KILLS if IS_FULL else 15
+EXCHANGES = 10_000 if IS_FULL else 0
 FILLED = 50_000
 """Calls of the last half hour that the stores hold when it begins."""
 
@@ -45,27 +50,46 @@ async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Rand
     await victim.until_back()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_fifty_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
-    """With a day's calls in the stores: what is stored does not hold up a restart."""
+async def kill_again_and_again(kills: int, *, filled: int, **environ: str) -> Victim:
     seed = new_seed()
     chance = random.Random(seed)
-    async with running(filled=FILLED, program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1"}) as stack:
+    async with running(filled=filled, program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1", **environ}) as stack:
         victim = Victim(stack, "core")
         async with Load(stack.base_url, pause_s=0.1) as load:
             for point in POINTS:
                 await die_at(victim, point, stack.data_dir, chance)
-            for kill in range(KILLS):  # most in a row: also while it starts, takes up its state, catches up
+            for kill in range(kills):  # most in a row: also while it starts, takes up its state, catches up
                 await asyncio.sleep(chance.uniform(0, 2.0))
                 await victim.strike()
                 if kill % 5 == 4:
                     await victim.until_back()
+            while len(load.answered) < EXCHANGES:
+                await asyncio.sleep(0.1)
         stored = await stored_in(stack)
 
     report("recorder", seed, victim, load, stored)
     stored.assert_each_once(load.answered)
     assert (load.refused, load.broken) == (0, 0), "clients are not to notice"
-    assert len(stored.events) - FILLED == len(load.answered) > KILLS * 10
+    assert len(stored.events) - filled == len(load.answered) > kills * 10
+    return victim
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 10 * KILLS)
+async def test_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
+    """With a day's calls in the stores: what is stored does not hold up a restart."""
+    victim = await kill_again_and_again(KILLS, filled=FILLED)
     assert statistics.median(victim.cpu_s) < RESTART_CPU_LIMIT_S
     assert max(victim.down_s) < RESTART_LIMIT_S
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 10 * KILLS)
+async def test_the_same_on_servers(postgres_dsn: str, clickhouse_url: str) -> None:
+    await kill_again_and_again(
+        KILLS_ON_SERVERS,
+        filled=0,
+        WATCHLLM_DATABASE_URL=postgres_dsn,
+        WATCHLLM_OWNER_DATABASE_URL=postgres_dsn.replace("watchllm_app@", "watchllm_owner@"),
+        WATCHLLM_CLICKHOUSE_URL=clickhouse_url,
+    )

@@ -1,4 +1,8 @@
-"""What the embedded stores of a stopped stack hold, as JSON: python -m tests.e2e.programs.count_stored DATA_DIR
+"""What the stores of a stopped stack hold, as JSON.
+
+    python -m tests.e2e.programs.count_stored DATA_DIR [POSTGRES_URL CLICKHOUSE_URL]
+
+Without addresses, the embedded ones.
 
 A process of its own: an engine opens one directory in its life.
 """
@@ -6,6 +10,7 @@ A process of its own: an engine opens one directory in its life.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,20 +18,15 @@ from pathlib import Path
 import asyncpg
 
 from watchllm_proxy.accounting import balances, total
+from watchllm_proxy.store.clickhouse import ClickHouseServer, EventStore
 from watchllm_proxy.store.embedded import EmbeddedClickHouse, EmbeddedPostgres
 from watchllm_proxy.store.transactions import open_pool
 
 
-def rows_by_call(data_dir: Path) -> dict[str, int]:
+def rows_by_call(store: EventStore) -> dict[str, int]:
     """Rows of each call, those included that a later merge would drop as doubles."""
-    engine = EmbeddedClickHouse(data_dir / "clickhouse")
-    store = engine.connect()
-    try:
-        found = store.query("SELECT toString(call_id) AS call_id, count() AS rows FROM events GROUP BY call_id")
-        return {str(row["call_id"]): int(str(row["rows"])) for row in found}
-    finally:
-        store.close()
-        engine.close()
+    found = store.query("SELECT toString(call_id) AS call_id, count() AS rows FROM events GROUP BY call_id")
+    return {str(row["call_id"]): int(str(row["rows"])) for row in found}
 
 
 async def runs_in(dsn: str) -> dict[str, object]:
@@ -57,16 +57,30 @@ async def books_of(data_dir: Path, dsn: str) -> dict[str, object]:
     }
 
 
-def main(data_dir: Path) -> None:
+def embedded(data_dir: Path) -> dict[str, object]:
     postgres = EmbeddedPostgres(data_dir / "postgres")
     postgres.start()
     try:
-        runs = asyncio.run(runs_in(postgres.owner_dsn))
-        books = asyncio.run(books_of(data_dir, postgres.owner_dsn))
+        found = in_postgres(data_dir, postgres.owner_dsn)
     finally:
         postgres.stop()
-    print(json.dumps({"events": rows_by_call(data_dir), **runs, "books": books}))
+    engine = EmbeddedClickHouse(data_dir / "clickhouse")
+    with contextlib.closing(engine), contextlib.closing(engine.connect()) as store:
+        return {**found, "events": rows_by_call(store)}
+
+
+def on_servers(data_dir: Path, dsn: str, clickhouse_url: str) -> dict[str, object]:
+    with contextlib.closing(ClickHouseServer(clickhouse_url)) as store:
+        return {**in_postgres(data_dir, dsn), "events": rows_by_call(store)}
+
+
+def in_postgres(data_dir: Path, dsn: str) -> dict[str, object]:
+    return {**asyncio.run(runs_in(dsn)), "books": asyncio.run(books_of(data_dir, dsn))}
+
+
+def main(data_dir: Path, *servers: str) -> None:
+    print(json.dumps(on_servers(data_dir, *servers) if servers else embedded(data_dir)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
