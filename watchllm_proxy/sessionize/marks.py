@@ -134,7 +134,7 @@ def state_mark(call: Call) -> str | None:
     if call.is_failed or call.answer is None:
         return None
     began = opening_token(call) if call.answer.tool_calls else None
-    tokens = (_chained([*conversation(call), call.answer]), began, extended_token(call))
+    tokens = (_state_left(call), began, extended_token(call))
     parts = (fingerprints.packed([token]) for token in tokens if token is not None)
     return " ".join([_sender(call), *parts])
 
@@ -157,9 +157,13 @@ def awaited(call: Call) -> list[str]:
 
 def awaited_by_state(call: Call) -> str | None:
     """The state that this answer makes, as a request that goes on from it awaits it."""
-    if call.answer is None:
-        return None
-    return f"{_A_STATE}{_chained([*conversation(call), call.answer]):x}"
+    state = _state_left(call)
+    return None if state is None else f"{_A_STATE}{state:x}"
+
+
+@once_a_call
+def _state_left(call: Call) -> int | None:
+    return None if call.answer is None else _chained([*conversation(call), call.answer])
 
 
 def opening_token(call: Call) -> int | None:
