@@ -53,7 +53,9 @@ class SaidByPeople:
             for call_id in each.call_ids:
                 self._calls[project_id, call_id] = Said.by(each)
             for call_id in each.stay_call_ids:
-                self._calls[project_id, call_id] = Said.of_left(each)
+                known = self._calls.get((project_id, call_id))
+                if known is None or known.run_id != each.correction.run_id:  # else it was put there in words
+                    self._calls[project_id, call_id] = Said.of_left(each)
             if each.correction.kind is CorrectionKind.MERGE:
                 self._merged[project_id, each.correction.run_id] = each.to_run_id
 
