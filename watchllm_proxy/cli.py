@@ -1,5 +1,5 @@
-"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | dead`, and the parts one by one;
-`watchllm erase | retain | export | import` for what is stored.
+"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | dead`, the parts,
+and `erase | retain | export | import` for what is stored.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """

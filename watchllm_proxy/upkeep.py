@@ -21,6 +21,7 @@ from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import erasures, old_runs
 from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.store.erasures import Erasure
+from watchllm_proxy.store.migrate import migrate_postgres
 from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.transfer import EventRows, RunRows
@@ -95,6 +96,7 @@ async def retain_now(settings: Settings) -> dict[str, int]:
         if not is_alone:
             raise AlreadyRunning("a recorder runs on this data directory: it does this itself, once an hour")
         async with _postgres(settings, may_start=True) as complete, open_stores(complete) as stores:
+            await run_migrations(complete)
             rules = RetentionRules(stores.runs.pool, settings.retention_days)
             keeping = Housekeeping(stores.runs.pool, stores.upkeep_events, rules)
             has_more = True
@@ -186,6 +188,7 @@ async def _postgres(settings: Settings, *, may_start: bool) -> AsyncIterator[Set
         raise StoreUnavailable("the embedded Postgres of this data directory is not running yet; try again")
     await asyncio.to_thread(server.start)
     try:
+        await migrate_postgres(server.owner_dsn, server.dsn)
         yield replace(settings, database_url=server.dsn, owner_database_url=server.owner_dsn)
     finally:
         await asyncio.to_thread(server.stop)

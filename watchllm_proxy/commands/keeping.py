@@ -19,15 +19,18 @@ from uuid import uuid4
 import typer
 from rich.progress import Progress
 
-from watchllm_proxy import settings
+from watchllm_proxy import logs, settings
 from watchllm_proxy.commands import options
 from watchllm_proxy.commands.api_client import CommandFailed, ExitStatus, NotFound
 from watchllm_proxy.commands.terminal import Terminal, clean, errors_told
 from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
+from watchllm_proxy.settings import Settings
 
 if TYPE_CHECKING:  # the databases' drivers take a third of a second to import
     from watchllm_proxy.store.erasures import Erasure
+
+ERASED = ("runs", "steps", "calls", "messages", "bodies", "dead_letters", "log_bytes")
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Of this project; alone: all of the project's data.")
@@ -39,6 +42,12 @@ def add_to(app: typer.Typer) -> None:
     app.command()(retain)
     app.command()(export)
     app.command("import")(import_)
+
+
+def _settings() -> Settings:
+    """Also sees to it that what the parts log goes to stderr, and only what is worth a person's time."""
+    logs.configure("warning", "upkeep")
+    return settings.load()
 
 
 # --- erase ------------------------------------------------------------------------------------------
@@ -67,8 +76,8 @@ def erase(
         if as_json:
             terminal.json({"erasure_id": str(wanted.erasure_id), "erased": erased})
         else:
-            for what, count in erased.items():
-                terminal.line(f"{count:>12,}  {what.replace('_', ' ')}")
+            for what in ERASED:
+                terminal.line(f"{erased.get(what, 0):>12,}  {what.replace('_', ' ')}")
         if erased.get("waits_for_disk"):
             raise CommandFailed(
                 "The rows are gone; ClickHouse has not removed the files of before yet. It does within minutes."
@@ -101,7 +110,7 @@ def _named(erasure: Erasure) -> str:
 async def _erased(erasure: Erasure, terminal: Terminal) -> dict[str, int]:
     from watchllm_proxy.upkeep import erase_now  # noqa: PLC0415
 
-    return await erase_now(settings.load(), erasure, waiting=lambda: terminal.say("The recorder does it …"))
+    return await erase_now(_settings(), erasure, waiting=lambda: terminal.say("The recorder does it …"))
 
 
 # --- retain -----------------------------------------------------------------------------------------
@@ -128,7 +137,7 @@ def retain(
             raise CommandFailed("--days and --default say different things.", ExitStatus.USAGE)
         from watchllm_proxy.upkeep import retain_now, retention_of, set_retention  # noqa: PLC0415
 
-        loaded, terminal = settings.load(), Terminal()
+        loaded, terminal = _settings(), Terminal()
         if days is not None or default:
             name = project or DEFAULT_PROJECT_ID
             if not asyncio.run(set_retention(loaded, name, days)):
@@ -140,9 +149,9 @@ def retain(
         if as_json:
             terminal.json({"default_days": loaded.retention_days, "projects": rules})
             return
-        terminal.line(f"default: {_days(loaded.retention_days)}")
+        terminal.line(f"every other project: {_days(loaded.retention_days)}")
         for name, kept in sorted(rules.items()):
-            terminal.line(f"{clean(name)}: {_days(kept)}")
+            terminal.line(f"project {clean(name)}: {_days(kept)}")
 
 
 def _days(days: int) -> str:
@@ -169,7 +178,7 @@ def export(
 
         terminal = Terminal()
         with _opened(to) as out, _progress(terminal, "exported") as told:
-            count = asyncio.run(export_runs(settings.load(), project, run, out, told))
+            count = asyncio.run(export_runs(_settings(), project, run, out, told))
         terminal.say(f"{count_of(count, 'run')} exported.")
         if run is not None and count < len(set(run)):
             raise NotFound(f"{len(set(run)) - count} of these runs are not there")
@@ -191,7 +200,7 @@ def import_(
 
         terminal = Terminal()
         with file.open("rb") as lines, _progress(terminal, "imported") as told:
-            done = asyncio.run(import_runs(settings.load(), lines, project, told))
+            done = asyncio.run(import_runs(_settings(), lines, project, told))
         terminal.say(f"{count_of(done.runs, 'run')} imported, {done.there_already} were there.")
         if done.differing:
             raise CommandFailed(
