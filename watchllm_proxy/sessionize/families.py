@@ -155,7 +155,9 @@ class _Place:
 
 def _rival_places(child: RunState, evidence: Evidence) -> Iterator[_Place]:
     """Of the runs of the same agent with the same task, this one among them, whose tool calls are still open."""
-    for key in evidence.children.unverified(child.project_id)[-MAX_RIVALS:]:
+    rivals = evidence.children.unverified(child.project_id)[-MAX_RIVALS:]
+    evidence.expect(rivals)
+    for key in rivals:
         run = evidence.find_run(key)
         if run is None or (run.inputs, run.agent_version) != (child.inputs, child.agent_version):
             continue

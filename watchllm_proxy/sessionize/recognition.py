@@ -49,6 +49,7 @@ class Evidence:
     find_run: FindRun
     runs_of: Callable[[str, str], list[RunState]]  # (project, session): those in memory
     said: SaidByPeople = NOTHING_SAID
+    expect: Callable[[Iterable[RunKey]], None] = lambda keys: None  # `find_run` will be asked for these
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ def given_task(call: Call, evidence: Evidence) -> Found | None:
                 held = max((part for part in mark.parts if present.issuperset(part)), key=len)
                 if mark.client.agent == client.agent or marks.task_share(held, present) >= MIN_FOREIGN_TASK_SHARE:
                     tasks[anchor.value] = anchor, len(held)
+    evidence.expect((anchor.project_id, anchor.run_id) for anchor, _ in tasks.values())
     asking = [anchor for anchor, _ in tasks.values() if _may_have_asked(anchor, call, evidence)]
     waiting = _from_same_host(asking, call)
     if not waiting:
@@ -297,6 +299,8 @@ _Criterion: TypeAlias = Callable[[Anchor, RunState | None], bool | int]
 
 def _likeliest(call: Call, anchors: Iterable[Anchor], evidence: Evidence) -> Anchor:
     """Each criterion is asked only of those that all before it have left: of equal runs there are hundreds."""
+    anchors = list(anchors)
+    evidence.expect((anchor.project_id, anchor.run_id) for anchor in anchors)
     left: list[_Candidate] = [(a, evidence.find_run((a.project_id, a.run_id))) for a in anchors]
     for criterion in _criteria(call):
         if len(left) == 1:

@@ -72,14 +72,18 @@ class Runs:
 
     def find(self, key: RunKey, at_us: int) -> RunState | None:
         """A run that a call of this time may continue on evidence."""
+        return self._body(key) if self._may_go_on_at(key, at_us) else None
+
+    def _may_go_on_at(self, key: RunKey, at_us: int) -> bool:
         outline = self._outlines.get(key)
-        if outline is None:
-            return None
-        if key not in self._named:
-            is_silent = at_us - outline.last_activity_at_us > self._silence_us
-            if self._is_gone(outline) or (_is_settled(outline) and is_silent):
-                return None
-        return self._body(key)
+        if outline is None or key in self._named:
+            return outline is not None
+        is_silent = at_us - outline.last_activity_at_us > self._silence_us
+        return not (self._is_gone(outline) or (_is_settled(outline) and is_silent))
+
+    def expect(self, keys: Iterable[RunKey], at_us: int) -> None:
+        """`find` will be asked for these: all that it will give are fetched at once."""
+        self.bring([key for key in keys if self._may_go_on_at(key, at_us)])
 
     def name(self, keys: Sequence[RunKey]) -> None:
         """The call at hand names these runs: of any age, for as long as the store has them."""

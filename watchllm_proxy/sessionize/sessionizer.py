@@ -114,6 +114,7 @@ class Sessionizer:
             find_run=lambda key: self._runs.find(key, call.started_at_us),
             runs_of=self._runs.of_session,
             said=self._said,
+            expect=lambda keys: self._runs.expect(keys, call.started_at_us),
         )
 
     def _run_for(self, call: Call, where: Place) -> RunState:
