@@ -181,3 +181,18 @@ def test_a_failing_storm_of_one_body_keeps_a_bounded_number_of_attempts_waiting(
         "default", first.request_hash.hex(), T0_US + 60 * SECOND_US, SILENCE_US
     )
     assert len(waiting) == MAX_PENDING_FAILURES
+
+
+def test_runs_that_a_text_may_belong_to_are_fetched_together() -> None:
+    """Twenty equal conversations wait, after a restart, for a request that carries on one of them."""
+    call = CallBuilder()
+    asks = [
+        call(user="Find the weather in Bergen", answers="For which day is that?", client=f"127.0.0.1:{n}")
+        for n in range(20)
+    ]
+    play = Play(*asks)
+    fresh = play.rows.restarted()
+    before = play.rows.fetches
+    placement = fresh.observe(call(after=asks[0], user="For Monday", client="127.0.0.1:999"), 0)
+    assert placement.session_id in {play.placement(ask).session_id for ask in asks}
+    assert play.rows.fetches == before + 1
