@@ -15,7 +15,7 @@ CHROMIUM           ?= /usr/bin/chromium
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast crash check format docs accuracy bench traffic setup chromium pgbouncer clean
+.PHONY: help up demo test test-fast crash soak check format docs accuracy bench traffic setup chromium pgbouncer clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-fast: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## Tests without floods, kills, fo
 
 crash: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## kill -9: 200 times proxy and recorder, and at each crash point, embedded and on servers
 	WATCHLLM_TEST_KILLS=200 $(BIN)/python -m pytest -s tests/e2e/test_kill_recorder.py tests/e2e/test_kill_proxy.py
+
+soak: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## Ten minutes of random faults, then the sum; SEED=… brings the same ones again
+	WATCHLLM_TEST_SOAK_S=600 WATCHLLM_TEST_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts, unit tests
 	$(BIN)/ruff format --check .

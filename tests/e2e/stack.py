@@ -81,6 +81,9 @@ class Stack:
         self._wait(self._is_ready, "/readyz to say that all is well")
         return self
 
+    def wait_ready(self) -> None:
+        self._wait(self._is_ready, "/readyz to say that all is well")
+
     def stop(self) -> int:
         """SIGTERM, as a service manager does; the exit status."""
         assert self._process is not None, "the stack is not started"

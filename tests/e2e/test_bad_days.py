@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -249,26 +249,6 @@ def test_a_killed_postgres_is_started_again_and_nothing_is_lost(folder: Path, se
         assert_ended_well(command)
         assert any(line["event"] == "postgres.ended" for line in command.logged("up"))
     assert_stored(command.data_dir, asked)
-
-
-@pytest.fixture
-def servers(postgres_dsn: str, clickhouse_url: str) -> Iterator[tuple[FaultProxy, FaultProxy, dict[str, str]]]:
-    """A real Postgres and a real ClickHouse on wires that can be cut, and the settings that name them."""
-    postgres = urlsplit(postgres_dsn)
-    clickhouse = urlsplit(clickhouse_url)
-    socket_path = Path(parse_qs(postgres.query)["host"][0]) / ".s.PGSQL.5432"
-    assert clickhouse.hostname is not None
-    with FaultProxy(socket_path) as pg, FaultProxy((clickhouse.hostname, clickhouse.port or 9000)) as ch:
-
-        def on_wire(user: str) -> str:
-            return urlunsplit(postgres._replace(netloc=f"{user}@127.0.0.1:{pg.port}", query="sslmode=disable"))
-
-        user = clickhouse.netloc.rpartition("@")[0]
-        yield pg, ch, {
-            "WATCHLLM_DATABASE_URL": on_wire("watchllm_app"),
-            "WATCHLLM_OWNER_DATABASE_URL": on_wire("watchllm_owner"),
-            "WATCHLLM_CLICKHOUSE_URL": urlunsplit(clickhouse._replace(netloc=f"{user}@127.0.0.1:{ch.port}")),
-        }  # fmt: skip
 
 
 @pytest.mark.slow
