@@ -13,6 +13,7 @@ from tests.integration.store.stored_calls import count, orphans, store_calls
 from tests.unit.store.batches import busy_calls, placed, stored_message
 from watchllm_proxy.records import Call, Moved, Placement
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store.embedded import EmbeddedClickHouse
 from watchllm_proxy.store.erased_calls import CallEraser, ErasedCalls
 from watchllm_proxy.store.event_rows import move_params, move_sql
 from watchllm_proxy.store.sql import queries
@@ -138,3 +139,21 @@ class CutAt:
         if sql == self._sql:
             raise Cut
         operation(sql, params)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
+def test_no_file_of_the_engine_holds_an_erased_text(
+    event_store: EventStore, embedded_clickhouse: EmbeddedClickHouse
+) -> None:
+    """Looked for as bytes, in a column whose compression leaves a short text as it is: it is seen before."""
+    canary = f"canary-{uuid4()}".encode()
+    (kept, _), (call, _) = busy_calls(2)
+    store_calls(event_store, [placed(kept, "stays"), placed(replace(call, user_agent=canary.decode()), "goes")])
+
+    def files_with_it() -> list[str]:
+        paths = [path for path in embedded_clickhouse._path.rglob("*") if path.is_file()]
+        return [path.name for path in paths if canary in path.read_bytes()]
+
+    assert files_with_it()
+    assert erase(event_store, "goes").is_gone_from_disk
+    assert files_with_it() == []
