@@ -29,9 +29,9 @@ from typing import TypeVar
 
 import structlog
 
-from watchllm_proxy import crash_points
+from watchllm_proxy import crash_points, setting_aside
 from watchllm_proxy.accounting import Balance
-from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord, tried_again
+from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
 from watchllm_proxy.correcting import Corrector
 from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
@@ -282,7 +282,7 @@ class Recorder:
         except (_Stopping, OSError, MemoryError):
             raise  # the batch is not to blame
         except Exception as exc:
-            _tell_failed(batch, exc)
+            setting_aside.tell_failed(batch, exc)
             await self._patiently(POSTGRES, self._restore)
             await self._store_apart(batch, exc)
             return
@@ -296,9 +296,9 @@ class Recorder:
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
-        dead = _given_up(batch.records[0], exc)
+        dead = setting_aside.given_up(batch.records[0], exc)
         await self._leave_without_run(batch.records[0])
-        nothing = Thought((), (dead,), RunChanges(), {}, {}, _tallies(batch, [dead]))
+        nothing = Thought((), (dead,), RunChanges(), {}, {}, setting_aside.tallies(batch, [dead]))
         await self._flush(batch.bounds, nothing)
         await self._note_stored(batch, nothing, 0.0)
 
@@ -323,14 +323,14 @@ class Recorder:
         dead: list[DeadLetter] = []
         for record in batch.records:
             if record.exchange is None:
-                dead.append(_dead_letter(record, DeadLetterReason.CORRUPT, record.problem or ""))
+                dead.append(setting_aside.unreadable(record))
                 continue
             try:
                 call = decode(record.exchange, keep_raw=self._keep_raw_days > 0, known=self._known_messages)
                 call = price(estimate_usage(call), upstream_url=self._upstream_url)
                 calls.append((record, withhold_content(call)))
             except Exception as exc:
-                dead.append(_crashed(record, exc))
+                dead.append(setting_aside.crashed(record, exc))
         return calls, dead
 
     async def _load_runs(self, keys: Sequence[RunKey]) -> list[StoredRun]:
@@ -347,13 +347,13 @@ class Recorder:
             except (_Stopping, StoreRejected):
                 raise  # the record is not to blame
             except Exception as exc:
-                dead.append(_crashed(record, exc))
+                dead.append(setting_aside.crashed(record, exc))
         self._sessionizer.tick(now_us)
         changes = self._sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}
         calls_in_place = tuple((call, final.get(call.call_id, placement)) for call, placement in placed)
         thought = self._with_insights(calls_in_place, tuple(dead), changes)
-        return replace(thought, tallies=_tallies(batch, dead))
+        return replace(thought, tallies=setting_aside.tallies(batch, dead))
 
     def _with_insights(
         self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
@@ -438,13 +438,13 @@ class Recorder:
         if not letters:
             return None
         log.info("recorder.dead_letters_tried_again", records=len(letters))
-        return _batch_of(letters, now_us)
+        return setting_aside.batch_of(letters, now_us)
 
     async def _read_again(self, bounds: BatchBounds) -> Batch:
         if not bounds.retried:
             return await self._from_log(partial(self._logs.read_again, bounds))
         letters = await self._patiently(POSTGRES, lambda: self._letters.kept(bounds.retried))
-        return replace(_batch_of(letters, bounds.now_us), bounds=bounds)
+        return replace(setting_aside.batch_of(letters, bounds.now_us), bounds=bounds)
 
     async def _from_log(self, read: Callable[[], T]) -> T:
         """Read the capture logs in a thread, waiting while that is not possible."""
@@ -505,39 +505,5 @@ class Recorder:
             self.stats.log_depth_bytes = await asyncio.to_thread(self._logs.depth_bytes, self._offsets)
 
 
-def _batch_of(letters: Sequence[DeadLetter], now_us: int) -> Batch:
-    return tried_again(((letter.log_name, letter.record_id, letter.payload) for letter in letters), now_us)
-
-
-def _tallies(batch: Batch, dead: Sequence[DeadLetter]) -> dict[str, Tally]:
-    """What the batch counts of each log."""
-    stored = Counter(record.log_name for record in batch.records)
-    stored.subtract(letter.log_name for letter in dead)
-    return {name: Tally(stored[name], batch.damage[name]) for name in stored.keys() | batch.damage.keys()}
-
-
 def _key(run: Run) -> RunKey:
     return run.project_id, run.run_id
-
-
-def _dead_letter(record: MergedRecord, reason: DeadLetterReason, detail: str) -> DeadLetter:
-    return DeadLetter(record.log_name, record.record_id, reason, detail, record.payload)
-
-
-def _tell_failed(batch: Batch, exc: Exception) -> None:
-    if isinstance(exc, StoreRejected):
-        log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))
-    else:
-        log.error("recorder.batch_crashed", records=len(batch.records), error=type(exc).__name__, exc_info=exc)
-
-
-def _given_up(record: MergedRecord, exc: Exception) -> DeadLetter:
-    if isinstance(exc, StoreRejected):
-        return _dead_letter(record, DeadLetterReason.REJECTED, str(exc))
-    return _crashed(record, exc)
-
-
-def _crashed(record: MergedRecord, exc: Exception) -> DeadLetter:
-    """A bug of ours met this record. The log tells where; the words of the error may quote a body, so not them."""
-    log.error("recorder.record_crashed", record_id=str(record.record_id), error=type(exc).__name__, exc_info=exc)
-    return _dead_letter(record, DeadLetterReason.CRASHED, type(exc).__name__)

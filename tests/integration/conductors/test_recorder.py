@@ -268,7 +268,7 @@ async def test_garbage_with_a_right_checksum_is_set_aside_and_holds_up_nothing(
 ) -> None:
     first = await recording.write([chat(0)])
     with monkeypatch.context() as patch:
-        patch.setattr("watchllm_proxy.capture.writer.pack", lambda exchange: [b"\xff" * 100])
+        patch.setattr("watchllm_proxy.capture.writer.pack", lambda exchange, spilled: [b"\xff" * 100])
         (garbage,) = await recording.write([chat(1)])
     last = await recording.write([chat(2)])
     recorder = recording.recorder()
