@@ -10,7 +10,7 @@ import pytest
 from watchllm_proxy.store import sql
 
 PROJECT = Path(__file__).resolve().parents[3]
-SOURCES = "\n".join(path.read_text() for path in (PROJECT / "watchllm_proxy" / "store").rglob("*.py"))
+SOURCES = "\n".join(path.read_text() for path in (PROJECT / "watchllm_proxy").rglob("*.py"))
 
 
 @pytest.mark.parametrize("engine", ["clickhouse", "postgres"])
