@@ -608,6 +608,13 @@ def test_a_record_that_cannot_be_stored_is_told_tried_again_and_given_up(
 
         status, listed = dead("list", "--ndjson")
         assert (status, json.loads(listed)["record_id"]) == (0, str(garbage))
+        doctor = Command(folder, "doctor", environ=settings)
+        doctor.run()
+        assert "2 accepted = 1 stored + 0 in the log + 1 dead-lettered (corrupt 1)" in doctor.out
+        command.until(
+            lambda: command.metric('watchllm_captures{reason="corrupt",state="dead_lettered"}') == 1, "counting it"
+        )
+        assert command.metric('watchllm_captures{reason="",state="missing"}') == 0
         status, retried = dead("retry", "--all", "--json")
         assert (status, json.loads(retried)["set_aside_again"]) == (1, [str(garbage)])
         assert dead("drop", str(garbage)[:8], "--yes")[0] == 0
