@@ -89,9 +89,9 @@ FROM calls WHERE is_named ORDER BY run_id, n DESC
 
 EVENTS = """
 INSERT INTO events (project_id, call_id, started_at, ended_at, stored_at, run_id, session_id, api, method, target,
-    end, http_status, is_stream, request_model, request_skeleton, cost_source, is_usage_estimated)
+    end, http_status, is_stream, request_model, request_skeleton, cost_source, is_usage_estimated, expires_on)
 SELECT 'default', UUIDNumToString(hash), at, at, at, run_id, run_id, 'chat_completions', 'POST',
-    '/v1/chat/completions', 'complete', 200, false, 'gpt-4o-mini', '{{}}', 'unknown', false
+    '/v1/chat/completions', 'complete', 200, false, 'gpt-4o-mini', '{{}}', 'unknown', false, today() + 90
 FROM (
     SELECT number AS n, MD5(concat('call ', toString(n))) AS hash,
         now64(6) - toIntervalMicrosecond(intDiv(({calls} - n) * {span_us}, {calls})) AS at,
