@@ -80,7 +80,7 @@ def observe(plan: Plan) -> list[Held]:
         silence_us=SILENCE_US,
         max_runs=int(50_000 * plan.share),
         max_anchors=int(300_000 * plan.share),
-        max_texts=int(100_000 * plan.share),
+        max_texts=int(60_000 * plan.share),
         max_steps=int(50_000 * plan.share),
         shelf=EmptyShelf(),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import asyncpg
 import structlog
@@ -81,7 +82,8 @@ async def _run_parts(
                 app.router.add_get("/metrics", _metrics_of(stats, housekeeping))
             await closing.enter_async_context(_serve(settings, app))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
-        await prepare(settings, stores, away, stop)
+        take_up = partial(recording.take_up, stop) if recording is not None else None
+        await prepare(settings, stores, away, stop, with_postgres=take_up)
         if recording is not None and housekeeping is not None:
             task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
             task_group.create_task(housekeeping.run(stop))

@@ -158,7 +158,7 @@ class Recorder:
             runs.pool, events, logs, on_postgres=self._on_postgres, on_clickhouse=self._on_clickhouse
         )
         self._next_erasure_look = 0.0
-        self._is_stale = False  # runs are gone from the store that may be in memory
+        self._is_stale = True  # memory is not as the stores are: at first, and when runs are gone from them
         self._next_tick = 0.0
         self._letters = DeadLetters(runs.pool)
         self._next_retry_look = 0.0
@@ -176,10 +176,17 @@ class Recorder:
         self._stop = asyncio.Event()
         self.stats = RecorderStats()
 
+    async def take_up(self, stop: asyncio.Event) -> None:
+        """The state as of the last commit, for `run`. It needs Postgres alone: ClickHouse may open meanwhile."""
+        self._stop = stop
+        with contextlib.suppress(_Stopping):
+            await self._forget()
+
     async def run(self, stop: asyncio.Event) -> None:
         self._stop = stop
         with contextlib.suppress(_Stopping):
-            await self._patiently(POSTGRES, self._restore)
+            if self._is_stale:
+                await self._forget()
             await self._finish_pending()
             self.stats.is_starting = False
             while not stop.is_set():
@@ -240,10 +247,10 @@ class Recorder:
 
     async def _forget(self) -> None:
         """What is in memory may be gone from the stores: it must not be written back, nor be taken for stored."""
-        self._is_stale = False
         self._recent_messages = RecentMessages()
         self._known_messages = KnownMessages()
         await self._on_postgres(self._restore)
+        self._is_stale = False
 
     async def _restore(self) -> None:
         """Take up the state as of the last commit."""

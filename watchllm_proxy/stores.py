@@ -97,8 +97,18 @@ async def run_migrations(settings: Settings) -> list[str]:
             await events.close()
 
 
-async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: asyncio.Event) -> None:
-    """Wait for both stores and bring them to today's schema. `Stopped` when told to stop while one is away."""
+async def prepare(
+    settings: Settings,
+    stores: Stores,
+    away: StoresAway,
+    stop: asyncio.Event,
+    *,
+    with_postgres: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Wait for both stores and bring them to today's schema. `Stopped` when told to stop while one is away.
+
+    `with_postgres` is done as soon as Postgres is ready: the embedded ClickHouse takes its time to open.
+    """
     owner, application, events = owner_dsn(settings), dsn_of(settings), stores.recorder_events
 
     async def when_there(store: str, operation: Callable[[], Awaitable[T]]) -> T:
@@ -106,8 +116,13 @@ async def prepare(settings: Settings, stores: Stores, away: StoresAway, stop: as
         away.note(store, None)
         return found
 
+    async def make_postgres_ready() -> None:
+        await when_there(POSTGRES, lambda: migrate_postgres(owner, application))
+        if with_postgres is not None:
+            await with_postgres()
+
     async with asyncio.TaskGroup() as task_group:  # so that both are told, when both are away
-        task_group.create_task(when_there(POSTGRES, lambda: migrate_postgres(owner, application)))
+        task_group.create_task(make_postgres_ready())
         task_group.create_task(when_there(CLICKHOUSE, events.ping))
     await when_there(CLICKHOUSE, lambda: migrate_clickhouse(events, owner))
     log.info("core.stores_ready")

@@ -35,12 +35,14 @@ class Remembered:
         anchor = numbered(anchor, self._newest_seq)
         self._new[anchor.project_id, anchor.kind, anchor.value] = anchor
         self._index(anchor)
+        self._keep_windows()
 
     def load(self, anchors: Iterable[Anchor]) -> None:
         """Stored ones, by their numbers."""
         for anchor in anchors:
             self._newest_seq = anchor.seq
             self._index(anchor)
+        self._keep_windows()
 
     def drain(self) -> tuple[Anchor, ...]:
         new, self._new = tuple(self._new.values()), {}
@@ -82,8 +84,11 @@ class Remembered:
             self.children.put_helper(anchor)
         else:
             self.anchors.put(anchor)
-        self.children.keep_window(anchor.seq)
-        self.connections.keep_window(anchor.seq)
+
+    def _keep_windows(self) -> None:
+        """These two do not look at every anchor, so that their windows do not move by themselves."""
+        self.children.keep_window(self._newest_seq)
+        self.connections.keep_window(self._newest_seq)
 
 
 def numbered(anchor: Anchor, seq: int) -> Anchor:

@@ -49,7 +49,7 @@ class Sessionizer:
         horizon_us: int = DAY_US,
         max_runs: int = 50_000,
         max_anchors: int = 300_000,
-        max_texts: int = 100_000,
+        max_texts: int = 60_000,
         max_steps: int = 50_000,
         shelf: Shelf | None = None,
     ) -> None:

@@ -33,7 +33,7 @@ RunKey = tuple[str, str]
 
 MAX_LIVE_RUNS = 50_000
 KEPT_ANCHORS = 300_000
-KEPT_TEXTS = 100_000
+KEPT_TEXTS = 60_000
 """Of the newest anchors, and of these those of texts: not less than the sessionizer remembers."""
 
 
