@@ -10,10 +10,11 @@ The path of a call, in the order it happens; each step names the module that doe
     5. `recorder`         reads the log in batches and conducts what follows
     6. `decode`           Exchange -> Call: five API dialects, JSON and SSE, into one
     7. `enrich.tokens`, `enrich.prices`   what the upstream did not say: counts (marked estimated) and cost
-    8. `sessionize`       Call -> Run, Step, Link: which run, and why
-    9. `enrich.flags`, `insights.explain`   what is worth a look, in sentences that point at steps
-    10. `store`           ClickHouse (events, messages) and Postgres (runs, steps, links, offsets), exactly once
-    11. `console`         the JSON API and the dashboard read both
+    8. `enrich.redact`    credentials and personal data become tags: nothing behind this line sees them
+    9. `sessionize`       Call -> Run, Step, Link: which run, and why
+    10. `enrich.flags`, `insights.explain`   what is worth a look, in sentences that point at steps
+    11. `store`           ClickHouse (events, messages) and Postgres (runs, steps, links, offsets), exactly once
+    12. `console`         the JSON API and the dashboard read both
     ---- and back: what a person says there about which calls belong together, `correcting` carries out ----
 
 `app`, `core` and `supervisor` put the parts together; `cli` is the way in. Stages know only the vocabulary

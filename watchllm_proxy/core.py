@@ -21,12 +21,15 @@ from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import HealthOf
+from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
 from watchllm_proxy.recorder import Recorder, RecorderStats
+from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.redaction_key import redaction_key
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys as project_keys
@@ -110,6 +113,7 @@ def new_recorder(settings: Settings, stores: Stores) -> Recorder:
         keep_raw_days=settings.keep_raw_days,
         upstream_url=settings.upstream_url,
         retention_days=settings.retention_days,
+        redacting=Redacting(stores.runs.pool, redaction_key(settings), RedactionMode(settings.redact)),
     )
 
 

@@ -54,6 +54,7 @@ from watchllm_proxy.records import (
     Run,
     RunChanges,
 )
+from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
@@ -140,6 +141,7 @@ class Recorder:
         keep_raw_days: int = 0,
         upstream_url: str | None = None,
         retention_days: int = DEFAULT_DAYS,
+        redacting: Redacting | None = None,
     ) -> None:
         self._logs = logs
         self._runs = runs
@@ -147,6 +149,7 @@ class Recorder:
         self._new_sessionizer = new_sessionizer
         self._keep_raw_days = keep_raw_days
         self._upstream_url = upstream_url  # whose prices hold
+        self._redacting = redacting  # None: everything is stored as it was
         self._shelf = StoredRuns(self._load_runs)
         self._sessionizer = new_sessionizer(self._shelf)
         self._offsets: dict[str, LogPosition] = {}
@@ -303,7 +306,7 @@ class Recorder:
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
-        dead = setting_aside.given_up(batch.records[0], exc)
+        dead = self._as_kept(setting_aside.given_up(batch.records[0], exc), batch.records[0])
         await self._leave_without_run(batch.records[0])
         nothing = Thought((), (dead,), RunChanges(), {}, {}, setting_aside.tallies(batch, [dead]))
         await self._flush(batch.bounds, nothing)
@@ -321,24 +324,34 @@ class Recorder:
 
     async def _think(self, batch: Batch) -> Thought:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
+        if self._redacting is not None:
+            await self._on_postgres(self._redacting.follow_projects)
         calls, dead = await asyncio.to_thread(self._understand, batch)
         return await asyncio.to_thread(self._place, batch, calls, dead)
 
     def _understand(self, batch: Batch) -> tuple[list[tuple[MergedRecord, Call]], list[DeadLetter]]:
-        """Decode and price each record; one that cannot be is set aside with its bytes and holds up nothing."""
+        """Decode, price and redact each record; one that cannot be is set aside and holds up nothing.
+
+        From here on there is nothing in a call that may not be stored (decision 0160).
+        """
         calls: list[tuple[MergedRecord, Call]] = []
         dead: list[DeadLetter] = []
         for record in batch.records:
             if record.exchange is None:
-                dead.append(setting_aside.unreadable(record))
+                dead.append(self._as_kept(setting_aside.unreadable(record), record))
                 continue
             try:
                 call = decode(record.exchange, keep_raw=self._keep_raw_days > 0, known=self._known_messages)
                 call = price(estimate_usage(call), upstream_url=self._upstream_url)
+                if self._redacting is not None:
+                    call = self._redacting.call(call)
                 calls.append((record, withhold_content(call)))
             except Exception as exc:
-                dead.append(setting_aside.crashed(record, exc))
+                dead.append(self._as_kept(setting_aside.crashed(record, exc), record))
         return calls, dead
+
+    def _as_kept(self, letter: DeadLetter, record: MergedRecord) -> DeadLetter:
+        return letter if self._redacting is None else self._redacting.dead_letter(letter, record)
 
     async def _load_runs(self, keys: Sequence[RunKey]) -> list[StoredRun]:
         return await self._patiently(POSTGRES, lambda: self._runs.load_runs(keys))
@@ -354,7 +367,7 @@ class Recorder:
             except (_Stopping, StoreRejected):
                 raise  # the record is not to blame
             except Exception as exc:
-                dead.append(setting_aside.crashed(record, exc))
+                dead.append(self._as_kept(setting_aside.crashed(record, exc), record))
         self._sessionizer.tick(now_us)
         changes = self._sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}

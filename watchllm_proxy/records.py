@@ -258,6 +258,8 @@ class Call:
     raw_response: bytes | None = None
     cost: Cost = UNKNOWN_COST
     is_content_refused: bool = False  # the client asked that figures are kept but no text
+    redaction_mode: str = "off"  # how it was redacted: off, secrets or all
+    redacted: tuple[tuple[str, int], ...] = ()  # how many values were put behind tags, by kind
 
     @property
     def is_failed(self) -> bool:

@@ -70,6 +70,16 @@ def _seconds(raw: str) -> float:
     return seconds
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        word = raw.strip().lower()
+        if word not in words:
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return word
+
+    return parse
+
+
 def _path(raw: str) -> Path:
     return Path(raw).expanduser().absolute()
 
@@ -171,6 +181,21 @@ class Settings:
         _whole,
         "Days that calls and runs are kept, where a project says nothing else. 0: for ever.",
     )
+    redact: str = _setting(
+        "WATCHLLM_REDACT",
+        "all",
+        _one_of("off", "secrets", "all"),
+        "What is taken out of calls before anything is stored, where a project says nothing else: off, secrets "
+        "(credentials), all (and personal data). Off weakens privacy: prompts are stored as they are.",
+    )
+    redaction_key: str | None = _setting(
+        "WATCHLLM_REDACTION_KEY",
+        None,
+        _text,
+        "Secret that tags of redacted values are made with; recorders of one installation share it. "
+        "Unset: a file in the data directory, made at the first start.",
+        secret=True,
+    )
     clickhouse_cluster: str | None = _setting(
         "WATCHLLM_CLICKHOUSE_CLUSTER",
         None,
@@ -251,6 +276,11 @@ class Settings:
     def key_file(self) -> Path:
         """Hashes of the project keys in force, for the proxies."""
         return self.data_dir / "keys.json"
+
+    @property
+    def redaction_key_file(self) -> Path:
+        """The secret behind the tags of redacted values, where no setting gives one."""
+        return self.data_dir / "redaction.key"
 
     @property
     def run_dir(self) -> Path:

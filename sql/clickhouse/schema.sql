@@ -76,6 +76,7 @@ CREATE TABLE events
     opaque_reason LowCardinality(Nullable(String)) COMMENT 'why the bodies could not be understood; NULL: they were',
     is_truncated Bool COMMENT 'the capture limit cut a body: figures may be missing',
     is_content_refused Bool COMMENT 'the client asked to keep figures but no text: no message, skeleton or body is kept',
+    redacted Map(LowCardinality(String), String) COMMENT 'values put behind tags before it was stored: how many (decimal), by kind',
     expires_on Date COMMENT 'its partition, dropped from this day on: end of the day or week it began in, and the retention of its project',
 
     INDEX call_id_index call_id TYPE bloom_filter(0.001) GRANULARITY 1,
@@ -97,7 +98,7 @@ SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsy
 CREATE TABLE messages
 (
     project_id LowCardinality(String) COMMENT 'the tenant',
-    content_hash FixedString(16) COMMENT 'blake2b-128 of content',
+    content_hash FixedString(16) COMMENT 'blake2b-128 of content; of redacted content a keyed hash of what it was',
     role LowCardinality(String) COMMENT 'system, developer, user, assistant, tool; empty: tool schemas, embeddings input',
     content String COMMENT 'the JSON value as sent, keys sorted, no white space' CODEC(ZSTD(3)),
     expires_on Date COMMENT 'its partition: that of the calls that hold it'

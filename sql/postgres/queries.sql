@@ -514,6 +514,14 @@ SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL
 -- How many days a project keeps its calls; NULL: as the setting says.
 UPDATE projects SET retention_days = $2 WHERE project_id = $1 RETURNING project_id;
 
+-- name: redaction_modes
+-- What projects want redacted that say so themselves.
+SELECT project_id, redaction FROM projects WHERE redaction IS NOT NULL;
+
+-- name: set_redaction
+-- What a project wants redacted: off, secrets, all; NULL: as the setting says.
+UPDATE projects SET redaction = $2 WHERE project_id = $1 RETURNING project_id;
+
 -- name: projects_with_runs
 -- Projects that have runs, known or not: from one end of the index to the next.
 WITH RECURSIVE found (project_id) AS (

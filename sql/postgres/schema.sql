@@ -9,7 +9,8 @@ CREATE TABLE projects (
     project_id text PRIMARY KEY,                    -- short name, part of every key below
     name text NOT NULL,                             -- for people
     created_at timestamptz NOT NULL,                -- set by Python
-    retention_days integer CHECK (retention_days >= 0) -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
+    retention_days integer CHECK (retention_days >= 0), -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
+    redaction text CHECK (redaction IN ('off', 'secrets', 'all')) -- what is taken out of calls before they are stored; NULL: as WATCHLLM_REDACT says
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 

@@ -46,7 +46,8 @@ EVENT_COLUMNS = (
     "cost_usd", "cost_source", "price_provider", "price_date",
     "error_type", "error_code", "error_message",
     "agent_name", "agent_version", "user_id", "tags", "client_ids", "retry_count_hint",
-    "request_bytes", "response_bytes", "opaque_reason", "is_truncated", "is_content_refused", "expires_on",
+    "request_bytes", "response_bytes", "opaque_reason", "is_truncated", "is_content_refused", "redacted",
+    "expires_on",
 )  # fmt: skip
 MESSAGE_COLUMNS = ("project_id", "content_hash", "role", "content", "expires_on")
 RAW_COLUMNS = ("project_id", "call_id", "started_at", "request", "response", "expires_on")
@@ -137,14 +138,19 @@ def token(bounds: BatchBounds, table: str) -> str:
 def _kept_token(
     bounds: BatchBounds, table: str, calls: Sequence[tuple[Call, Placement]], retention: Retention
 ) -> str:
-    """`token`, and how long the rows are kept: a batch that is taken again after a crash may find that changed.
+    """`token`, how long the rows are kept and how they were redacted: a batch that is taken again may find either
+    changed.
 
-    Its messages stand in other partitions then, and must not be dropped for those that stood in the old ones.
+    Its messages stand in other partitions then, or have other hashes, and must not be dropped for the old ones.
     """
-    days = {call.project_id: retention.days(call.project_id) for call, _ in calls}
+    days = {call.project_id: f"{retention.days(call.project_id)}{_as_redacted(call)}" for call, _ in calls}
     named = ",".join(f"{project_id}={days[project_id]}" for project_id in sorted(days))
     digest = hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=4).hexdigest()
     return f"{token(bounds, table)}-{digest}"
+
+
+def _as_redacted(call: Call) -> str:
+    return "" if call.redaction_mode == "off" else call.redaction_mode
 
 
 def event_row(
@@ -178,7 +184,8 @@ def event_row(
         {_bytes(client_id.source): _bytes(client_id.value) for client_id in call.client_ids},
         views.optional_integer(views.tokens(call.retry_count_hint)),
         call.request_bytes, call.response_bytes, _optional_bytes(call.opaque_reason), call.is_truncated,
-        call.is_content_refused, retention.expires_on(call.project_id, call.started_at_us),
+        call.is_content_refused, {kind.encode(): str(count).encode() for kind, count in call.redacted},
+        retention.expires_on(call.project_id, call.started_at_us),
     )  # fmt: skip
 
 

@@ -1,0 +1,128 @@
+"""The parts of a call, redacted: texts, documents, hashes, addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import orjson
+
+from watchllm_proxy.enrich.redaction.documents import redact_bytes, redact_json, redact_string
+from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts, Redaction, telling
+from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
+from watchllm_proxy.enrich.redaction.tags import Tags
+from watchllm_proxy.records import CallError, Message
+
+Counts: TypeAlias = "Counter[RedactionKind]"
+
+
+class Reading:
+    """Redacts parts of one call or message; `counts` says what was found, each place once."""
+
+    def __init__(self, mode: RedactionMode, rules: Sequence[Finder], tags: Tags, known: KnownTexts) -> None:
+        self._mode = mode
+        self._tags = tags
+        self._redaction = Redaction(rules, tags, known=known)
+        self._again = Redaction(rules, tags, known=known)  # places that were counted already
+
+    @property
+    def counts(self) -> Counts:
+        return self._redaction.counts
+
+    def string(self, text: str, field_name: str = "") -> str:
+        return redact_string(text, self._redaction, telling(field_name))
+
+    def optional(self, text: str | None) -> str | None:
+        return None if text is None else self.string(text)
+
+    def strings(self, texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple([self.string(text) for text in texts])
+
+    def program(self, user_agent: str | None) -> str | None:
+        """A user agent names a program and its version, which may look like an IP address: secrets only."""
+        if user_agent is None:
+            return None
+        return redact_string(user_agent, Redaction(RULES[RedactionMode.SECRETS], self._tags, self.counts))
+
+    def hash(self, digest: bytes) -> bytes:
+        """None stays none."""
+        return self._tags.keyed(digest) if digest else digest
+
+    def address(self, address: str) -> str:
+        """ "ip:port" of a connection; of one from this machine it says nothing about anybody."""
+        host, colon, port = address.rpartition(":")
+        if self._mode is not RedactionMode.ALL or not colon or _is_local(host):
+            return address
+        return f"{self._tags.tag(RedactionKind.IP_ADDRESS, host.encode()).decode()}:{port}"
+
+    def document(self, raw: bytes) -> bytes:
+        """JSON in canonical form; the same where nothing was found."""
+        return self._document(raw, self._redaction)
+
+    def raw(self, content: bytes | None) -> bytes | None:
+        """Bytes of a body that was not understood; None for those that are no text: nobody knows what they hold."""
+        if content is None:
+            return None
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            return None
+        return redact_bytes(content, self._redaction)
+
+    def error(self, error: CallError | None) -> CallError | None:
+        if error is None:
+            return None
+        return CallError(self.string(error.type), self.string(error.message), self.optional(error.code))
+
+    def message(self, message: Message) -> Message:
+        again = self._again
+        return replace(
+            message,
+            role=self.string(message.role),
+            content=self._document(message.content, self._redaction),
+            content_hash=self.hash(message.content_hash),
+            link_hash=self.hash(message.link_hash),
+            text=redact_string(message.text, again),
+            tool_calls=tuple(
+                [
+                    replace(
+                        asked,
+                        tool_call_id=_optional(asked.tool_call_id, again),
+                        name=redact_string(asked.name, again),
+                        arguments=redact_string(asked.arguments, again),
+                    )
+                    for asked in message.tool_calls
+                ]
+            ),
+            tool_results=tuple(
+                [
+                    replace(
+                        got,
+                        tool_call_id=_optional(got.tool_call_id, again),
+                        text=redact_string(got.text, again),
+                    )
+                    for got in message.tool_results
+                ]
+            ),
+        )
+
+    def _document(self, raw: bytes, redaction: Redaction) -> bytes:
+        if not raw:
+            return raw
+        value = orjson.loads(raw)
+        redacted = redact_json(value, redaction)
+        return raw if redacted is value else orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
+
+
+def _optional(text: str | None, redaction: Redaction) -> str | None:
+    return None if text is None else redact_string(text, redaction)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,144 @@
+"""What a rule is: a pattern of RE2, what must hold beside it, and its budget.
+
+RE2 has no look-around, so a pattern says with group 1 which part of its match is the value. `ESCAPED` goes before
+values that begin with a letter or a digit: in JSON that was escaped once more, `\\nsk-…` is a line that begins
+with a key, and `%20bob@…` an address after a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import re2
+
+from watchllm_proxy.enrich.redaction.kinds import RedactionKind
+
+ESCAPED = r"(?:\\[nrtbf]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})"
+APART = rf"(?:^|[^A-Za-z0-9]|{ESCAPED})"
+"""Before a value that a letter or digit must not touch."""
+
+MAX_PLACES = 6_000
+"""How many places of one text a rule may look at. Real texts stay far below; past it, the rest is dropped."""
+
+MAX_PATTERN_CHARACTERS = 1_000
+MAX_PROGRAM_BYTES = 1 << 20
+"""Of a rule of a project's own: RE2 refuses patterns that compile to more."""
+
+
+class Span(NamedTuple):
+    """A value found. `canonical` is what its tag is made of: equal values have equal ones, however written."""
+
+    start: int
+    end: int
+    kind: RedactionKind
+    canonical: bytes
+
+
+class Place(NamedTuple):
+    """Where a pattern matched. `context` names the field that the text is the value of, if it is one."""
+
+    text: bytes
+    start: int
+    end: int
+    context: bytes
+
+    @property
+    def value(self) -> bytes:
+        return self.text[self.start : self.end]
+
+    def before(self, length: int) -> bytes:
+        """What stands before the value, the name of its field included."""
+        start = max(0, self.start - length)
+        return (
+            self.context + b": " + self.text[start : self.start] if start == 0 else self.text[start : self.start]
+        )
+
+
+Found = tuple[int, int, bytes]
+"""Where the value really is, and its canonical form."""
+
+Check = Callable[[Place], Found | None]
+
+
+class TooMany(Exception):
+    """A rule came to more places than it may look at. `at`: so far everything was."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`needs`: the text holds one of these, or the pattern is not tried at all."""
+
+    kind: RedactionKind
+    pattern: Any  # re2 has no types
+    check: Check
+    needs: tuple[bytes, ...] = ()
+
+    def spans(self, text: bytes, context: bytes) -> Iterator[Span]:
+        """Raises `TooMany` when its budget is used up."""
+        if self.needs and not any(need in text for need in self.needs):
+            return
+        for places, match in enumerate(self.pattern.finditer(text)):
+            start, end = match.span(1)
+            if places >= MAX_PLACES:
+                raise TooMany(start)
+            found = self.check(Place(text, start, end, context))
+            if found is not None:
+                yield Span(found[0], found[1], self.kind, found[2])
+
+
+def compiled(pattern: str, *, ignore_case: bool = False) -> Any:
+    """For bytes. The pattern must have group 1."""
+    return re2.compile(pattern.encode(), _options(ignore_case=ignore_case))
+
+
+def own_rules(patterns: Iterable[str]) -> tuple[Rule, ...]:
+    """Rules of a project. The first group of a pattern is the value, or else all of it.
+
+    Raises ValueError, naming the pattern's number, for one that is too long, too big, or no pattern of RE2, and
+    for one that matches nothing at all: it would find a value everywhere.
+    """
+    return tuple(_own_rule(number, pattern) for number, pattern in enumerate(patterns, start=1))
+
+
+def _own_rule(number: int, pattern: str) -> Rule:
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise ValueError(f"rule {number}: longer than {MAX_PATTERN_CHARACTERS} characters")
+    options = _options(ignore_case=False)
+    options.max_mem = MAX_PROGRAM_BYTES
+    try:
+        if re2.compile(pattern.encode(), options).groups == 0:
+            pattern = f"({pattern})"
+        program = re2.compile(pattern.encode(), options)
+    except re2.error as exc:
+        raise ValueError(f"rule {number}: no pattern that RE2 takes") from exc
+    if program.fullmatch(b""):
+        raise ValueError(f"rule {number}: it matches the empty text")
+    return Rule(RedactionKind.CUSTOM, program, _own_value)
+
+
+def _own_value(place: Place) -> Found | None:
+    return None if place.end <= place.start else as_it_is(place)
+
+
+_NO_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
+
+
+def digits_of(written: bytes) -> bytes:
+    return written.translate(None, _NO_DIGITS)
+
+
+def as_it_is(place: Place) -> Found:
+    return place.start, place.end, place.value
+
+
+def _options(*, ignore_case: bool) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes as they are: offsets need no conversion
+    options.case_sensitive = not ignore_case
+    options.log_errors = False
+    return options
