@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
 from watchllm_proxy.enrich.redaction.rules import (
     APART,
-    MAX_PLACES,
     Found,
     Place,
     Rule,
@@ -16,6 +15,7 @@ from watchllm_proxy.enrich.redaction.rules import (
     TooMany,
     as_it_is,
     compiled,
+    long_rule,
 )
 
 _KEYS = (
@@ -91,6 +91,7 @@ _SCHEMA_WORDS = frozenset(
 _DIGITS, _LOWER, _UPPER = (
     frozenset(b"0123456789"), frozenset(b"abcdefghijklmnopqrstuvwxyz"), frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
 )  # fmt: skip
+_LOOKED_AT = 512
 _UNBROKEN = compiled(r"([A-Za-z0-9]{16})")
 
 
@@ -112,19 +113,19 @@ def field_secret(text: bytes, context: bytes) -> Span | None:
 
 def _openai_like(place: Place) -> Found | None:
     """`sk-` begins words too, as in "risk-sk-averse-…" or a slug: a key has a digit, or a long unbroken part."""
-    value = place.value
+    value = place.value[:_LOOKED_AT]
     return as_it_is(place) if _DIGITS & set(value[3:]) or _UNBROKEN.search(value) else None
 
 
 def _after_scheme(place: Place) -> Found | None:
     """A word after "Bearer" or "Basic" that is no word: it has digits, or changes case within."""
-    letters = set(place.value)
+    letters = set(place.value[:_LOOKED_AT])
     return as_it_is(place) if letters & _DIGITS or (letters & _UPPER and letters & _LOWER) else None
 
 
 def _beside_its_name(place: Place) -> Found | None:
     """`password = hunter2`, not `password = get_password` or `api_key=settings.key`: letters and digits both."""
-    letters = set(place.value)
+    letters = set(place.value[:_LOOKED_AT])
     return as_it_is(place) if letters & _DIGITS and letters & (_LOWER | _UPPER) else None
 
 
@@ -133,6 +134,7 @@ def _password_in_url(place: Place) -> Found | None:
 
 
 _MAX_KEY_BYTES = 8_192
+_MAX_PRIVATE_KEYS = 1_000
 _BEGIN = compiled(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)")
 _END = compiled(r"(-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)")
 _KEY_MATERIAL = compiled(r"^((?:[A-Za-z0-9+/=\r\n\t\\]| )*)")
@@ -161,39 +163,41 @@ class PrivateKeys:
                 done = header_end + _KEY_MATERIAL.search(window).end(1)
             else:
                 done = end[1]
-            if places >= MAX_PLACES:
+            if places >= _MAX_PRIVATE_KEYS:
                 raise TooMany(start)
             yield Span(start, done, self.kind, text[start:done])
 
 
 CREDENTIALS = (
     PrivateKeys(),
-    Rule(
+    long_rule(
         RedactionKind.JWT,
-        compiled(rf"{APART}(eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{2,}}(?:\.[A-Za-z0-9_-]*){{1,3}})"),
+        APART,
+        r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){1,3}",
         as_it_is,
         (b"eyJ",),
     ),
     Rule(
         RedactionKind.PASSWORD,
-        compiled(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/@:\"'<>\\]*:([^\s/@\"'<>\\]+)@"),
+        compiled(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:\"'<>\\]*:([^\s/@\"'<>\\]+)@"),
         _password_in_url,
         (b"://",),
     ),
-    Rule(RedactionKind.API_KEY, compiled(f"{APART}({'|'.join(_KEYS)})"), as_it_is),
-    Rule(RedactionKind.API_KEY, compiled(rf"{APART}(sk-[A-Za-z0-9_-]{{16,256}})"), _openai_like, (b"sk-",)),
-    Rule(
+    long_rule(RedactionKind.API_KEY, APART, f"(?:{'|'.join(_KEYS)})", as_it_is),
+    long_rule(RedactionKind.API_KEY, APART, r"sk-[A-Za-z0-9_-]{16,}", _openai_like, (b"sk-",)),
+    long_rule(
         RedactionKind.API_KEY,
-        compiled(r"\b(?:bearer|basic|token)(?:\s|%20|\+){1,4}([A-Za-z0-9._~+/=-]{16,})", ignore_case=True),
+        r"\b(?:bearer|basic|token)(?:\s|%20|\+){1,4}",
+        r"[A-Za-z0-9._~+/=-]{16,}",
         _after_scheme,
+        ignore_case=True,
     ),
-    Rule(
+    long_rule(
         RedactionKind.PASSWORD,
-        compiled(
-            rf"(?:{_NAMES_OF_SECRETS})[\"'\\]{{0,4}}\s{{0,4}}(?:=>|:=|[:=])\s{{0,4}}[\"'\\]{{0,4}}"
-            r"([^\s\"',;<>\[\]{}()\\&]{6,128})",
-            ignore_case=True,
-        ),
+        rf"(?:{_NAMES_OF_SECRETS})[\"'\\]{{0,4}}\s{{0,4}}(?:=>|:=|[:=])\s{{0,4}}[\"'\\]{{0,4}}",
+        r"[^\s\"',;<>\[\]{}()\\&]{6,}",
         _beside_its_name,
+        ignore_case=True,
+        max_places=4_000,
     ),
 )

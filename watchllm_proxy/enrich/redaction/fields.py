@@ -63,7 +63,7 @@ class Reading:
         return self._document(raw, self._redaction)
 
     def raw(self, content: bytes | None) -> bytes | None:
-        """Bytes of a body that was not understood; None for those that are no text: nobody knows what they hold."""
+        """Bytes of a body that was not understood; None where they are no text: nobody can look into them."""
         if content is None:
             return None
         try:

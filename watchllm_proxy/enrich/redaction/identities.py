@@ -195,7 +195,8 @@ NAMED: tuple[tuple[str, int, IsValid | None], ...] = (
 )
 
 _READ_WRONGLY = bytes.maketrans(b"lO", b"10")
-_BETWEEN = r"[\"'\\]{0,3}(?:[ _-](?:nr|no|number|numer|is|id|:)\.?)?[^0-9A-Za-z\n]{0,6}"
+_BETWEEN = r"[\"'\\]{0,3}(?:[ _-](?:nr|no|number|numer|is|id|:)\.?)?[^0-9A-Za-z\n_-][^0-9A-Za-z\n]{0,5}"
+"""`PESEL: 4405…`, not `PESEL-4405…`, which is a name of its own."""
 _NUMBER = r"[0-9lO](?:[ .\n/-]?[0-9lO]){7,17}"
 _EVERY_NAME = "|".join(dict.fromkeys(words for words, _, _ in NAMED))
 _NAMED_NUMBER = compiled(rf"(?:^|[^A-Za-z])(?:{_EVERY_NAME}){_BETWEEN}({_NUMBER})\b", ignore_case=True)
@@ -240,8 +241,8 @@ _SEPARATORS = b" .\n/-+"
 _SHAPE = bytes(
     0x30 if 0x30 <= byte <= 0x39 else 0x41 if byte < 0x80 and chr(byte).isalpha() else byte for byte in range(256)
 )
-_WITH_SEPARATORS = frozenset({10, 11})
-"""Lengths at which a separator tells something: a Swedish or a Finnish `+` is a century."""
+_CENTURY_AT_LENGTH = 11
+"""A Swedish or a Finnish number whose separator tells the century."""
 
 
 def _shaped(shapes: dict[bytes, tuple[IsValid, ...]]) -> Rule:
@@ -251,13 +252,18 @@ def _shaped(shapes: dict[bytes, tuple[IsValid, ...]]) -> Rule:
 
     def check(place: Place) -> Found | None:
         written = place.value
+        if place.is_part_of_code or (b" " in written and place.is_part_of_row):
+            return None
         compact = written.translate(None, _SEPARATORS).decode()
+        as_written = written.decode()
         for is_valid in shapes[written.translate(_SHAPE)]:
-            if is_valid(compact) or is_valid(written.decode()):
+            if is_valid(compact) or (len(written) == _CENTURY_AT_LENGTH and is_valid(as_written)):
                 return place.start, place.end, compact.upper().encode()
         return None
 
-    return Rule(RedactionKind.NATIONAL_ID, compiled(rf"(?:^|[^0-9A-Za-z]|{ESCAPED})({pattern})\b"), check)
+    return Rule(
+        RedactionKind.NATIONAL_ID, compiled(rf"(?:^|[^0-9A-Za-z]|{ESCAPED})({pattern})\b"), check, max_places=4_000
+    )
 
 
 def _pattern(shape: bytes) -> str:
@@ -267,7 +273,7 @@ def _pattern(shape: bytes) -> str:
 
 
 IDENTITIES = (
-    Rule(RedactionKind.NATIONAL_ID, _NAMED_NUMBER, _named),
+    Rule(RedactionKind.NATIONAL_ID, _NAMED_NUMBER, _named, max_places=1_500),
     Rule(RedactionKind.NATIONAL_ID, _ALONE, _in_named_field),
     _shaped(SHAPES),
 )

@@ -10,7 +10,7 @@ from stdnum import iban, luhn
 from stdnum.exceptions import ValidationError
 
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
-from watchllm_proxy.enrich.redaction.rules import APART, ESCAPED, Found, Place, Rule, compiled
+from watchllm_proxy.enrich.redaction.rules import APART, ESCAPED, Found, Place, Rule, compiled, digits_of
 
 # --- e-mail
 
@@ -56,7 +56,7 @@ _ISSUERS = re.compile(
 def _card(place: Place) -> Found | None:
     """Luhn, and a beginning and a length that an issuer uses. The last of the groups may be none of it."""
     for end in _group_ends(place):
-        digits = re.sub(rb"[ -]", b"", place.text[place.start : end])
+        digits = digits_of(place.text[place.start : end])
         if _ISSUERS.match(digits) and len(set(digits)) > 1 and luhn.is_valid(digits.decode()):
             return place.start, end, digits
     return None
@@ -70,24 +70,34 @@ def _group_ends(place: Place) -> list[int]:
 # --- IBAN
 
 _IBAN = compiled(rf"(?:{APART})([A-Z]{{2}}[0-9](?:[ \n.-]?[0-9])(?:[ \n.-]?[0-9A-Zl]){{11,33}})")
-_SEPARATORS = re.compile(rb"[ \n.-]")
+_SEPARATORS = b" \n.-"
 _READ_WRONGLY = bytes.maketrans(b"lO", b"10")
 
 
 def _account(place: Place) -> Found | None:
     """As long as its country's are, and the check digits hold; l and O may stand for digits, as scanners read."""
     length = _iban_length(place.value[:2].decode())
-    kept = [at for at in range(place.start, place.end) if not _SEPARATORS.match(place.text, at)]
-    if length is None or len(kept) < length:
+    compact = place.value.translate(None, _SEPARATORS)
+    if length is None or len(compact) < length:
         return None
-    end = kept[length - 1] + 1
+    end = place.start + _end_of(place.value, length)
     if place.text[end : end + 1].isalnum():
         return None
-    compact = _SEPARATORS.sub(b"", place.text[place.start : end])
+    compact = compact[:length]
     for spelt in (compact, compact[:2] + compact[2:].translate(_READ_WRONGLY)):
         if _is_iban(spelt):
             return place.start, end, spelt
     return None
+
+
+def _end_of(written: bytes, length: int) -> int:
+    """Behind so many characters that are no separators."""
+    for at, byte in enumerate(written):
+        if byte not in _SEPARATORS:
+            length -= 1
+            if not length:
+                return at + 1
+    return len(written)
 
 
 def _is_iban(compact: bytes) -> bool:
@@ -101,7 +111,7 @@ def _is_iban(compact: bytes) -> bool:
 @lru_cache(maxsize=512)
 def _iban_length(country: str) -> int | None:
     """Characters of an IBAN of that country, from the registry; None where it has none."""
-    _, info = iban._ibandb.info(country)[0]  # the registry that `iban.validate` reads
+    info = iban._ibandb.info(country)[0][1]  # the registry that `iban.validate` reads
     structure = info.get("bban")
     return None if structure is None else 4 + sum(map(int, re.findall(r"(\d+)!", structure)))
 
@@ -114,6 +124,8 @@ _IPV6 = compiled(
     r"((?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?:/[0-9]{1,3}\b)?)"
 )
 _PRODUCT_BEFORE = re.compile(rb"(?:[A-Za-z]/|[vV]|[vV]ersion\W{0,2}|==|>=|<=|~=|@)$")
+_PART_OF_IPV6 = re.compile(rb"[A-Za-z0-9:]|\.[0-9]")
+_BEFORE_VERSIONS = (b"", b"/", b"v", b"V", b"=", b"@", b" ", b":")
 _PART_OF_MORE = re.compile(rb"[A-Za-z0-9]|\.[0-9]")
 
 
@@ -123,9 +135,12 @@ def _ipv4(place: Place) -> Found | None:
     end = place.end
     if mask and int(mask) > 32:
         end = place.start + len(address)
-    if _PART_OF_MORE.match(place.text, end) or _PRODUCT_BEFORE.search(place.before(12)):
+    parts = address.split(b".")
+    if any([int(part) > 255 or (len(part) > 1 and part.startswith(b"0")) for part in parts]):
         return None
-    if any(int(part) > 255 or (len(part) > 1 and part.startswith(b"0")) for part in address.split(b".")):
+    if _PART_OF_MORE.match(place.text, end) or (
+        place.text[place.start - 1 : place.start] in _BEFORE_VERSIONS and _PRODUCT_BEFORE.search(place.before(12))
+    ):
         return None
     return place.start, end, address
 
@@ -136,7 +151,7 @@ def _ipv6(place: Place) -> Found | None:
     end = place.end
     if mask and int(mask) > 128:
         end = place.start + len(address)
-    if re.match(rb"[A-Za-z0-9:]", place.text[end : end + 1]) or not re.search(rb"[0-9]", place.value):
+    if _PART_OF_IPV6.match(place.text, end) or not re.search(rb"[0-9]", place.value):
         return None
     try:
         read = ipaddress.IPv6Address(address.decode())
@@ -153,7 +168,7 @@ PERSONAL = (
         (b"@", b"%40"),
     ),
     Rule(RedactionKind.IBAN, _IBAN, _account),
-    Rule(RedactionKind.CARD, _CARD, _card),
+    Rule(RedactionKind.CARD, _CARD, _card, max_places=4_000),
     Rule(RedactionKind.IP_ADDRESS, _IPV6, _ipv6, (b":",)),
     Rule(RedactionKind.IP_ADDRESS, _IPV4, _ipv4),
 )

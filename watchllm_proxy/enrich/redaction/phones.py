@@ -47,8 +47,13 @@ _AMERICAN = compiled(
     rf"{_START}((?:1[ .-])?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}[ .-])[2-9][0-9]{{2}}[ .-][0-9]{{4}}"
     rf"{_EXTENSION})"
 )
+_IN_PAIRS = compiled(r"(0[1-9](?:[ .-][0-9]{2}){4})")  # as in France, whatever of its numbers is given out
 _NAMED = compiled(rf"(?:{_WORDS})\b[^0-9+(\n]{{0,24}}(\(?[0-9]{_GROUPS}{{6,14}}{_EXTENSION})", ignore_case=True)
 _NAMES = compiled(rf"(^|[^a-z])(?:{_WORDS})(?:[^a-z]|$)", ignore_case=True)
+_NAMED_AFTER = compiled(
+    rf"{_START}(\(?[0-9]{_GROUPS}{{8,14}}) \(?(?:fax|mobile|cell|phone|tel|home|work|office|direct)\b",
+    ignore_case=True,
+)
 _ALONE = compiled(rf"^\s*(\(?[0-9]{_GROUPS}{{6,14}}{_EXTENSION})\s*$")
 _DATE = compiled(
     r"^((?:(?:19|20)[0-9]{2}[-./ ](?:0?[1-9]|1[0-2])[-./ ][0-9]{1,2}"
@@ -60,16 +65,20 @@ _MOBILES = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 def _international(place: Place) -> Found | None:
     digits = _main(place)[1]
-    if _goes_on(place) or not _is_possible(digits.removeprefix(b"00").decode()):
+    if _goes_on(place) or place.is_part_of_code or place.is_part_of_row:
+        return None
+    if not _is_possible(digits.removeprefix(b"00").decode()):
         return None
     return place.start, place.end, digits.removeprefix(b"00")
 
 
 def _trunk(place: Place) -> Found | None:
     main, digits = _main(place)
-    if _goes_on(place) or len(set(digits)) < 3 or _DATE.search(main) or not _is_national(main.decode()):
+    if _goes_on(place) or place.is_part_of_code or place.is_part_of_row or len(set(digits)) < 3:
         return None
-    return place.start, place.end, digits
+    is_other = main.count(b"/") > 1 or _DATE.search(main) is not None  # 0932/01/2026: a file or an invoice
+    is_found = _IN_PAIRS.fullmatch(main) is not None or (not is_other and _is_national(main.decode()))
+    return (place.start, place.end, digits) if is_found else None
 
 
 def _american(place: Place) -> Found | None:
@@ -132,6 +141,7 @@ PHONES = (
     Rule(RedactionKind.PHONE, _INTERNATIONAL, _international),
     Rule(RedactionKind.PHONE, _TRUNK, _trunk),
     Rule(RedactionKind.PHONE, _AMERICAN, _american),
-    Rule(RedactionKind.PHONE, _NAMED, _named),
+    Rule(RedactionKind.PHONE, _NAMED, _named, max_places=4_000),
+    Rule(RedactionKind.PHONE, _NAMED_AFTER, _named, max_places=4_000),
     Rule(RedactionKind.PHONE, _ALONE, _in_named_field),
 )
