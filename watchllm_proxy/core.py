@@ -27,7 +27,8 @@ from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
-from watchllm_proxy.recorder import Recorder, RecorderStats
+from watchllm_proxy.recorder import Recorder
+from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.redaction_key import redaction_key
 from watchllm_proxy.sessionize import Sessionizer

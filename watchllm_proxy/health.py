@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from watchllm_proxy.console.context import Health
 from watchllm_proxy.errors import StoreError, StoreRejected
 from watchllm_proxy.lifecycle import rest
-from watchllm_proxy.recorder import CLICKHOUSE, LOG, POSTGRES, RecorderStats
+from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, RecorderStats
 
 UPSTREAM_CHECK_S = 30.0
 UPSTREAM_CHECK_TIMEOUT_S = 5.0

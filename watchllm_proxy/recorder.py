@@ -19,40 +19,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from watchllm_proxy import crash_points, setting_aside
-from watchllm_proxy.accounting import Balance
 from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
 from watchllm_proxy.correcting import Corrector
-from watchllm_proxy.decode import KnownMessages, decode
-from watchllm_proxy.enrich.flags import find_flags
-from watchllm_proxy.enrich.prices import price
-from watchllm_proxy.enrich.tokens import estimate_usage
-from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.erasing import Eraser
-from watchllm_proxy.errors import CaptureLogError, StoreRejected, StoreUnavailable
-from watchllm_proxy.insights.explain import explain
-from watchllm_proxy.outcomes import DeadLetterReason
+from watchllm_proxy.errors import CaptureLogError, StoreRejected
+from watchllm_proxy.patience import Patience, Stopping
 from watchllm_proxy.recalling import StoredRun, StoredRuns, take_up
+from watchllm_proxy.recorder_stats import CLICKHOUSE, POSTGRES, RecorderStats
 from watchllm_proxy.records import (
     BatchBounds,
-    Call,
-    Explanation,
-    Flag,
     LogPosition,
     Moved,
-    Placement,
-    Run,
-    RunChanges,
 )
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer, Shelf
@@ -67,12 +52,11 @@ from watchllm_proxy.store.event_rows import (
     without_run_params,
 )
 from watchllm_proxy.store.old_runs import RetentionRules
-from watchllm_proxy.store.postgres import DeadLetter, RunStore, Tally
+from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.retention import DEFAULT_DAYS
+from watchllm_proxy.thinking import Thinker, Thought
 
 log = structlog.get_logger(__name__)
-
-POSTGRES, CLICKHOUSE, LOG = "postgres", "clickhouse", "log"
 
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -84,44 +68,6 @@ SETTLED_US = 1_000_000
 
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
-MAX_BACKOFF_S = 5.0
-
-T = TypeVar("T")
-RunKey = tuple[str, str]
-"""(project_id, run_id)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """What thinking about a batch gave: everything that the two stores are to hold."""
-
-    calls: tuple[tuple[Call, Placement], ...]
-    dead_letters: tuple[DeadLetter, ...]
-    changes: RunChanges
-    flags: dict[RunKey, tuple[Flag, ...]]
-    explanations: dict[RunKey, tuple[Explanation, ...]]
-    tallies: dict[str, Tally] = field(default_factory=dict)  # by log
-
-
-@dataclass(slots=True)
-class RecorderStats:
-    """What `/metrics` and `/readyz` tell about the recorder. Counts are since this process started."""
-
-    stored_calls: int = 0
-    batches: int = 0
-    corrupt_frames: int = 0
-    dead_letters: Counter[DeadLetterReason] = field(default_factory=Counter)
-    insight_crashes: int = 0  # runs stored without flags or explanations for a bug of ours
-    flush_seconds: float = 0.0  # spent on batches
-    log_depth_bytes: int = 0
-    lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
-    is_starting: bool = True  # until what the last process left half done is done
-    waiting_for: str | None = None  # POSTGRES, CLICKHOUSE or LOG while that is away; None when all is well
-    books: Balance | None = None  # what became of every capture, over all restarts; None: not looked at yet
-
-
-class _Stopping(Exception):
-    """A wait for a store was given up because the recorder is to stop. The batch stays pending."""
 
 
 class Recorder:
@@ -143,22 +89,29 @@ class Recorder:
         retention_days: int = DEFAULT_DAYS,
         redacting: Redacting | None = None,
     ) -> None:
+        self.stats = RecorderStats()
+        self._patience = Patience(self.stats, note_lag=self._note_lag)
+        self._thinker = Thinker(
+            self.stats, keep_raw=keep_raw_days > 0, upstream_url=upstream_url, redacting=redacting
+        )
         self._logs = logs
         self._runs = runs
         self._events = events
         self._new_sessionizer = new_sessionizer
         self._keep_raw_days = keep_raw_days
-        self._upstream_url = upstream_url  # whose prices hold
         self._redacting = redacting  # None: everything is stored as it was
         self._shelf = StoredRuns(self._load_runs)
         self._sessionizer = new_sessionizer(self._shelf)
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
-        self._known_messages = KnownMessages()
         self.rules = RetentionRules(runs.pool, retention_days)
         self._eraser = Eraser(
-            runs.pool, events, logs, on_postgres=self._on_postgres, on_clickhouse=self._on_clickhouse
+            runs.pool,
+            events,
+            logs,
+            on_postgres=self._patience.on_postgres,
+            on_clickhouse=self._patience.on_clickhouse,
         )
         self._next_erasure_look = 0.0
         self._is_stale = True  # memory is not as the stores are: at first, and when runs are gone from them
@@ -168,33 +121,31 @@ class Recorder:
         self._corrector = Corrector(
             runs,
             events,
-            patiently=self._patiently,
-            insights=self._insights,
+            patiently=self._patience.until_done,
+            insights=self._thinker.insights,
             stores=(POSTGRES, CLICKHOUSE),
         )
         self._next_correction_look = 0.0
         self._oldest_us: int | None = None  # when the oldest exchange of the batch under way ended
         self._log_count = 0
         self._newest_us = 0  # when the newest exchange of the last batch ended
-        self._stop = asyncio.Event()
-        self.stats = RecorderStats()
 
     async def take_up(self, stop: asyncio.Event) -> None:
         """The state as of the last commit, for `run`. It needs Postgres alone: ClickHouse may open meanwhile."""
-        self._stop = stop
-        with contextlib.suppress(_Stopping):
+        self._patience.stop = stop
+        with contextlib.suppress(Stopping):
             await self._forget()
 
     async def run(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        with contextlib.suppress(_Stopping):
+        self._patience.stop = stop
+        with contextlib.suppress(Stopping):
             if self._is_stale:
                 await self._forget()
             await self._finish_pending()
             self.stats.is_starting = False
             while not stop.is_set():
                 if not await self.run_once():
-                    await self._rest(IDLE_POLL_S)
+                    await self._patience.rest(IDLE_POLL_S)
             await self._store_the_rest()
 
     async def _store_the_rest(self) -> None:
@@ -223,7 +174,7 @@ class Recorder:
         if retried is not None:
             await self._store(retried)
             return True
-        batch = await self._from_log(
+        batch = await self._patience.from_log(
             lambda: self._logs.choose(self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
         )
         self._log_count = len(batch.bounds.ends)
@@ -242,7 +193,7 @@ class Recorder:
         if time.monotonic() < self._next_erasure_look:
             return
         self._next_erasure_look = time.monotonic() + TICK_INTERVAL_S
-        wanted = await self._on_postgres(lambda: self._eraser.wanted(before_us=before_us))
+        wanted = await self._patience.on_postgres(lambda: self._eraser.wanted(before_us=before_us))
         for erasure in wanted:
             await self._eraser.erase(erasure, self._offsets)
         if wanted:
@@ -251,8 +202,8 @@ class Recorder:
     async def _forget(self) -> None:
         """What is in memory may be gone from the stores: it must not be written back, nor be taken for stored."""
         self._recent_messages = RecentMessages()
-        self._known_messages = KnownMessages()
-        await self._on_postgres(self._restore)
+        self._thinker.forget()
+        await self._patience.on_postgres(self._restore)
         self._is_stale = False
 
     async def _restore(self) -> None:
@@ -264,7 +215,7 @@ class Recorder:
         self._offsets = await self._runs.offsets()
 
     async def _finish_pending(self) -> None:
-        bounds = await self._patiently(POSTGRES, self._runs.pending)
+        bounds = await self._patience.on_postgres(self._runs.pending)
         if bounds is None:
             return
         batch = await self._read_again(bounds)
@@ -277,23 +228,23 @@ class Recorder:
             return
         silence_us = self._sessionizer.silence_us
         if await self._corrector.carry_out_waiting(now_us=now_us, silence_us=silence_us):
-            await self._patiently(POSTGRES, self._restore)
+            await self._patience.on_postgres(self._restore)
         self._next_correction_look = time.monotonic() + CORRECTION_LOOK_INTERVAL_S
 
     async def _store(self, batch: Batch) -> None:
         """Think about a batch and flush it; one that cannot be stored is bisected down to its poison record."""
         started = time.monotonic()
         self._oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)
-        await self._patiently(POSTGRES, lambda: self._runs.begin_batch(batch.bounds))
+        await self._patience.on_postgres(lambda: self._runs.begin_batch(batch.bounds))
         crash_points.reach("recorder.after_begin")
         try:
             thought = await self._think(batch)
             await self._flush(batch.bounds, thought)
-        except (_Stopping, OSError, MemoryError):
+        except (Stopping, OSError, MemoryError):
             raise  # the batch is not to blame
         except Exception as exc:
             setting_aside.tell_failed(batch, exc)
-            await self._patiently(POSTGRES, self._restore)
+            await self._patience.on_postgres(self._restore)
             await self._store_apart(batch, exc)
             return
         await self._note_stored(batch, thought, time.monotonic() - started)
@@ -306,9 +257,10 @@ class Recorder:
             return
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
-        dead = self._as_kept(setting_aside.given_up(batch.records[0], exc), batch.records[0])
-        await self._leave_without_run(batch.records[0])
-        nothing = Thought((), (dead,), RunChanges(), {}, {}, setting_aside.tallies(batch, [dead]))
+        record = batch.records[0]
+        letter = self._thinker.as_kept(setting_aside.given_up(record, exc), record)
+        await self._leave_without_run(record)
+        nothing = Thought.of_nothing_but(letter, batch)
         await self._flush(batch.bounds, nothing)
         await self._note_stored(batch, nothing, 0.0)
 
@@ -320,87 +272,20 @@ class Recorder:
         """
         if record.exchange is not None:
             params = without_run_params(record.exchange.project_id, record.record_id)
-            await self._patiently(CLICKHOUSE, partial(self._events.execute, self._move_sql, params))
+            await self._patience.on_clickhouse(partial(self._events.execute, self._move_sql, params))
 
     async def _think(self, batch: Batch) -> Thought:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
         if self._redacting is not None:
-            await self._on_postgres(self._redacting.follow_projects)
-        calls, dead = await asyncio.to_thread(self._understand, batch)
-        return await asyncio.to_thread(self._place, batch, calls, dead)
+            await self._patience.on_postgres(self._redacting.follow_projects)
+        understood = await asyncio.to_thread(self._thinker.understand, batch)
+        return await asyncio.to_thread(self._thinker.place, understood, self._sessionizer)
 
-    def _understand(self, batch: Batch) -> tuple[list[tuple[MergedRecord, Call]], list[DeadLetter]]:
-        """Decode, price and redact each record; one that cannot be is set aside and holds up nothing.
-
-        From here on there is nothing in a call that may not be stored (decision 0160).
-        """
-        calls: list[tuple[MergedRecord, Call]] = []
-        dead: list[DeadLetter] = []
-        for record in batch.records:
-            if record.exchange is None:
-                dead.append(self._as_kept(setting_aside.unreadable(record), record))
-                continue
-            try:
-                call = decode(record.exchange, keep_raw=self._keep_raw_days > 0, known=self._known_messages)
-                call = price(estimate_usage(call), upstream_url=self._upstream_url)
-                if self._redacting is not None:
-                    call = self._redacting.call(call)
-                calls.append((record, withhold_content(call)))
-            except Exception as exc:
-                dead.append(self._as_kept(setting_aside.crashed(record, exc), record))
-        return calls, dead
-
-    def _as_kept(self, letter: DeadLetter, record: MergedRecord) -> DeadLetter:
-        return letter if self._redacting is None else self._redacting.dead_letter(letter, record)
-
-    async def _load_runs(self, keys: Sequence[RunKey]) -> list[StoredRun]:
-        return await self._patiently(POSTGRES, lambda: self._runs.load_runs(keys))
-
-    def _place(self, batch: Batch, calls: list[tuple[MergedRecord, Call]], dead: list[DeadLetter]) -> Thought:
-        """Give each call its run. Touches nothing but the sessionizer's state; asks the shelf for runs."""
-        now_us = batch.bounds.now_us
-        self._sessionizer.bring(call for _, call in calls)
-        placed: list[tuple[Call, Placement]] = []
-        for record, call in calls:
-            try:
-                placed.append((call, self._sessionizer.observe(call, now_us)))
-            except (_Stopping, StoreRejected):
-                raise  # the record is not to blame
-            except Exception as exc:
-                dead.append(self._as_kept(setting_aside.crashed(record, exc), record))
-        self._sessionizer.tick(now_us)
-        changes = self._sessionizer.drain()
-        final = {placement.call_id: placement for placement in changes.placements}
-        calls_in_place = tuple((call, final.get(call.call_id, placement)) for call, placement in placed)
-        thought = self._with_insights(calls_in_place, tuple(dead), changes)
-        return replace(thought, tallies=setting_aside.tallies(batch, dead))
-
-    def _with_insights(
-        self, calls: tuple[tuple[Call, Placement], ...], dead: tuple[DeadLetter, ...], changes: RunChanges
-    ) -> Thought:
-        flags, explanations = self._insights(changes)
-        return Thought(calls, dead, changes, flags, explanations)
-
-    def _insights(
-        self, changes: RunChanges
-    ) -> tuple[dict[RunKey, tuple[Flag, ...]], dict[RunKey, tuple[Explanation, ...]]]:
-        """What is worth a look. A bug here costs a run its flags, never its calls."""
-        flags: dict[RunKey, tuple[Flag, ...]] = {}
-        explanations: dict[RunKey, tuple[Explanation, ...]] = {}
-        for run in changes.runs:
-            key = _key(run)
-            steps = changes.all_steps[key]
-            flags[key], explanations[key] = (), ()
-            try:
-                flags[key] = find_flags(run, steps)
-                explanations[key] = explain(run, steps, flags[key])
-            except Exception as exc:
-                self.stats.insight_crashes += 1
-                log.error("recorder.insight_crashed", error=type(exc).__name__, exc_info=exc)
-        return flags, explanations
+    async def _load_runs(self, keys: Sequence[tuple[str, str]]) -> list[StoredRun]:
+        return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
-        retention = await self._on_postgres(self.rules.current)
+        retention = await self._patience.on_postgres(self.rules.current)
         for insert in event_inserts(
             thought.calls,
             bounds,
@@ -411,18 +296,18 @@ class Recorder:
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
         await self._move(thought.changes.moved)
-        await self._patiently(POSTGRES, lambda: self._commit(bounds, thought))
+        await self._patience.on_postgres(lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}
 
     async def _insert(self, insert: Insert) -> None:
-        await self._patiently(CLICKHOUSE, lambda: self._events.insert(*insert))
+        await self._patience.on_clickhouse(lambda: self._events.insert(*insert))
         self._recent_messages.remember([insert])
 
     async def _move(self, moved: Sequence[Moved]) -> None:
         """Rows of earlier batches whose run was hung elsewhere by what this batch told."""
         for params in move_params(moved):
-            await self._patiently(CLICKHOUSE, partial(self._events.execute, self._move_sql, params))
+            await self._patience.on_clickhouse(partial(self._events.execute, self._move_sql, params))
 
     async def _commit(self, bounds: BatchBounds | None, thought: Thought) -> None:
         await self._runs.commit_batch(
@@ -441,9 +326,9 @@ class Recorder:
         await asyncio.to_thread(self._sessionizer.tick, now_us)
         changes = self._sessionizer.drain()
         if changes.runs:
-            thought = self._with_insights((), (), changes)
+            thought = self._thinker.conclude(changes)
             try:
-                await self._patiently(POSTGRES, lambda: self._commit(None, thought))
+                await self._patience.on_postgres(lambda: self._commit(None, thought))
             except StoreRejected as exc:  # the runs stay open in the store; no call waits behind them
                 log.error("recorder.ends_rejected", runs=len(changes.runs), error=str(exc))
 
@@ -451,8 +336,8 @@ class Recorder:
         """Records set aside that a person asked for. Looked for once a second: the log has its turn between."""
         if time.monotonic() < self._next_retry_look:
             return None
-        letters = await self._patiently(
-            POSTGRES, lambda: self._letters.wanted(max_records=RETRIED_RECORDS, max_bytes=BATCH_BYTES)
+        letters = await self._patience.on_postgres(
+            lambda: self._letters.wanted(max_records=RETRIED_RECORDS, max_bytes=BATCH_BYTES)
         )
         self._next_retry_look = time.monotonic() + RETRY_LOOK_INTERVAL_S
         if not letters:
@@ -462,44 +347,9 @@ class Recorder:
 
     async def _read_again(self, bounds: BatchBounds) -> Batch:
         if not bounds.retried:
-            return await self._from_log(partial(self._logs.read_again, bounds))
-        letters = await self._patiently(POSTGRES, lambda: self._letters.kept(bounds.retried))
+            return await self._patience.from_log(partial(self._logs.read_again, bounds))
+        letters = await self._patience.on_postgres(lambda: self._letters.kept(bounds.retried))
         return replace(setting_aside.batch_of(letters, bounds.now_us), bounds=bounds)
-
-    async def _from_log(self, read: Callable[[], T]) -> T:
-        """Read the capture logs in a thread, waiting while that is not possible."""
-        return await self._patiently(LOG, lambda: asyncio.to_thread(read))
-
-    async def _on_postgres(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._patiently(POSTGRES, operation)
-
-    async def _on_clickhouse(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._patiently(CLICKHOUSE, operation)
-
-    async def _patiently(self, store: str, operation: Callable[[], Awaitable[T]]) -> T:
-        """Do it, waiting as long as it takes for what is away; raises `_Stopping` when told to stop."""
-        delay = 0.1
-        while True:
-            try:
-                result = await operation()
-            except (StoreUnavailable, CaptureLogError) as exc:
-                if self.stats.waiting_for is None:
-                    log.warning("recorder.store_away", store=store, error=str(exc))
-                self.stats.waiting_for = store
-                await self._note_lag()
-                if self._stop.is_set():
-                    raise _Stopping from exc
-                await self._rest(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                delay = min(delay * 2, MAX_BACKOFF_S)
-                continue
-            if self.stats.waiting_for == store:
-                log.info("recorder.store_back", store=store)
-                self.stats.waiting_for = None
-            return result
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _note_stored(self, batch: Batch, thought: Thought, took_s: float) -> None:
         stats = self.stats
@@ -523,7 +373,3 @@ class Recorder:
         self.stats.lag_s = 0.0 if self._oldest_us is None else max(0.0, time.time() - self._oldest_us / 1e6)
         with contextlib.suppress(CaptureLogError, OSError):
             self.stats.log_depth_bytes = await asyncio.to_thread(self._logs.depth_bytes, self._offsets)
-
-
-def _key(run: Run) -> RunKey:
-    return run.project_id, run.run_id

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from watchllm_proxy.accounting import Balance
 from watchllm_proxy.housekeeping import HousekeepingStats
-from watchllm_proxy.recorder import RecorderStats
+from watchllm_proxy.recorder_stats import RecorderStats
 
 
 def exposition(stats: RecorderStats, housekeeping: HousekeepingStats | None = None) -> bytes:

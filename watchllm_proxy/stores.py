@@ -21,7 +21,7 @@ from watchllm_proxy.decode import rebuild
 from watchllm_proxy.errors import SettingsError, StoreError
 from watchllm_proxy.health import StoresAway
 from watchllm_proxy.lifecycle import patiently, rest
-from watchllm_proxy.recorder import CLICKHOUSE, POSTGRES
+from watchllm_proxy.recorder_stats import CLICKHOUSE, POSTGRES
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore, Params
 from watchllm_proxy.store.embedded import EmbeddedClickHouse

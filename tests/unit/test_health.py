@@ -7,7 +7,7 @@ from typing import Any
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.health import AWAY, BEHIND_S, StoresAway, UpstreamWatch, checks, health_of
 from watchllm_proxy.outcomes import DeadLetterReason
-from watchllm_proxy.recorder import CLICKHOUSE, LOG, POSTGRES, RecorderStats
+from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, RecorderStats
 
 
 def running(**changes: Any) -> RecorderStats:

@@ -11,8 +11,7 @@ import pytest
 import structlog
 
 from tests.integration.conductors.recording import Bug, Recording
-from watchllm_proxy import crash_points
-from watchllm_proxy import recorder as recorder_module
+from watchllm_proxy import crash_points, thinking
 from watchllm_proxy.records import Call, Exchange
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
@@ -40,7 +39,7 @@ def letters(recording: Recording) -> DeadLetters:
 def bug(monkeypatch: pytest.MonkeyPatch) -> Bug:
     """`bug(ids)`: these records crash a stage; `bug(set())`: it is mended."""
     met: set[UUID] = set()
-    real = recorder_module.decode
+    real = thinking.decode
 
     def decode(exchange: Exchange, **options: object) -> Call:
         if exchange.exchange_id in met:
@@ -51,7 +50,7 @@ def bug(monkeypatch: pytest.MonkeyPatch) -> Bug:
         met.clear()
         met.update(ids)
 
-    monkeypatch.setattr(recorder_module, "decode", decode)
+    monkeypatch.setattr(thinking, "decode", decode)
     return has
 
 

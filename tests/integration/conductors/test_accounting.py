@@ -18,7 +18,7 @@ from watchllm_proxy.commands.checks_captures import _findings
 from watchllm_proxy.commands.findings import Level
 from watchllm_proxy.health import StoresAway, checks
 from watchllm_proxy.outcomes import DeadLetterReason, ShedReason
-from watchllm_proxy.recorder import RecorderStats
+from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.store.dead_letters import DeadLetters
 
 pytestmark = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)

@@ -130,7 +130,7 @@ async def test_dead_letters_of_the_run_lose_their_bytes_and_stay_counted(
     def broken(self: Recorder, *arguments: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("watchllm_proxy.recorder.estimate_usage", broken)
+    monkeypatch.setattr("watchllm_proxy.thinking.estimate_usage", broken)
     async with Running(recording.recorder()):
         await recording.write([chat(1, run="mine"), chat(2, run="other")])
         await until_true(lambda: recording.count_of("dead_letters", 2), "two letters")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.integration.conductors.recording import Killed, Recording, Running, chat, run_until_stored, until
-from watchllm_proxy import crash_points, recorder_metrics
+from watchllm_proxy import crash_points, recorder_metrics, thinking
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
@@ -295,7 +295,7 @@ async def test_a_record_that_crashes_a_stage_is_set_aside_and_holds_up_nothing(
 
 def crash_on(monkeypatch: pytest.MonkeyPatch, stage: str, victim: UUID) -> None:
     """A bug in `stage` that one record meets."""
-    real = getattr(recorder_module, stage)
+    real = getattr(thinking, stage)
 
     def crashing(value: Exchange | Call, **options: object) -> Call:
         met = value.exchange_id if isinstance(value, Exchange) else value.call_id
@@ -304,7 +304,7 @@ def crash_on(monkeypatch: pytest.MonkeyPatch, stage: str, victim: UUID) -> None:
         result: Call = real(value, **options)
         return result
 
-    monkeypatch.setattr(recorder_module, stage, crashing)
+    monkeypatch.setattr(thinking, stage, crashing)
 
 
 @only_embedded
@@ -333,14 +333,14 @@ async def test_a_run_that_crashes_an_insight_is_stored_all_the_same(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     ids = await recording.write([chat(n, run=f"run-{n}") for n in range(9)])
-    real = getattr(recorder_module, stage)
+    real = getattr(thinking, stage)
 
     def crashing(run: Run, *rest: object) -> object:
         if "run-6" in run.run_id:
             raise ZeroDivisionError
         return real(run, *rest)
 
-    monkeypatch.setattr(recorder_module, stage, crashing)
+    monkeypatch.setattr(thinking, stage, crashing)
     recorder = recording.recorder()
     await run_until_stored(recorder)
     assert sorted(await recording.call_ids()) == sorted(ids)

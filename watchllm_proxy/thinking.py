@@ -1,0 +1,159 @@
+"""CONDUCTOR of the core: records -> decode -> price -> redact -> sessionize -> flags and explanations.
+
+The order of the pure stages, and what becomes of a record that one of them fails on. Same records, same state of
+the sessionizer, same time: same thoughts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from watchllm_proxy import setting_aside
+from watchllm_proxy.capture.merge import Batch, MergedRecord
+from watchllm_proxy.decode import KnownMessages, decode
+from watchllm_proxy.enrich.flags import find_flags
+from watchllm_proxy.enrich.prices import price
+from watchllm_proxy.enrich.tokens import estimate_usage
+from watchllm_proxy.enrich.withhold import withhold_content
+from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.insights.explain import explain
+from watchllm_proxy.patience import Stopping
+from watchllm_proxy.recorder_stats import RecorderStats
+from watchllm_proxy.records import Call, Explanation, Flag, Placement, RunChanges
+from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.store.postgres import DeadLetter, Tally
+
+log = structlog.get_logger(__name__)
+
+RunKey = tuple[str, str]
+"""(project_id, run_id)"""
+
+Flags = dict[RunKey, tuple[Flag, ...]]
+Explanations = dict[RunKey, tuple[Explanation, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What thinking about a batch gave: everything that the two stores are to hold."""
+
+    calls: tuple[tuple[Call, Placement], ...]
+    dead_letters: tuple[DeadLetter, ...]
+    changes: RunChanges
+    flags: Flags
+    explanations: Explanations
+    tallies: dict[str, Tally] = field(default_factory=dict)  # by log
+
+    @classmethod
+    def of_nothing_but(cls, letter: DeadLetter, batch: Batch) -> Thought:
+        """The one record of this batch was set aside."""
+        return cls((), (letter,), RunChanges(), {}, {}, setting_aside.tallies(batch, [letter]))
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A batch before anybody asks which runs its calls belong to."""
+
+    batch: Batch
+    calls: tuple[tuple[MergedRecord, Call], ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Thinker:
+    """`redacting` None: everything is stored as it was. `upstream_url`: whose prices hold."""
+
+    def __init__(
+        self,
+        stats: RecorderStats,
+        *,
+        keep_raw: bool = False,
+        upstream_url: str | None = None,
+        redacting: Redacting | None = None,
+    ) -> None:
+        self._stats = stats
+        self._keep_raw = keep_raw
+        self._upstream_url = upstream_url
+        self._redacting = redacting
+        self._known_messages = KnownMessages()
+
+    def forget(self) -> None:
+        """What is remembered of earlier batches may be gone from the stores."""
+        self._known_messages = KnownMessages()
+
+    def understand(self, batch: Batch) -> Understood:
+        """Decode, price and redact each record; one that cannot be is set aside and holds up nothing.
+
+        From here on there is nothing in a call that may not be stored (decision 0160).
+        """
+        calls: list[tuple[MergedRecord, Call]] = []
+        dead: list[DeadLetter] = []
+        for record in batch.records:
+            if record.exchange is None:
+                dead.append(self.as_kept(setting_aside.unreadable(record), record))
+                continue
+            try:
+                call = decode(record.exchange, keep_raw=self._keep_raw, known=self._known_messages)
+                call = price(estimate_usage(call), upstream_url=self._upstream_url)
+                if self._redacting is not None:
+                    call = self._redacting.call(call)
+                calls.append((record, withhold_content(call)))
+            except Exception as exc:
+                dead.append(self.as_kept(setting_aside.crashed(record, exc), record))
+        return Understood(batch, tuple(calls), tuple(dead))
+
+    def place(self, understood: Understood, sessionizer: Sessionizer) -> Thought:
+        """Give each call its run. Touches nothing but the sessionizer's state, which asks its shelf for runs."""
+        now_us = understood.batch.bounds.now_us
+        sessionizer.bring(call for _, call in understood.calls)
+        placed: list[tuple[Call, Placement]] = []
+        dead = list(understood.dead_letters)
+        for record, call in understood.calls:
+            try:
+                placed.append((call, sessionizer.observe(call, now_us)))
+            except (Stopping, StoreRejected):
+                raise  # the record is not to blame
+            except Exception as exc:
+                dead.append(self.as_kept(setting_aside.crashed(record, exc), record))
+        sessionizer.tick(now_us)
+        changes = sessionizer.drain()
+        final = {placement.call_id: placement for placement in changes.placements}
+        return self.conclude(
+            changes,
+            calls=tuple((call, final.get(call.call_id, placement)) for call, placement in placed),
+            dead_letters=tuple(dead),
+            tallies=setting_aside.tallies(understood.batch, dead),
+        )
+
+    def conclude(
+        self,
+        changes: RunChanges,
+        *,
+        calls: tuple[tuple[Call, Placement], ...] = (),
+        dead_letters: Sequence[DeadLetter] = (),
+        tallies: dict[str, Tally] | None = None,
+    ) -> Thought:
+        """With what is worth a look in the runs that changed."""
+        return Thought(calls, tuple(dead_letters), changes, *self.insights(changes), tallies or {})
+
+    def insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
+        """A bug here costs a run its flags, never its calls."""
+        flags: Flags = {}
+        explanations: Explanations = {}
+        for run in changes.runs:
+            key = (run.project_id, run.run_id)
+            steps = changes.all_steps[key]
+            flags[key], explanations[key] = (), ()
+            try:
+                flags[key] = find_flags(run, steps)
+                explanations[key] = explain(run, steps, flags[key])
+            except Exception as exc:
+                self._stats.insight_crashes += 1
+                log.error("recorder.insight_crashed", error=type(exc).__name__, exc_info=exc)
+        return flags, explanations
+
+    def as_kept(self, letter: DeadLetter, record: MergedRecord) -> DeadLetter:
+        """With no bytes but those that may be stored."""
+        return letter if self._redacting is None else self._redacting.dead_letter(letter, record)
