@@ -39,6 +39,7 @@ class _Redacted:
 
     message: Message
     counts: Counts
+    taken: set[bytes]
 
     @property
     def size_bytes(self) -> int:
@@ -122,10 +123,10 @@ class Redactor:
             messages=messages,
             request_hash=reading.hash(call.request_hash),
             tool_names=reading.strings(call.tool_names),
-            mentioned_ids=reading.strings(call.mentioned_ids),
+            mentioned_ids=reading.again(call.mentioned_ids),
             answer=answer,
             response_id=reading.optional(call.response_id),
-            issued_ids=reading.strings(call.issued_ids),
+            issued_ids=reading.again(call.issued_ids),
             finish_reasons=reading.strings(call.finish_reasons),
             error=reading.error(call.error),
             response_metadata=reading.document(call.response_metadata),
@@ -174,11 +175,12 @@ class Redactor:
         known = self._known.get(place)
         if known is None:
             own = self._project(project_id).reading()
-            known = _Redacted(own.message(message), own.counts)
+            known = _Redacted(own.message(message), own.counts, own.taken)
             self._remember(place, known)
         else:
             self._known.move_to_end(place)
         reading.counts.update(known.counts)
+        reading.taken.update(known.taken)
         return known.message
 
     def _remember(self, place: _Place, redacted: _Redacted) -> None:

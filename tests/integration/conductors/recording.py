@@ -18,6 +18,7 @@ from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange
+from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
 from watchllm_proxy.store.postgres import RunStore
@@ -66,7 +67,12 @@ class Recording:
     writers: dict[str, LogWriter] = field(default_factory=dict)
 
     def recorder(
-        self, events: AsyncEventStore | None = None, runs: RunStore | None = None, *, keep_raw_days: int = 0
+        self,
+        events: AsyncEventStore | None = None,
+        runs: RunStore | None = None,
+        *,
+        keep_raw_days: int = 0,
+        redacting: Redacting | None = None,
     ) -> Recorder:
         return Recorder(
             LogSet(self.logs),
@@ -74,6 +80,7 @@ class Recording:
             events or self.events,
             new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
             keep_raw_days=keep_raw_days,
+            redacting=redacting,
         )
 
     async def write(self, exchanges: Sequence[Exchange], log: str = "w0") -> list[UUID]:

@@ -13,7 +13,7 @@ import orjson
 from watchllm_proxy.enrich.redaction.documents import redact_bytes, redact_json, redact_string
 from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts, Redaction, telling
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
-from watchllm_proxy.enrich.redaction.tags import Tags
+from watchllm_proxy.enrich.redaction.tags import TAG, Tags
 from watchllm_proxy.records import CallError, Message
 
 Counts: TypeAlias = "Counter[RedactionKind]"
@@ -32,6 +32,10 @@ class Reading:
     def counts(self) -> Counts:
         return self._redaction.counts
 
+    @property
+    def taken(self) -> set[bytes]:
+        return self._redaction.taken
+
     def string(self, text: str, field_name: str = "") -> str:
         return redact_string(text, self._redaction, telling(field_name))
 
@@ -40,6 +44,11 @@ class Reading:
 
     def strings(self, texts: Sequence[str]) -> tuple[str, ...]:
         return tuple([self.string(text) for text in texts])
+
+    def again(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Words that were read out of other parts: counted there, and gone where a whole value went with them."""
+        taken = b"\n".join(self.taken).decode("utf-8", "replace")
+        return tuple([redact_string(text, self._again) for text in texts if text not in taken])
 
     def program(self, user_agent: str | None) -> str | None:
         """A user agent names a program and its version, which may look like an IP address: secrets only."""
@@ -54,7 +63,7 @@ class Reading:
     def address(self, address: str) -> str:
         """ "ip:port" of a connection; of one from this machine it says nothing about anybody."""
         host, colon, port = address.rpartition(":")
-        if self._mode is not RedactionMode.ALL or not colon or _is_local(host):
+        if self._mode is not RedactionMode.ALL or not colon or _is_local(host) or TAG.fullmatch(host.encode()):
             return address
         return f"{self._tags.tag(RedactionKind.IP_ADDRESS, host.encode()).decode()}:{port}"
 

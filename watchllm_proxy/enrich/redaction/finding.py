@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from watchllm_proxy.enrich.redaction.credentials import CREDENTIALS, field_secret, is_secret_field
 from watchllm_proxy.enrich.redaction.identities import GROUPED_IDENTITIES, IDENTITIES, names_identity
@@ -46,6 +47,12 @@ RULES: dict[RedactionMode, tuple[Finder, ...]] = {
 """In the order in which they may claim a place: an address in a password is a password."""
 
 
+class Outcome(NamedTuple):
+    text: bytes
+    counts: Counter[RedactionKind]
+    taken: frozenset[bytes]
+
+
 class KnownTexts:
     """What texts were redacted to: a message says the same in several ways, and all of them repeat some words.
 
@@ -55,17 +62,17 @@ class KnownTexts:
     def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._known: dict[tuple[bytes, bytes], tuple[bytes, Counter[RedactionKind]]] = {}
+        self._known: dict[tuple[bytes, bytes], Outcome] = {}
 
-    def get(self, text: bytes, context: bytes) -> tuple[bytes, Counter[RedactionKind]] | None:
+    def get(self, text: bytes, context: bytes) -> Outcome | None:
         return self._known.get((text, context))
 
-    def put(self, text: bytes, context: bytes, redacted: bytes, counts: Counter[RedactionKind]) -> None:
-        self._bytes += _ENTRY_BYTES + len(text) + (0 if redacted is text else len(redacted))
+    def put(self, text: bytes, context: bytes, outcome: Outcome) -> None:
+        self._bytes += _ENTRY_BYTES + len(text) + (0 if outcome.text is text else 2 * len(outcome.text))
         if self._bytes > self._max_bytes:
             self._known.clear()
             self._bytes = _ENTRY_BYTES + 2 * len(text)
-        self._known[text, context] = (redacted, counts)
+        self._known[text, context] = outcome
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class Redaction:
     rules: Sequence[Finder]
     tags: Tags
     counts: Counter[RedactionKind] = field(default_factory=Counter)
+    taken: set[bytes] = field(default_factory=set)  # what stood where tags are now
     known: KnownTexts = field(default_factory=KnownTexts)
 
     def text(self, text: bytes, context: bytes = b"") -> bytes:
@@ -86,13 +94,13 @@ class Redaction:
             return text
         known = self.known.get(text, context)
         if known is None:
-            before, self.counts = self.counts, Counter()
-            known = (self._redacted(text, context), self.counts)
-            self.counts = before
-            self.known.put(text, context, *known)
-        redacted, counts = known
+            alone = Redaction(self.rules, self.tags)
+            known = Outcome(alone._redacted(text, context), alone.counts, frozenset(alone.taken))
+            self.known.put(text, context, known)
+        redacted, counts, taken = known
         if counts:
             self.counts.update(counts)
+            self.taken.update(taken)
         return redacted
 
     def _redacted(self, text: bytes, context: bytes) -> bytes:
@@ -114,6 +122,7 @@ class Redaction:
                 break
             pieces += (text[at:start], self.tags.tag(kind, canonical))
             self.counts[kind] += 1
+            self.taken.add(text[start:end])
             at = end
         if limit is None:
             return b"".join((*pieces, text[at:]))
@@ -128,14 +137,15 @@ def find(text: bytes, context: bytes, rules: Sequence[Finder]) -> tuple[list[Spa
     if (whole := field_secret(text, context)) is not None and TAG.fullmatch(text[whole.start : whole.end]) is None:
         return [whole], None
     claimed: bytearray | None = None
+    encoded: list[tuple[int, int]] = []
     found: list[Span] = []
     limit: int | None = None
     for rule in rules:
         try:
             for span in rule.spans(text, context):
                 if claimed is None:
-                    claimed = _untouchable(text)
-                if not claimed.count(1, span.start, span.end):
+                    claimed, encoded = _tagged(text), _encoded(text)
+                if not claimed.count(1, span.start, span.end) and not _is_inside(span, encoded):
                     claimed[span.start : span.end] = b"\1" * (span.end - span.start)
                     found.append(span)
         except TooMany as exc:
@@ -151,11 +161,24 @@ def telling(name: str) -> bytes:
     return context if is_secret_field(context) or names_phone(context) or names_identity(context) else b""
 
 
-def _untouchable(text: bytes) -> bytearray:
-    """A 1 for each byte that no rule may claim: tags, and what is encoded."""
+def _tagged(text: bytes) -> bytearray:
+    """A 1 for each byte of a tag: no rule may claim it."""
     claimed = bytearray(len(text))
-    for pattern in (TAG, _ENCODED):
-        for match in pattern.finditer(text):
-            start, end = match.span(1)
-            claimed[start:end] = b"\1" * (end - start)
+    for match in TAG.finditer(text):
+        start, end = match.span(1)
+        claimed[start:end] = b"\1" * (end - start)
     return claimed
+
+
+def _encoded(text: bytes) -> list[tuple[int, int]]:
+    """Where images and the like are, in order."""
+    return [match.span(1) for match in _ENCODED.finditer(text)]
+
+
+def _is_inside(span: Span, regions: Sequence[tuple[int, int]]) -> bool:
+    """Whether it is only a part of one of them: a key that holds, or is, a long word is still a key."""
+    at = bisect_right(regions, (span.start, len(regions) and regions[-1][1])) - 1
+    if at < 0:
+        return False
+    start, end = regions[at]
+    return start <= span.start and span.end <= end and (start, end) != (span.start, span.end)

@@ -17,7 +17,7 @@ from watchllm_proxy.enrich.redaction.rules import APART, ESCAPED, Found, Place, 
 _LATIN = r"[\xc3-\xc5][\x80-\xbf]"
 """UTF-8 of the letters that European languages add: no word of another script runs into an address."""
 
-_LOCAL = rf"(?:[A-Za-z0-9_]|{_LATIN})(?:[A-Za-z0-9._+'=&~!#$*-]|{_LATIN})*"
+_LOCAL = rf"(?:[A-Za-z0-9_]|{_LATIN})(?:[A-Za-z0-9._+'-]|{_LATIN})*"
 _DOMAIN = rf"(?:(?:[A-Za-z0-9]|{_LATIN})(?:[A-Za-z0-9-]|{_LATIN})*\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[A-Za-z0-9-]+)"
 _FILE_ENDINGS = frozenset(
     {b"png", b"jpg", b"jpeg", b"gif", b"webp", b"svg", b"ico", b"css", b"js", b"jsx", b"tsx", b"json", b"html",
@@ -136,7 +136,7 @@ def _ipv4(place: Place) -> Found | None:
     if mask and int(mask) > 32:
         end = place.start + len(address)
     parts = address.split(b".")
-    if any([int(part) > 255 or (len(part) > 1 and part.startswith(b"0")) for part in parts]):
+    if any(int(part) > 255 or (len(part) > 1 and part.startswith(b"0")) for part in parts):
         return None
     if _PART_OF_MORE.match(place.text, end) or (
         place.text[place.start - 1 : place.start] in _BEFORE_VERSIONS and _PRODUCT_BEFORE.search(place.before(12))

@@ -1,0 +1,193 @@
+"""What is redacted reaches neither store in any shape, through any door, and runs are found as without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import orjson
+import pytest
+
+from tests import canaries
+from tests.capture_records import make_exchange
+from tests.integration.conductors.recording import Bug, Recording, chat, run_until_stored
+from watchllm_proxy.enrich.redaction.kinds import RedactionMode
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange
+from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.store.redaction_modes import set_redaction
+
+KEY = bytes(range(32))
+
+
+def redacting(recording: Recording, mode: RedactionMode = RedactionMode.ALL) -> Redacting:
+    return Redacting(recording.runs.pool, KEY, mode)
+
+
+# --- doors ------------------------------------------------------------------------------------------
+
+
+def tool_run() -> list[Exchange]:
+    """Two calls of an agent; the values are in the prompt, the arguments (escaped), the result, the answer."""
+    arguments = orjson.dumps({"to": canaries.EMAIL, "card": int(canaries.CARD), "body": canaries.TEXT}).decode()
+    asked = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "send", "arguments": arguments}},
+        ],
+    }
+    prompt = [{"role": "system", "content": f"You are a helper of {canaries.EMAIL}."},
+              {"role": "user", "content": canaries.TEXT}]  # fmt: skip
+    nested = orjson.dumps({"sent": True, "password": canaries.PASSWORD, "log": f"\n{canaries.TEXT}"}).decode()
+    result = {"role": "tool", "tool_call_id": "call_1", "content": nested}
+    return [
+        completion(prompt, asked, "tool_calls"),
+        completion([*prompt, asked, result], {"role": "assistant", "content": canaries.TEXT}, "stop"),
+    ]
+
+
+def completion(messages: Sequence[object], answer: object, reason: str) -> Exchange:
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": messages,
+        "user": canaries.EMAIL,
+        "metadata": {"who": canaries.TEXT},
+    }
+    choice = {"index": 0, "message": answer, "finish_reason": reason}
+    made = {"id": "chatcmpl-1", "model": "gpt-4o-mini", "choices": [choice], "system_fingerprint": canaries.TEXT}
+    exchange = make_exchange(orjson.dumps(body), orjson.dumps(made))
+    headers = (
+        ("X-Run-Id", f"run of {canaries.EMAIL}"),
+        ("X-User-Id", canaries.EMAIL),
+        ("X-Agent-Name", f"agent {canaries.KEYS['openai']}"),
+        ("X-Run-Tags", f"who={canaries.EMAIL}"),
+        ("User-Agent", f"bird/{canaries.KEYS['github']}"),
+    )
+    return replace(
+        exchange,
+        target=f"/v1/chat/completions?to={canaries.EMAIL.replace('@', '%40')}&pw={canaries.KEYS['anthropic']}",
+        request_headers=(*exchange.request_headers, *headers),
+        client_address=f"{canaries.IP}:51234",
+        status=200,
+    )
+
+
+def stream() -> Exchange:
+    """Every value comes in pieces of three characters."""
+    text = canaries.TEXT
+    pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
+    events = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+    body = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+    exchange = make_exchange(orjson.dumps({"model": "m", "stream": True, "messages": []}), body)
+    return replace(exchange, response_headers=(("Content-Type", "text/event-stream"),), status=200)
+
+
+def failure() -> Exchange:
+    error = {"error": {"message": canaries.TEXT, "type": canaries.EMAIL, "code": canaries.EMAIL}}
+    exchange = make_exchange(
+        orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "?"}]}), orjson.dumps(error)
+    )
+    return replace(exchange, status=400)
+
+
+def not_json() -> list[Exchange]:
+    """Bodies that are kept as bytes: text, a cut document, no UTF-8."""
+    cut = orjson.dumps({"messages": [{"role": "user", "content": f"a\n{canaries.TEXT}"}]})[:-3]
+    return [
+        replace(make_exchange(body, canaries.TEXT.encode()), status=200)
+        for body in (canaries.TEXT.encode(), cut, b"\xff\xfe" + canaries.TEXT.encode())
+    ]
+
+
+def every_door() -> list[Exchange]:
+    return [*tool_run(), stream(), failure(), *not_json()]
+
+
+# --- the stores, whole ------------------------------------------------------------------------------
+
+
+async def everything(recording: Recording) -> list[bytes]:
+    """All rows of all tables of both stores."""
+    texts: list[bytes] = []
+    tables = await recording.runs.pool.fetch(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()"
+    )
+    for (table,) in tables:
+        for row in await recording.runs.pool.fetch(f"SELECT * FROM {table}"):
+            texts += [value if isinstance(value, bytes) else str(value).encode() for value in row.values()]
+    for named in await recording.events.query("SELECT name FROM system.tables WHERE database = currentDatabase()"):
+        columns = await recording.events.query(
+            f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{named['name']}'"
+        )
+        shown = ", ".join(f"hex(toString(`{column['name']}`)) AS `{column['name']}`" for column in columns)
+        rows = await recording.events.query(f"SELECT {shown} FROM {named['name']}") if columns else []
+        texts += [bytes.fromhex(str(value)) for row in rows for value in row.values() if value is not None]
+    return texts
+
+
+@pytest.mark.parametrize("keep_raw_days", [0, 7])
+async def test_no_value_reaches_a_store_through_any_door(recording: Recording, keep_raw_days: int) -> None:
+    await recording.write(every_door())
+    await run_until_stored(recording.recorder(keep_raw_days=keep_raw_days, redacting=redacting(recording)))
+    texts = await everything(recording)
+    assert await recording.count("events") == len(every_door())
+    assert canaries.found_in(texts) == set()
+    assert any(b"[email_" in text for text in texts)
+
+
+async def test_without_redaction_the_same_look_finds_every_value(recording: Recording) -> None:
+    await recording.write(every_door())
+    await run_until_stored(recording.recorder(redacting=redacting(recording, RedactionMode.OFF)))
+    assert canaries.found_in(await everything(recording)) == set(canaries.ALL)
+
+
+async def test_a_project_that_wants_secrets_only_keeps_addresses(recording: Recording) -> None:
+    assert await set_redaction(recording.runs.pool, DEFAULT_PROJECT_ID, "secrets")
+    await recording.write(every_door())
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    found = canaries.found_in(await everything(recording))
+    assert canaries.EMAIL in found
+    assert not found & {*canaries.KEYS.values(), canaries.PASSWORD}
+
+
+async def test_a_record_that_a_bug_sets_aside_keeps_no_value_and_can_be_tried_again(
+    recording: Recording, bug: Bug
+) -> None:
+    exchanges = every_door()
+    bug({exchange.exchange_id for exchange in exchanges})
+    await recording.write(exchanges)
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    assert len(await recording.dead_letters()) == len(exchanges)
+    assert canaries.found_in(await everything(recording)) == set()
+    bug(set())
+    await recording.runs.pool.execute("UPDATE dead_letters SET retry_requested_at = now()")
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    assert await recording.count("events") == len(exchanges)
+    assert canaries.found_in(await everything(recording)) == set()
+
+
+async def test_what_was_redacted_is_counted_by_kind(recording: Recording) -> None:
+    exchange = chat(1)
+    body = {"model": "m", "messages": [{"role": "user", "content": f"{canaries.EMAIL}, {canaries.KEYS['aws']}"}]}
+    await recording.write([replace(exchange, request_body=make_exchange(orjson.dumps(body)).request_body)])
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    (row,) = await recording.events.query(
+        "SELECT redacted['email'] AS emails, redacted['apikey'] AS keys FROM events"
+    )
+    assert (row["emails"], row["keys"]) == ("1", "1")
+
+
+async def test_runs_are_found_as_without_redaction_also_over_restarts(recording: Recording) -> None:
+    """A history goes on after a restart by what is stored of it, which is redacted."""
+    first, second = tool_run()
+    nameless = tuple(field for field in first.request_headers if not field[0].startswith("X-"))
+    first, second = replace(first, request_headers=nameless), replace(second, request_headers=nameless)
+    for exchange in (first, second):
+        await recording.write([exchange])
+        await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    assert await recording.in_postgres("SELECT count(*) FROM agent_debug_logs") == 1
+    assert await recording.in_postgres("SELECT total_calls FROM agent_debug_logs") == 2
+    placed = await recording.events.query("SELECT DISTINCT run_id FROM events")
+    assert len(placed) == 1
+    assert isinstance(first.exchange_id, UUID)
