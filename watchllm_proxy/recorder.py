@@ -66,6 +66,9 @@ CORRECTION_LOOK_INTERVAL_S = 0.5
 SETTLED_US = 1_000_000
 """A log that was found empty held nothing then that had ended this long before."""
 
+BLANK_INTERVAL_S = 900.0
+"""A log that nothing is appended to keeps what is stored of its newest segment for this long, and until the stop."""
+
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
 
@@ -118,6 +121,7 @@ class Recorder:
         self._next_tick = 0.0
         self._letters = DeadLetters(runs.pool)
         self._next_retry_look = 0.0
+        self._next_blanking = time.monotonic() + BLANK_INTERVAL_S
         self._corrector = Corrector(
             runs,
             events,
@@ -147,6 +151,7 @@ class Recorder:
                 if not await self.run_once():
                     await self._patience.rest(IDLE_POLL_S)
             await self._store_the_rest()
+            await self._blank_log()
 
     async def _store_the_rest(self) -> None:
         """What the proxies wrote until now, while they drained; not what others may go on writing."""
@@ -183,6 +188,8 @@ class Recorder:
             self.stats.lag_s = 0.0
             await self._tick(now_us)
             await self._erase(now_us - SETTLED_US)
+            if time.monotonic() > self._next_blanking:
+                await self._blank_log()
             return False
         await self._store(batch)
         await self._erase(self._newest_us)
@@ -367,6 +374,16 @@ class Recorder:
             await asyncio.to_thread(self._logs.release, ends)
         except CaptureLogError as exc:  # they are stored; the next batch tries again
             log.warning("recorder.log_not_trimmed", error=str(exc))
+
+    async def _blank_log(self) -> None:
+        """What is stored redacted does not stay as it was: in the segment that a proxy still appends to."""
+        self._next_blanking = time.monotonic() + BLANK_INTERVAL_S
+        if self._redacting is None:
+            return
+        try:
+            await asyncio.to_thread(self._logs.blank, self._offsets)
+        except CaptureLogError as exc:
+            log.warning("recorder.log_not_blanked", error=str(exc))
 
     async def _note_lag(self) -> None:
         """How far we are behind, as of now: also while a store is away."""
