@@ -67,7 +67,7 @@ SETTLED_US = 1_000_000
 """A log that was found empty held nothing then that had ended this long before."""
 
 BLANK_INTERVAL_S = 900.0
-"""A log that nothing is appended to keeps what is stored of its newest segment for this long, and until the stop."""
+"""A log that is idle keeps what is stored of its newest segment for this long; a stop clears it."""
 
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
