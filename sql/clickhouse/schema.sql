@@ -98,7 +98,7 @@ SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsy
 CREATE TABLE messages
 (
     project_id LowCardinality(String) COMMENT 'the tenant',
-    content_hash FixedString(16) COMMENT 'blake2b-128 of content; of redacted content a keyed hash of what it was',
+    content_hash FixedString(16) COMMENT 'blake2b-128 of content',
     role LowCardinality(String) COMMENT 'system, developer, user, assistant, tool; empty: tool schemas, embeddings input',
     content String COMMENT 'the JSON value as sent, keys sorted, no white space' CODEC(ZSTD(3)),
     expires_on Date COMMENT 'its partition: that of the calls that hold it'

@@ -1,7 +1,9 @@
-"""Values that must not be kept, through the product as a user starts it: nothing that it leaves behind holds one."""
+"""Values that must not be kept, sent through `watchllm up`: nothing that it shows or leaves behind holds one."""
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import subprocess
 import sys
@@ -82,13 +84,11 @@ def ask(stack: Stack) -> None:
             "X-Custom": canaries.KEYS["aws"],
         },
     )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            answer.read()
-    except (urllib.error.HTTPError, OSError, ValueError):
-        pass
-    except Exception as exc:  # http.client.IncompleteRead: the answer broke off
-        assert type(exc).__name__ == "IncompleteRead"
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException),
+        urllib.request.urlopen(request, timeout=30) as answer,
+    ):
+        answer.read()
 
 
 def said(stack: Stack) -> Iterator[bytes]:

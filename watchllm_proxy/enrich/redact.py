@@ -1,8 +1,8 @@
 """A call as it may be stored: credentials and personal data behind typed tags, wherever in it they stood.
 
 It is redacted before the sessionizer sees it, so nothing that is made of a call can hold what was taken out of it:
-no step, no link, no anchor, no title. Equal values have equal tags, and hashes of content become keyed hashes of
-the content as it was, so that histories are told apart and joined as before (decision 0160).
+no step, no link, no anchor, no title. Equal values have equal tags, so histories are told apart and joined as
+before (decision 0160).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from watchllm_proxy.enrich.redaction.fields import Counts, Reading
+from watchllm_proxy.enrich.redaction.fields import Counts, Reading, digest
 from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.rules import own_rules
@@ -111,6 +111,7 @@ class Redactor:
         reading = self._project(call.project_id).reading()
         messages = tuple([self._message(message, call.project_id, reading) for message in call.messages])
         answer = None if call.answer is None else self._message(call.answer, call.project_id, reading)
+        skeleton = reading.document(call.request_skeleton)
         is_opaque = call.opaque_reason is not None
         return replace(
             call,
@@ -119,9 +120,9 @@ class Redactor:
             request_model=reading.optional(call.request_model),
             response_model=reading.optional(call.response_model),
             provider_name=reading.optional(call.provider_name),
-            request_skeleton=reading.document(call.request_skeleton),
+            request_skeleton=skeleton,
             messages=messages,
-            request_hash=reading.hash(call.request_hash),
+            request_hash=_request_hash(call, skeleton, messages, reading),
             tool_names=reading.strings(call.tool_names),
             mentioned_ids=reading.again(call.mentioned_ids),
             answer=answer,
@@ -188,6 +189,15 @@ class Redactor:
         self._known_bytes += redacted.size_bytes
         while self._known_bytes > self._max_bytes:
             self._known_bytes -= self._known.popitem(last=False)[1].size_bytes
+
+
+def _request_hash(call: Call, skeleton: bytes, messages: tuple[Message, ...], reading: Reading) -> bytes:
+    """As decode makes it, of the skeleton and the addresses; of a body that was not understood, keyed."""
+    if not skeleton:
+        return reading.hash(call.request_hash)
+    if skeleton == call.request_skeleton and messages == call.messages:
+        return call.request_hash
+    return digest(skeleton + b"".join([message.content_hash for message in messages]))
 
 
 def _headers(headers: Headers, reading: Reading) -> Headers:

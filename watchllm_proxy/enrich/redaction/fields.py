@@ -6,6 +6,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import TypeAlias
 
 import orjson
@@ -14,7 +15,7 @@ from watchllm_proxy.enrich.redaction.documents import redact_bytes, redact_json,
 from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts, Redaction, telling
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
 from watchllm_proxy.enrich.redaction.tags import TAG, Tags
-from watchllm_proxy.records import CallError, Message
+from watchllm_proxy.records import CallError, Message, ToolCall, ToolResult
 
 Counts: TypeAlias = "Counter[RedactionKind]"
 
@@ -57,7 +58,7 @@ class Reading:
         return redact_string(user_agent, Redaction(RULES[RedactionMode.SECRETS], self._tags, self.counts))
 
     def hash(self, digest: bytes) -> bytes:
-        """None stays none."""
+        """A keyed hash in place of one of content that is not kept; none stays none."""
         return self._tags.keyed(digest) if digest else digest
 
     def address(self, address: str) -> str:
@@ -87,35 +88,26 @@ class Reading:
         return CallError(self.string(error.type), self.string(error.message), self.optional(error.code))
 
     def message(self, message: Message) -> Message:
+        """Addressed by its content as it is now; recognised as before where nothing that counts was redacted."""
         again = self._again
+        content = self._document(message.content, self._redaction)
+        text = redact_string(message.text, again)
+        tool_calls = tuple([_tool_call(asked, again) for asked in message.tool_calls])
+        tool_results = tuple([_tool_result(got, again) for got in message.tool_results])
+        is_said_otherwise = (text, tool_calls, tool_results) != (
+            message.text,
+            message.tool_calls,
+            message.tool_results,
+        )
         return replace(
             message,
             role=self.string(message.role),
-            content=self._document(message.content, self._redaction),
-            content_hash=self.hash(message.content_hash),
-            link_hash=self.hash(message.link_hash),
-            text=redact_string(message.text, again),
-            tool_calls=tuple(
-                [
-                    replace(
-                        asked,
-                        tool_call_id=_optional(asked.tool_call_id, again),
-                        name=redact_string(asked.name, again),
-                        arguments=redact_string(asked.arguments, again),
-                    )
-                    for asked in message.tool_calls
-                ]
-            ),
-            tool_results=tuple(
-                [
-                    replace(
-                        got,
-                        tool_call_id=_optional(got.tool_call_id, again),
-                        text=redact_string(got.text, again),
-                    )
-                    for got in message.tool_results
-                ]
-            ),
+            content=content,
+            content_hash=message.content_hash if content is message.content else digest(content),
+            link_hash=self.hash(message.link_hash) if is_said_otherwise else message.link_hash,
+            text=text,
+            tool_calls=tool_calls,
+            tool_results=tool_results,
         )
 
     def _document(self, raw: bytes, redaction: Redaction) -> bytes:
@@ -124,6 +116,25 @@ class Reading:
         value = orjson.loads(raw)
         redacted = redact_json(value, redaction)
         return raw if redacted is value else orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(content: bytes) -> bytes:
+    """blake2b-128, as decode addresses content."""
+    return blake2b(content, digest_size=16).digest()
+
+
+def _tool_call(asked: ToolCall, redaction: Redaction) -> ToolCall:
+    return ToolCall(
+        _optional(asked.tool_call_id, redaction),
+        redact_string(asked.name, redaction),
+        redact_string(asked.arguments, redaction),
+    )
+
+
+def _tool_result(got: ToolResult, redaction: Redaction) -> ToolResult:
+    return replace(
+        got, tool_call_id=_optional(got.tool_call_id, redaction), text=redact_string(got.text, redaction)
+    )
 
 
 def _optional(text: str | None, redaction: Redaction) -> str | None:
