@@ -22,7 +22,7 @@ SELECT
     reasoning_tokens, is_usage_estimated, upstream_cost_usd,
     cost_usd, cost_source, price_provider, price_date,
     error_type, error_code, error_message,
-    agent_name, request_bytes, response_bytes, opaque_reason, is_truncated, expires_on
+    agent_name, request_bytes, response_bytes, opaque_reason, is_truncated, redacted, expires_on
 FROM events
 WHERE project_id = {project_id:String} AND events.call_id = {call_id:UUID}
 ORDER BY stored_at DESC

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from watchllm_proxy.console.formats import count_of
+from watchllm_proxy.enrich.redaction.kinds import RedactionKind
 from watchllm_proxy.records import Flag, FlagKind, Link, LinkKind, RunStatus, StepType
 
 _STATUS = {
@@ -50,6 +53,29 @@ _SHAPE = {
     StepType.ERROR: "error",
     StepType.RETRY: "retry",
 }
+
+
+_REDACTED = {
+    RedactionKind.API_KEY: ("API key", "API keys"),
+    RedactionKind.PRIVATE_KEY: ("private key", "private keys"),
+    RedactionKind.JWT: ("token", "tokens"),
+    RedactionKind.PASSWORD: ("password", "passwords"),
+    RedactionKind.EMAIL: ("e-mail address", "e-mail addresses"),
+    RedactionKind.PHONE: ("telephone number", "telephone numbers"),
+    RedactionKind.CARD: ("card number", "card numbers"),
+    RedactionKind.IBAN: ("bank account", "bank accounts"),
+    RedactionKind.NATIONAL_ID: ("identity number", "identity numbers"),
+    RedactionKind.IP_ADDRESS: ("IP address", "IP addresses"),
+    RedactionKind.CUSTOM: ("value of the project's own rules", "values of the project's own rules"),
+    RedactionKind.DROPPED: ("text cut short", "texts cut short"),
+}
+
+
+def redaction_note(counts: Iterable[tuple[str, int]]) -> str | None:
+    """ "1 API key, 3 e-mail addresses redacted"; None where nothing was. An unknown kind by its name."""
+    known = {kind.value: words for kind, words in _REDACTED.items()}
+    parts = [count_of(count, *known.get(kind, (kind, kind))) for kind, count in counts]
+    return f"{', '.join(parts)} redacted" if parts else None
 
 
 def status_label(status: RunStatus) -> str:

@@ -50,6 +50,7 @@ def call_detail(row: Stored, request: bytes | None, answer: bytes | None, links:
         opaque_reason=row["opaque_reason"],
         is_truncated=row["is_truncated"],
         links=tuple(links),
+        redacted=tuple(sorted((text(kind), int(count)) for kind, count in row["redacted"].items())),
     )
 
 

@@ -124,3 +124,4 @@ class CallDetail:
     opaque_reason: str | None
     is_truncated: bool
     links: tuple[Link, ...]
+    redacted: tuple[tuple[str, int], ...] = ()  # values behind tags, by kind

@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchllm_proxy.console import labels
+from watchllm_proxy.enrich.redaction.kinds import RedactionKind
 from watchllm_proxy.records import Confidence, FlagKind, Link, LinkKind, RunStatus, StepType
+
+
+def test_what_was_redacted_is_told_in_words() -> None:
+    assert labels.redaction_note([("apikey", 1), ("email", 3)]) == "1 API key, 3 e-mail addresses redacted"
+    assert labels.redaction_note([]) is None
+    assert set(labels._REDACTED) == set(RedactionKind)
 
 
 def test_every_word_of_the_vocabulary_has_a_label() -> None:

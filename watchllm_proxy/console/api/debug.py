@@ -9,7 +9,7 @@ from uuid import UUID
 
 from watchllm_proxy.console.answers import raw_json
 from watchllm_proxy.console.formats import instant
-from watchllm_proxy.console.labels import link_sentence
+from watchllm_proxy.console.labels import link_sentence, redaction_note
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.insights import costs
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, FlagKind, Link, Run, Step, Usage
@@ -260,6 +260,8 @@ def call_document(call: CallDetail) -> Json:
             "response_metadata": raw_json(call.response_metadata),
             "opaque_reason": call.opaque_reason,
             "is_truncated": call.is_truncated,
+            "redacted": dict(call.redacted),
+            "redaction_note": redaction_note(call.redacted),
             "links": [link_of(link) for link in call.links],
         }
     }

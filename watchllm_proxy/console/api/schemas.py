@@ -254,6 +254,8 @@ ALL: Final[Mapping[str, Schema]] = {
                     "response_metadata": ANYTHING,
                     "opaque_reason": TEXT,
                     "is_truncated": BOOLEAN,
+                    "redacted": {"type": "object", "additionalProperties": COUNT},
+                    "redaction_note": TEXT,
                     "links": _list(_object(_LINK)),
                 }
             )

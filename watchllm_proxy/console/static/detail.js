@@ -167,7 +167,7 @@ function links(step) {
 /** @param {any} call @returns {Node[]} */
 function requestBody(call) {
   const facts = h('div', { class: 'facts' }, [`${call.method} ${call.target}`, `${call.request_bytes.toLocaleString('en')} bytes`,
-    call.user_agent].filter(Boolean).map((text) => h('span', {}, text)));
+    call.user_agent, call.redaction_note].filter(Boolean).map((text) => h('span', {}, text)));
   if (call.request === null) return [facts, note(call.opaque_reason ?? 'This request had no body.')];
   if (typeof call.request !== 'object') return [facts, card('body', longText(String(call.request), 'tx'))];
   const { messages, ...rest } = call.request;
