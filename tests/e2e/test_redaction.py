@@ -37,6 +37,7 @@ def test_what_up_leaves_behind_holds_no_value_that_was_sent_through_it() -> None
             assert stack.stop() == 0
         assert canaries.found_in(told) == set()
         assert any(b"[email_" in text for text in told), "what was stored is shown, redacted"
+        assert any(b" e-mail addresses" in text for text in told), "and how much of it"
         kept = {str(path.relative_to(made)): canaries.found_in([path.read_bytes()]) for path in files(Path(made))}
         assert {name: found for name, found in kept.items() if found} == {}
         assert (stack.data_dir / "redaction.key").stat().st_mode & 0o777 == 0o600
