@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -43,7 +44,11 @@ class Patience(Protocol):
 
 
 class Eraser:
-    """Erases from both stores and the logs. `on_postgres`, `on_clickhouse`: how to wait for either."""
+    """Erases from both stores and the logs. `on_postgres`, `on_clickhouse`: how to wait for either.
+
+    `stored_as` tells how a text of a project stands in the stores: an id may have been redacted. It is looked for
+    as it is, too, for it need not always have been.
+    """
 
     def __init__(
         self,
@@ -53,12 +58,14 @@ class Eraser:
         *,
         on_postgres: Patience,
         on_clickhouse: Patience,
+        stored_as: Callable[[str, str], str] | None = None,
     ) -> None:
         self._pool = pool
         self._events = events
         self._logs = logs
         self._on_postgres = on_postgres
         self._on_clickhouse = on_clickhouse
+        self._stored_as = stored_as
 
     async def wanted(self, *, before_us: int | None = None) -> list[Erasure]:
         return await erasures.wanted(self._pool, before_us=before_us)
@@ -114,22 +121,34 @@ class Eraser:
                 await self._on_clickhouse(lambda: eraser.note_before(int(subject)))
                 return DeletedRuns(), await self._on_clickhouse(eraser.erase)
             case ErasureScope.RUN:
-                run_ids = [subject]
+                run_ids = self._names(erasure)
             case ErasureScope.USER:
-                of_calls = await self._on_clickhouse(lambda: eraser.runs_of_user(subject))
-                named = await self._on_postgres(lambda: erasures.runs_of_user(pool, project_id, subject))
-                run_ids = sorted({*of_calls, *named})
-                await self._on_clickhouse(lambda: eraser.note_user(subject))
+                found: set[str] = set()
+                for name in self._names(erasure):
+                    found.update(await self._on_clickhouse(partial(eraser.runs_of_user, name)))
+                    found.update(await self._on_postgres(partial(erasures.runs_of_user, pool, project_id, name)))
+                    await self._on_clickhouse(partial(eraser.note_user, name))
+                run_ids = sorted(found)
         await self._on_clickhouse(lambda: eraser.note_runs(run_ids))
         runs = await self._on_postgres(lambda: erasures.erase_runs(pool, project_id, run_ids))
         return runs, await self._on_clickhouse(eraser.erase)
+
+    def _names(self, erasure: Erasure) -> list[str]:
+        """Of the run or the user that is meant, as it may stand in the stores."""
+        if self._stored_as is None:
+            return [erasure.subject]
+        return list(dict.fromkeys((erasure.subject, self._stored_as(erasure.subject, erasure.project_id))))
 
     async def _erase_letters(self, erasure: Erasure) -> int:
         """Letters keep whole records, so each is looked into."""
         letters, after, erased = DeadLetters(self._pool), UUID(int=0), 0
         while page := await self._on_postgres(partial(letters.with_bytes, after, LETTERS_AT_ONCE)):
             after = page[-1][0]
-            meant = [record_id for record_id, content in page if is_meant(erasure, content)]
+            meant = [
+                record_id
+                for record_id, content in page
+                if any(is_meant(replace(erasure, subject=name), content) for name in self._names(erasure))
+            ]
             if meant:
                 await self._on_postgres(partial(letters.erase, meant, datetime.now(UTC)))
             erased += len(meant)

@@ -115,6 +115,7 @@ class Recorder:
             logs,
             on_postgres=self._patience.on_postgres,
             on_clickhouse=self._patience.on_clickhouse,
+            stored_as=None if redacting is None else redacting.text,
         )
         self._next_erasure_look = 0.0
         self._is_stale = True  # memory is not as the stores are: at first, and when runs are gone from them

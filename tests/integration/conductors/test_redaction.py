@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
 from tests import canaries
 from tests.capture_records import make_exchange
-from tests.integration.conductors.recording import Bug, Recording, chat, run_until_stored
+from tests.integration.conductors.recording import Bug, Recording, Running, chat, run_until_stored, until_true
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange
 from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.store import erasures
+from watchllm_proxy.store.erasures import Erasure, ErasureScope
 from watchllm_proxy.store.redaction_modes import set_redaction
 
 KEY = bytes(range(32))
@@ -165,6 +168,22 @@ async def test_a_record_that_a_bug_sets_aside_keeps_no_value_and_can_be_tried_ag
     await run_until_stored(recording.recorder(redacting=redacting(recording)))
     assert await recording.count("events") == len(exchanges)
     assert canaries.found_in(await everything(recording)) == set()
+
+
+async def test_a_user_whose_id_was_redacted_is_erased_by_the_id(recording: Recording) -> None:
+    others = [chat(1), chat(2)]
+    await recording.write([*tool_run(), *others])
+    recorder = recording.recorder(redacting=redacting(recording))
+    await run_until_stored(recorder)
+    erasure = Erasure(uuid4(), DEFAULT_PROJECT_ID, ErasureScope.USER, canaries.EMAIL, time.time_ns() // 1000)
+    await erasures.ask_for(recording.runs.pool, erasure)
+
+    async def is_done() -> bool:
+        return (await erasures.progress(recording.runs.pool, erasure.erasure_id)).erased is not None
+
+    async with Running(recorder):
+        await until_true(is_done, "the erasure")
+    assert sorted(await recording.call_ids()) == sorted(exchange.exchange_id for exchange in others)
 
 
 async def test_what_was_redacted_is_counted_by_kind(recording: Recording) -> None:
