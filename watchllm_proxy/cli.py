@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,7 +17,7 @@ import uvloop
 
 from watchllm_proxy import __version__, logs, settings
 from watchllm_proxy.announcement import Announcement
-from watchllm_proxy.commands import dead, doctor, keeping, keys, reading
+from watchllm_proxy.commands import dead, doctor, keeping, keys, reading, replaying
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings, with_local_access
@@ -128,25 +127,7 @@ def migrate() -> None:
             terminal.say(line)
 
 
-@app.command()
-def replay(
-    corpus: Annotated[
-        Path, typer.Argument(help="Recorded exchanges, one JSON object a line (.jsonl or .jsonl.gz).")
-    ],
-    assignments: Annotated[
-        Path | None, typer.Option("--assignments", help="Write to this file instead of stdout.")
-    ] = None,
-) -> None:
-    """Group a recorded corpus into runs, without server or database: one line of JSON per exchange."""
-    with errors_told():
-        from watchllm_proxy.replay import write_assignments
-
-        if assignments is None:
-            write_assignments(corpus, sys.stdout)
-            return
-        with assignments.open("w", encoding="utf-8") as out:
-            count = write_assignments(corpus, out)
-        Terminal().say(f"{count} exchanges of {corpus} assigned in {assignments}")
+replaying.add_to(app)
 
 
 @app.command()

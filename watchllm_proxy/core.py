@@ -31,7 +31,7 @@ from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.redaction_key import redaction_key
-from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys as project_keys
 from watchllm_proxy.store.corrections import Corrections
@@ -105,17 +105,22 @@ def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf
 
 def new_recorder(settings: Settings, stores: Stores) -> Recorder:
     """As the settings want it. Who runs it holds `recorder.lock`."""
-    silence_us = int(settings.run_silence_s * 1_000_000)
     return Recorder(
         LogSet(settings.capture_dir),
         stores.runs,
         stores.recorder_events,
-        new_sessionizer=lambda shelf: Sessionizer(silence_us=silence_us, shelf=shelf),
+        new_sessionizer=sessionizers(settings),
         keep_raw_days=settings.keep_raw_days,
         upstream_url=settings.upstream_url,
         retention_days=settings.retention_days,
         redacting=Redacting(stores.runs.pool, redaction_key(settings), RedactionMode(settings.redact)),
     )
+
+
+def sessionizers(settings: Settings) -> Callable[[Shelf], Sessionizer]:
+    """Who groups calls as the settings want it."""
+    silence_us = int(settings.run_silence_s * 1_000_000)
+    return lambda shelf: Sessionizer(silence_us=silence_us, shelf=shelf)
 
 
 def _new_housekeeping(stores: Stores, recorder: Recorder) -> Housekeeping:

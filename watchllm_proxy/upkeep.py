@@ -1,4 +1,4 @@
-"""CONDUCTOR of upkeep by hand: erase, retention, export and import, each on the stores that the settings name.
+"""CONDUCTOR of upkeep by hand: erase, retention, export, import, backfill: on the stores that the settings name.
 
 Erasing is the recorder's to do, for it alone inserts and remembers runs. Its lock tells whether there is one: who
 gets it is alone, and runs one meanwhile.
@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from watchllm_proxy.core import new_recorder
+from watchllm_proxy.backfilling import Backfill
+from watchllm_proxy.core import new_recorder, sessionizers
 from watchllm_proxy.errors import AlreadyRunning, StoreRejected, StoreUnavailable
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import held, make_data_dir, make_run_dir
+from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import erasures, old_runs
+from watchllm_proxy.store.backfills import Progress
+from watchllm_proxy.store.corrections import Corrections
 from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.store.erasures import Erasure
 from watchllm_proxy.store.migrate import migrate_postgres
@@ -132,6 +137,30 @@ async def import_runs(settings: Settings, file: BinaryIO, project_id: str | None
         if not await runs.is_there():
             raise StoreRejected(f"there is no project {runs.project_id!r}: watchllm projects makes one")
         return await import_(runs, events, file, contents.runs, told)
+
+
+async def backfill(
+    settings: Settings, project_id: str, from_us: int, to_us: int, told: Told, *, is_dry: bool
+) -> Progress:
+    """Think about the stored calls of these times again. Raises `AlreadyRunning` where a recorder runs."""
+    with _alone(settings) as is_alone:
+        if not is_alone:
+            raise AlreadyRunning(
+                "a recorder runs on this data directory, and it alone may write runs: stop it for this"
+            )
+        async with _postgres(settings, may_start=True) as complete:
+            await run_migrations(complete)
+            async with open_stores(complete) as stores:
+                work = Backfill(
+                    stores.runs,
+                    stores.upkeep_events,
+                    project_id,
+                    new_sessionizer=sessionizers(complete),
+                    said=SaidByPeople(await Corrections(stores.runs.pool).in_force()),
+                    now_us=time.time_ns() // 1000,
+                    is_dry=is_dry,
+                )
+                return await work.run(from_us, to_us, told)
 
 
 @contextlib.asynccontextmanager

@@ -332,3 +332,48 @@ SELECT /*columns*/
 FROM raw_exchanges FINAL
 WHERE project_id = {project_id:String} AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})))
 ORDER BY started_at, call_id;
+
+-- name: calls_in_order
+-- Calls that ended within [from_us, to_us), after one of them, in the order in which they are thought about. A call
+-- is not longer than a day.
+SELECT
+    toString(events.call_id) AS call_id,
+    run_id, session_id, parent_run_id,
+    api, method, target, `end`, http_status, client_address, user_agent, is_stream,
+    toUnixTimestamp64Micro(started_at) AS started_at_us,
+    toUnixTimestamp64Micro(events.ended_at) AS ended_at_us,
+    time_to_first_token_us,
+    request_model, response_model, provider_name,
+    request_skeleton,
+    arrayMap(hash -> hex(hash), events.message_hashes) AS message_hashes,
+    message_slots,
+    hex(events.request_hash) AS request_hash,
+    tool_names,
+    hex(assumeNotNull(events.answer_hash)) AS answer_hash,
+    isNotNull(events.answer_hash) AS has_answer,
+    response_id, finish_reasons, response_metadata,
+    input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+    reasoning_tokens, is_usage_estimated, upstream_cost_usd,
+    cost_usd, cost_source, price_provider, price_date,
+    error_type, error_code, error_message,
+    agent_name, agent_version, user_id, tags, client_ids, retry_count_hint,
+    request_bytes, response_bytes, opaque_reason, is_truncated, is_content_refused,
+    toString(expires_on) AS day
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC') - toIntervalDay(1)
+  AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND events.ended_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND events.ended_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND (toUnixTimestamp64Micro(events.ended_at), toString(events.call_id)) > ({after_us:Int64}, {after_id:String})
+ORDER BY events.ended_at, toString(events.call_id)
+LIMIT {limit:UInt32};
+
+-- name: count_calls_between
+-- How many calls ended within [from_us, to_us).
+SELECT uniqExact(call_id) AS rows
+FROM events
+WHERE project_id = {project_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC') - toIntervalDay(1)
+  AND ended_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND ended_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC');

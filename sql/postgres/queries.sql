@@ -654,3 +654,45 @@ SELECT made.*
 FROM unnest($1::jsonb[]) AS each,
     jsonb_populate_record(NULL::/*table*/, each || jsonb_build_object('project_id', $2::text)) AS made
 ON CONFLICT DO NOTHING;
+
+-- name: sessions_touched
+-- From when to when the sessions of the project $1 last that have a run within [$2, $3); not those longer than $4.
+SELECT min(began) AS began, max(ended) AS ended
+FROM (
+    SELECT min(started_at) AS began, max(last_activity_at) AS ended
+    FROM agent_debug_logs
+    WHERE project_id = $1 AND session_id IN (
+        SELECT session_id FROM agent_debug_logs
+        WHERE project_id = $1 AND started_at < $3 AND last_activity_at >= $2
+    )
+    GROUP BY session_id
+) AS sessions
+WHERE ended - began <= $4::interval;
+
+-- name: runs_of_calls
+-- The runs that the calls $2 belong to.
+SELECT call_id, run_id FROM run_links WHERE project_id = $1 AND call_id = ANY($2::uuid[]) AND ordinal = 0;
+
+-- name: sessions_of_runs
+-- The sessions of the runs $2.
+SELECT run_id, session_id FROM agent_debug_logs WHERE project_id = $1 AND run_id = ANY($2::text[]);
+
+-- name: drop_anchors_of_runs
+-- All that leads to the runs $2.
+DELETE FROM run_anchors WHERE project_id = $1 AND run_id = ANY($2::text[]);
+
+-- name: backfill
+-- How far a backfill of the project $1 came, that has not come to its end.
+SELECT from_at, to_at, done_until, thought_calls, moved_calls, left_calls FROM backfills WHERE project_id = $1;
+
+-- name: save_backfill
+-- It has come so far.
+INSERT INTO backfills (project_id, from_at, to_at, done_until, thought_calls, moved_calls, left_calls)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (project_id) DO UPDATE SET
+    from_at = excluded.from_at, to_at = excluded.to_at, done_until = excluded.done_until,
+    thought_calls = excluded.thought_calls, moved_calls = excluded.moved_calls, left_calls = excluded.left_calls;
+
+-- name: end_backfill
+-- It has come to its end.
+DELETE FROM backfills WHERE project_id = $1;

@@ -220,3 +220,14 @@ CREATE TABLE erasures (
     erased jsonb                                    -- {what: how many}; NULL: not done
 );
 CREATE INDEX erasures_wanted ON erasures (requested_at) WHERE done_at IS NULL AND failure IS NULL;
+
+-- Backfills that have not come to their end: calls of these times are being thought about again.
+CREATE TABLE backfills (
+    project_id text PRIMARY KEY,
+    from_at timestamptz NOT NULL,                   -- of calls that ended from then on
+    to_at timestamptz NOT NULL,                     -- and before then
+    done_until timestamptz NOT NULL,                -- those that ended before are done
+    thought_calls bigint NOT NULL,                 -- calls of these times that were thought about again
+    moved_calls bigint NOT NULL,                    -- calls that belong to another run since
+    left_calls bigint NOT NULL                      -- calls left where they were
+);

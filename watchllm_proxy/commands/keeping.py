@@ -177,7 +177,7 @@ def export(
         from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415
 
         terminal = Terminal()
-        with _opened(to) as out, _progress(terminal, "exported") as told:
+        with _opened(to) as out, progress(terminal, "exported") as told:
             count = asyncio.run(export_runs(_settings(), project, run, out, told))
         terminal.say(f"{count_of(count, 'run')} exported.")
         if run is not None and count < len(set(run)):
@@ -199,7 +199,7 @@ def import_(
         from watchllm_proxy.upkeep import import_runs  # noqa: PLC0415
 
         terminal = Terminal()
-        with file.open("rb") as lines, _progress(terminal, "imported") as told:
+        with file.open("rb") as lines, progress(terminal, "imported") as told:
             done = asyncio.run(import_runs(_settings(), lines, project, told))
         terminal.say(f"{count_of(done.runs, 'run')} imported, {done.there_already} were there.")
         if done.differing:
@@ -222,7 +222,7 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _progress(terminal: Terminal, done_word: str) -> Iterator[Callable[[int, int], None]]:
+def progress(terminal: Terminal, done_word: str) -> Iterator[Callable[[int, int], None]]:
     """On stderr: a bar for a person, nothing in a pipe."""
     if not terminal.err.is_terminal:
         yield lambda done, total: None

@@ -36,13 +36,21 @@ def instant_of(when: str | None, now: datetime) -> str | None:
     """`1h` or a date as RFC 3339 in UTC; a date without a zone is local. Raises CommandFailed (usage)."""
     if when is None:
         return None
+    return _given(when, "--since", now).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def instant_us(when: str, option: str, now: datetime) -> int:
+    """The same in microseconds since 1970; `option`: where it was given."""
+    return (_given(when, option, now) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def _given(when: str, option: str, now: datetime) -> datetime:
     try:
-        moment = _moment(when.strip(), now).astimezone(UTC)
+        return _moment(when.strip(), now).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise CommandFailed(
-            f"--since {when!r}: give an age like 30s, 15m, 1h, 2d, or a date like 2026-01-31", ExitStatus.USAGE
+            f"{option} {when!r}: give an age like 30s, 15m, 1h, 2d, or a date like 2026-01-31", ExitStatus.USAGE
         ) from exc
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _moment(when: str, now: datetime) -> datetime:

@@ -8,6 +8,7 @@
                assemble a stream into it
     ids        who sent it: run and session ids, users, tags
     call       all of it together
+    recalled   a stored call, understood again
 
 Pure: no IO, no clock, no logging, no environment.
 """
@@ -16,5 +17,6 @@ from watchllm_proxy.decode.call import decode
 from watchllm_proxy.decode.known import KnownMessages
 from watchllm_proxy.decode.pieces import combined_link_hash
 from watchllm_proxy.decode.rebuild import rebuild
+from watchllm_proxy.decode.recalled import recalled
 
-__all__ = ["KnownMessages", "combined_link_hash", "decode", "rebuild"]
+__all__ = ["KnownMessages", "combined_link_hash", "decode", "rebuild", "recalled"]

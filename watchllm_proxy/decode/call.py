@@ -65,7 +65,7 @@ def _build(exchange: Exchange, api: Api, request: Request, response: Response, k
         mentioned_ids=request.mentioned_ids,
         answer=answer.message,
         response_id=answer.response_id or _generation_id(exchange),
-        issued_ids=_distinct(answer.issued_ids),
+        issued_ids=distinct_ids(answer.issued_ids),
         finish_reasons=finish_reasons,
         usage=answer.usage,
         error=response.error or error_of_end(exchange, bool(finish_reasons)),
@@ -92,5 +92,6 @@ def _generation_id(exchange: Exchange) -> str | None:
     return next((value for name, value in exchange.response_headers if name.lower() == "x-generation-id"), None)
 
 
-def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+def distinct_ids(values: Iterable[str | None]) -> tuple[str, ...]:
+    """Those that can be ids, each once."""
     return tuple(dict.fromkeys(value for value in values if value and len(value) <= MAX_ID_CHARACTERS))

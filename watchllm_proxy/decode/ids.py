@@ -60,6 +60,17 @@ _BODY: tuple[tuple[tuple[str, ...], ClientIdKind, int], ...] = (
     (("conversation", "id"), _K.CONVERSATION, 4),
 )
 
+_SOURCES: dict[str, tuple[ClientIdKind, int]] = {
+    **_HEADERS,
+    **{".".join(path): (kind, strength) for path, kind, strength in _BODY},
+    "traceparent": (_K.TRACE, 5),
+    "x-codex-turn-metadata.session_id": (_K.SESSION, 2),
+    "x-codex-turn-metadata.thread_id": (_K.AGENT, 2),
+    "prompt_cache_key": (_K.SESSION, 4),
+    "metadata.user_id": (_K.SESSION, 2),
+}
+"""Every `ClientId.source`, for ids that are stored."""
+
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _CLAUDE_CODE_USER = re.compile(r"user_[0-9a-f]+_account_.*_session_([0-9a-f-]{36})")
 _UNIQUE = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -107,6 +118,12 @@ def read_client(headers: Headers, body: dict[str, Json]) -> Client:
         retry_count_hint=_count(by_name.get("x-stainless-retry-count")),
         is_content_refused=any(by_name[key].lower() in _NO_CONTENT[key] for key in by_name.keys() & _NO_CONTENT),
     )
+
+
+def client_id(source: str, value: str) -> ClientId | None:
+    """An id that was found there before; None where no id is looked for any more."""
+    kind, strength = _SOURCES.get(source) or ((_K.SESSION, 3) if _VENDOR_SESSION.fullmatch(source) else (None, 0))
+    return None if kind is None else ClientId(kind, value, source, strength)
 
 
 def _header_ids(by_name: dict[str, str]) -> Iterator[ClientId]:

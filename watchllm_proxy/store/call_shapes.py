@@ -27,9 +27,9 @@ def call_row(row: Stored) -> CallRow:
         agent_name=row["agent_name"],
         request_model=row["request_model"],
         response_model=row["response_model"],
-        usage=_usage(row),
+        usage=usage_of(row),
         cost=Cost(row["cost_usd"], CostSource(row["cost_source"]), row["price_provider"], row["price_date"]),
-        error=_error(row),
+        error=error_of(row),
     )
 
 
@@ -63,7 +63,7 @@ def text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
-def _usage(row: Stored) -> Usage:
+def usage_of(row: Stored) -> Usage:
     return Usage(
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
@@ -76,7 +76,7 @@ def _usage(row: Stored) -> Usage:
     )
 
 
-def _error(row: Stored) -> CallError | None:
+def error_of(row: Stored) -> CallError | None:
     if row["error_type"] is None:
         return None
     return CallError(row["error_type"], text(row["error_message"] or ""), row["error_code"])

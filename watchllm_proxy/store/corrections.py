@@ -130,8 +130,8 @@ class Corrections:
             steps = await connection.fetch(self._sql["steps_of_runs"], *keys)
         return StoredSessions(
             runs=runs,
-            steps=_steps_by_run(steps),
-            calls=_links_by_call(links),
+            steps=run_rows.steps_by_run(steps),
+            calls=run_rows.links_by_call(links),
             anchors=tuple(run_rows.anchors_from(anchors)),
             in_force=tuple(in_force),
         )
@@ -217,20 +217,6 @@ async def refuse_correction(runs: RunStore, correction: Correction, code: str, w
 
 def _exact(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
-
-
-def _steps_by_run(found: Sequence[Stored]) -> dict[str, tuple[Step, ...]]:
-    steps: dict[str, list[Step]] = {}
-    for row in found:
-        steps.setdefault(row["run_id"], []).append(run_rows.step_from(row))
-    return {run_id: tuple(of_run) for run_id, of_run in steps.items()}
-
-
-def _links_by_call(found: Sequence[Stored]) -> dict[UUID, tuple[str, tuple[Link, ...]]]:
-    links: dict[UUID, tuple[str, list[Link]]] = {}
-    for row in found:
-        links.setdefault(uuid_from(row["call_id"]), (row["run_id"], []))[1].append(run_rows.link_from(row))
-    return {call_id: (run_id, tuple(of_call)) for call_id, (run_id, of_call) in links.items()}
 
 
 def _correction_from(row: Stored) -> Correction:

@@ -212,6 +212,20 @@ def link_from(row: Stored) -> Link:
     )
 
 
+def steps_by_run(found: Sequence[Stored]) -> dict[str, tuple[Step, ...]]:
+    steps: dict[str, list[Step]] = {}
+    for row in found:
+        steps.setdefault(row["run_id"], []).append(step_from(row))
+    return {run_id: tuple(of_run) for run_id, of_run in steps.items()}
+
+
+def links_by_call(found: Sequence[Stored]) -> dict[UUID, tuple[str, tuple[Link, ...]]]:
+    links: dict[UUID, tuple[str, list[Link]]] = {}
+    for row in found:
+        links.setdefault(uuid_from(row["call_id"]), (row["run_id"], []))[1].append(link_from(row))
+    return {call_id: (run_id, tuple(of_call)) for call_id, (run_id, of_call) in links.items()}
+
+
 def anchor_row(anchor: Anchor) -> Row:
     """The value is kept exactly, not as a view: a later call is compared with it."""
     return (
