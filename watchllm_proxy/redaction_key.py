@@ -7,6 +7,7 @@ get other tags from then on. Several recorders of one installation must share it
 from __future__ import annotations
 
 import os
+import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
@@ -38,8 +39,7 @@ def redaction_key(settings: Settings) -> bytes:
 def _make(path: Path) -> None:
     """Whole or not at all, and never over one that another process made meanwhile."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, fresh = tempfile.mkstemp(prefix=path.stem, suffix=".new", dir=path.parent)  # of mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(os.urandom(KEY_BYTES).hex() + "\n")
         file.flush()
@@ -49,7 +49,7 @@ def _make(path: Path) -> None:
     except FileExistsError:
         pass
     finally:
-        fresh.unlink()
+        os.unlink(fresh)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
