@@ -144,10 +144,12 @@ async def test_one_that_was_killed_is_taken_up(
     kills = 0
     for _ in range(20):
         try:
-            await backfill(recording, rules=forgetful)
+            done = await backfill(recording, rules=forgetful)
+            assert done.thought_calls == len(earlier) + len(later)  # those of before the kills as well, and once
             break
         except Crash:
             kills += 1
+            assert await recording.in_postgres("SELECT count(*) FROM backfills WHERE done_until > from_at") == 1
             crash_points.arm(point, kill) if kills < 3 else crash_points._armed.clear()
     assert kills == 3
     assert await rows(recording) == expected
