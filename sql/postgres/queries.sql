@@ -667,7 +667,8 @@ FROM (
     )
     GROUP BY session_id
 ) AS sessions
-WHERE ended - began <= $4::interval;
+WHERE ended - began <= $4::interval
+HAVING min(began) IS NOT NULL;
 
 -- name: runs_of_calls
 -- The runs that the calls $2 belong to.

@@ -55,7 +55,7 @@ class Backfills:
         arguments = (views.instant(from_us), views.instant(to_us), timedelta(microseconds=max_span_us))
         async with transaction(self._pool, STATE) as connection:
             row = await connection.fetchrow(self._sql["sessions_touched"], self._project_id, *arguments)
-        return None if row["began"] is None else (views.at_us(row["began"]), views.at_us(row["ended"]))
+        return None if row is None else (views.at_us(row["began"]), views.at_us(row["ended"]))
 
     async def run_of_calls(self, call_ids: Iterable[UUID]) -> dict[UUID, str]:
         async with transaction(self._pool, STATE) as connection:

@@ -75,6 +75,7 @@ async def fill_every_table(owner: asyncpg.Connection) -> None:
             values = ", ".join(
                 "$1::text" if row["column_name"] == "project_id"
                 else "sha256(convert_to($1::text, 'UTF8'))" if row["column_name"] == "key_hash"
+                else "'secrets'" if row["column_name"] == "redaction"
                 else SAMPLES[row["data_type"]]
                 for row in columns
             )  # fmt: skip
@@ -155,7 +156,7 @@ ASKED_BY_PROJECT = {
 }
 
 
-PICKY = {"corrections_of_runs", "export_runs", "run_merged_into"}
+PICKY = {"corrections_of_runs", "export_runs", "run_merged_into", "runs_of_calls", "sessions_touched"}
 """Whose other conditions no sample fits. Their tables are read whole by the test above."""
 
 
