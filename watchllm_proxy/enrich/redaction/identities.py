@@ -45,7 +45,7 @@ from stdnum.us import ein, ssn
 from stdnum.za import idnr as za_idnr
 
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
-from watchllm_proxy.enrich.redaction.rules import ESCAPED, Found, Place, Rule, compiled
+from watchllm_proxy.enrich.redaction.rules import ESCAPED, Found, Place, Rule, as_it_is, compiled
 
 IsValid = Callable[[str], bool]
 
@@ -98,11 +98,23 @@ def _korean(number: str) -> bool:
     return number[2:4] <= "12" and number[2:4] > "00" and "00" < number[4:6] <= "31" and number[6] in "12345678"
 
 
+def _of_thirteen_digits(number: str) -> bool:
+    """With a date in it, which most instants in milliseconds lack; or Swiss."""
+    if number.startswith("756"):
+        return bool(ahv.is_valid(number))
+    if _is_day(number[2:6]) and (za_idnr.is_valid(number) or rrn.is_valid(number)):
+        return True
+    return _is_day(number[3:7]) and bool(cnp.is_valid(number))
+
+
+def _is_day(digits: str) -> bool:
+    return "00" < digits[:2] <= "12" and "00" < digits[2:] <= "31"
+
+
 def _checks(*modules: ModuleType) -> tuple[IsValid, ...]:
     return tuple(module.is_valid for module in modules)
 
 
-_SOLE = (tckimlik, pesel, de_idnr, cpf, fodselsnummer, be_nn, ik, abn)
 SHAPES: dict[bytes, tuple[IsValid, ...]] = {
     b"000-00-0000": (ssn.is_valid, _itin),
     b"00000000A": _checks(dni, uen),
@@ -117,14 +129,11 @@ SHAPES: dict[bytes, tuple[IsValid, ...]] = {
     b"000000-0000": (personnummer.is_valid, orgnr.is_valid, _hetu),
     b"000000+0000": (personnummer.is_valid, _hetu),
     b"00000000-0000": _checks(personnummer),
-    b"000000000000": _checks(personnummer),
     b"000000A000A": (_hetu,),
     b"000000A0000": (_hetu,),
     b"000000-000A": (_hetu,),
     b"000000+000A": (_hetu,),
     b"000000-0000000": (_korean, rrn.is_valid),
-    b"0000000000000": _checks(za_idnr, cnp, ahv, rrn),
-    b"000000000000000": _checks(nir),
     b"0 00 00 00 000 000 00": _checks(nir),
     b"AA000000A": (_nino,),
     b"AA 00 00 00 A": (_nino,),
@@ -136,7 +145,6 @@ SHAPES: dict[bytes, tuple[IsValid, ...]] = {
     b"AAA0000000": _checks(epic),
     b"000.000.000-00": _checks(cpf),
     b"00.000.000/0000-00": _checks(cnpj),
-    b"00000000000": _checks(*_SOLE),
     b"00 000 000 000": _checks(abn, de_idnr),
     b"0-0000-00000-00-0": _checks(pin),
     b"000000/0000": _checks(rc),
@@ -144,8 +152,6 @@ SHAPES: dict[bytes, tuple[IsValid, ...]] = {
     b"000.0000.0000.00": _checks(ahv),
     b"AAAA000000AAAAAA00": _checks(curp),
     b"AAAA000000AAAAAAA0": _checks(curp),
-    b"000000000000000000": _checks(ric),
-    b"00000000000000000A": _checks(ric),
     b"00.000.000-0": _checks(rut),
     b"00.000.000-A": _checks(rut),
     b"000-000-00-00": _checks(nip),
@@ -153,6 +159,9 @@ SHAPES: dict[bytes, tuple[IsValid, ...]] = {
     b"000000000A": _checks(uen),
     b"A00AA0000A": _checks(uen),
 }
+_ELEVEN_DIGITS = {b"00000000000": _checks(tckimlik, pesel, de_idnr, cpf, fodselsnummer, be_nn, ik, abn)}
+"""Eight checks each: few of them are made in one text."""
+
 _GROUPED: dict[bytes, tuple[IsValid, ...]] = {
     b"000 000 0000": _checks(nhs),
     b"000-000-0000": _checks(nhs),
@@ -245,7 +254,7 @@ _CENTURY_AT_LENGTH = 11
 """A Swedish or a Finnish number whose separator tells the century."""
 
 
-def _shaped(shapes: dict[bytes, tuple[IsValid, ...]]) -> Rule:
+def _shaped(shapes: dict[bytes, tuple[IsValid, ...]], checked_places: int | None = None) -> Rule:
     """One pattern of all shapes, the longest first."""
     ordered = sorted(shapes, key=len, reverse=True)
     pattern = "|".join(map(_pattern, ordered))
@@ -261,9 +270,8 @@ def _shaped(shapes: dict[bytes, tuple[IsValid, ...]]) -> Rule:
                 return place.start, place.end, compact.upper().encode()
         return None
 
-    return Rule(
-        RedactionKind.NATIONAL_ID, compiled(rf"(?:^|[^0-9A-Za-z]|{ESCAPED})({pattern})\b"), check, max_places=4_000
-    )
+    numbers = compiled(rf"(?:^|[^0-9A-Za-z]|{ESCAPED})({pattern})\b")
+    return Rule(RedactionKind.NATIONAL_ID, numbers, check, max_places=4_000, checked_places=checked_places)
 
 
 def _pattern(shape: bytes) -> str:
@@ -272,9 +280,38 @@ def _pattern(shape: bytes) -> str:
     return "".join(pieces.get(letter, letter) for letter in shape.decode())
 
 
+_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_WITH_DATE = compiled(
+    rf"(?:^|[^0-9A-Za-z]|{ESCAPED})("
+    rf"(?:19|20)[0-9]{{2}}(?:0[1-9]|1[0-2])[0-9]{{6}}"  # Swedish, with the century
+    rf"|756[0-9]{{10}}|[0-9]{{2}}{_DAY}[0-9]{{7}}|[1-9][0-9]{{2}}{_DAY}[0-9]{{6}}"  # Swiss; others
+    rf"|[1278][0-9]{{2}}(?:0[1-9]|1[0-2])[0-9]{{10}}"  # French
+    rf"|[1-9][0-9]{{5}}(?:19|20)[0-9]{{2}}{_DAY}[0-9]{{3}}[0-9Xx]"  # Chinese
+    r")\b"
+)
+"""Digits without separators, as long as instants and ids of many systems: these have a date where it belongs."""
+
+_OF_DIGITS: dict[int, tuple[IsValid, ...]] = {
+    12: _checks(personnummer),
+    13: (_of_thirteen_digits,),
+    15: _checks(nir),
+    18: _checks(ric),
+}
+
+
+def _with_date(place: Place) -> Found | None:
+    if place.is_part_of_code:
+        return None
+    number = place.value.decode()
+    is_found = any(is_valid(number) for is_valid in _OF_DIGITS[len(number)])
+    return as_it_is(place) if is_found else None
+
+
 IDENTITIES = (
     Rule(RedactionKind.NATIONAL_ID, _NAMED_NUMBER, _named, max_places=1_500),
     Rule(RedactionKind.NATIONAL_ID, _ALONE, _in_named_field),
     _shaped(SHAPES),
+    _shaped(_ELEVEN_DIGITS, checked_places=250),
+    Rule(RedactionKind.NATIONAL_ID, _WITH_DATE, _with_date, checked_places=800),
 )
 GROUPED_IDENTITIES = (_shaped(_GROUPED),)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from functools import lru_cache
 
-from stdnum import iban, luhn
+from stdnum import iban
 from stdnum.exceptions import ValidationError
 
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
@@ -38,7 +38,7 @@ _CARD = compiled(
     rf"(?:\b|{ESCAPED})((?:[0-9]{{4}}(?: [0-9]{{4}}){{2,3}}(?: [0-9]{{1,7}})?"
     r"|[0-9]{4}(?:-[0-9]{4}){2,3}(?:-[0-9]{1,7})?"
     r"|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}"
-    r"|[0-9]{12,19}))\b"
+    r"|[3-6][0-9]{11,18}|2[0-9]{15,18}|(?:1800|2131)[0-9]{11}))\b"
 )
 _ISSUERS = re.compile(
     rb"4(?:\d{12}|\d{15}|\d{18})$"  # Visa
@@ -57,9 +57,17 @@ def _card(place: Place) -> Found | None:
     """Luhn, and a beginning and a length that an issuer uses. The last of the groups may be none of it."""
     for end in _group_ends(place):
         digits = digits_of(place.text[place.start : end])
-        if _ISSUERS.match(digits) and len(set(digits)) > 1 and luhn.is_valid(digits.decode()):
+        if _ISSUERS.match(digits) and len(set(digits)) > 1 and _is_luhn(digits):
             return place.start, end, digits
     return None
+
+
+def _is_luhn(digits: bytes) -> bool:
+    return (sum(digits[::-2].translate(_ONCE)) + sum(digits[-2::-2].translate(_TWICE))) % 10 == 0
+
+
+_ONCE = bytes(byte - 0x30 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
+_TWICE = bytes(sum(divmod(2 * digit, 10)) for digit in _ONCE)
 
 
 def _group_ends(place: Place) -> list[int]:
@@ -121,7 +129,8 @@ def _iban_length(country: str) -> int | None:
 _IPV4 = compiled(rf"(?:^|[^0-9A-Za-z.]|{ESCAPED})((?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}(?:/[0-9]{{1,2}}\b)?)")
 _IPV6 = compiled(
     rf"(?:^|[^0-9A-Za-z:.]|{ESCAPED})"
-    r"((?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?:/[0-9]{1,3}\b)?)"
+    r"((?:(?:[0-9A-Fa-f]{1,4}:){6,7}|(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::(?:[0-9A-Fa-f]{1,4}:){0,6})"
+    r"(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?:/[0-9]{1,3}\b)?)"
 )
 _PRODUCT_BEFORE = re.compile(rb"(?:[A-Za-z]/|[vV]|[vV]ersion\W{0,2}|==|>=|<=|~=|@)$")
 _PART_OF_IPV6 = re.compile(rb"[A-Za-z0-9:]|\.[0-9]")
@@ -167,8 +176,8 @@ PERSONAL = (
         _address,
         (b"@", b"%40"),
     ),
-    Rule(RedactionKind.IBAN, _IBAN, _account),
-    Rule(RedactionKind.CARD, _CARD, _card, max_places=4_000),
-    Rule(RedactionKind.IP_ADDRESS, _IPV6, _ipv6, (b":",)),
-    Rule(RedactionKind.IP_ADDRESS, _IPV4, _ipv4),
+    Rule(RedactionKind.IBAN, _IBAN, _account, max_places=5_000),
+    Rule(RedactionKind.CARD, _CARD, _card, max_places=12_000),
+    Rule(RedactionKind.IP_ADDRESS, _IPV6, _ipv6, (b":",), max_places=3_500),
+    Rule(RedactionKind.IP_ADDRESS, _IPV4, _ipv4, max_places=5_000),
 )

@@ -148,6 +148,17 @@ def test_what_is_beyond_the_budget_of_a_rule_is_dropped_and_said_to_be() -> None
     assert redaction.text(text) == text
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['{"at":1732281234567,"id":731234567890123456,"ms":12}',
+     "2026-11-22 14:12:50.123 GET /v1/x 200 1532ms req_8f3k2j1h",
+     "1732281234.567 order 10234567 sku 4006381333931"],
+)  # fmt: skip
+def test_long_logs_without_values_are_left_as_they_are(line: str) -> None:
+    text = f"{line}\n" * (MAX_PLACES + 4_000)
+    assert redact(text) == text
+
+
 def test_rules_of_a_project_find_what_they_say_and_bad_ones_are_refused_by_number() -> None:
     rules = own_rules([r"EMP-[0-9]{6}", r"case (\w+)"])
     found = Redaction(rules, TAGS).text(b"EMP-123456 in case abc").decode()
