@@ -38,7 +38,7 @@ def run_row(run: Run, flags: Sequence[Flag]) -> Row:
     return (
         views.key(run.project_id), views.key(run.run_id), views.key(run.session_id),
         views.optional_key(run.parent_run_id),
-        views.optional_text(run.agent_name), views.optional_text(run.agent_version),
+        views.optional_key(run.agent_name), views.optional_text(run.agent_version),
         views.optional_text(run.user_id), views.text(run.title), run.status.value,
         views.instant(run.started_at_us), views.optional_instant(run.ended_at_us),
         views.instant(run.last_activity_at_us), run.is_agent,

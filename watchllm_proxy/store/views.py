@@ -15,8 +15,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LAST_INSTANT = datetime(9999, 12, 31, tzinfo=UTC)
 
-MAX_KEY_BYTES = 1000
-"""Of an id that stands in an index: a B-tree entry of Postgres ends at 2,704 bytes, and a key has two ids."""
+MAX_KEY_BYTES = 800
+"""Of what stands in an index: a B-tree entry of Postgres ends at 2,704 bytes, and those of lists hold a project, a
+name and a run. An id of 200 characters, the most that a client may send, is never cut."""
 
 _MAX_BIGINT = 2**63 - 1
 _MAX_INTEGER = 2**31 - 1
@@ -47,7 +48,7 @@ def key(value: str) -> str:
     if len(encoded) <= MAX_KEY_BYTES:
         return value
     digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
-    return f"{value[:200]}…{digest}"
+    return f"{value[:190]}…{digest}"
 
 
 def optional_key(value: str | None) -> str | None:
