@@ -103,6 +103,8 @@ async def _stages(logs: LogSet, opened: Stores) -> dict[str, float]:
     clock = _Clock(opened)
     sessionizer = Sessionizer(silence_us=stores.SILENCE_US)
     recent, known = RecentMessages(), KnownMessages()
+    redacting = stores.redacting(opened)
+    await redacting.follow_projects()
     offsets = await opened.runs.offsets()
     while True:
         now_us = time.time_ns() // 1000
@@ -118,6 +120,8 @@ async def _stages(logs: LogSet, opened: Stores) -> dict[str, float]:
             calls = [estimate_usage(call) for call in calls]
         with clock.around("prices"):
             calls = [price(call) for call in calls]
+        with clock.around("redact"):
+            calls = [redacting.call(call) for call in calls]
         with clock.around("sessionize"):
             placed: list[tuple[Call, Placement]] = [(call, sessionizer.observe(call, now_us)) for call in calls]
             sessionizer.tick(now_us)

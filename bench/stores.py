@@ -12,8 +12,10 @@ from pathlib import Path
 from bench.processes import cpu_ns, tree
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.records import Exchange
+from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.embedded import EmbeddedClickHouse, EmbeddedPostgres
@@ -69,9 +71,15 @@ async def opened(directory: Path) -> AsyncIterator[Stores]:
 
 
 def recorder(logs: Path, stores: Stores) -> Recorder:
+    """As `watchllm up` has it: credentials and personal data are taken out."""
     return Recorder(
         LogSet(logs),
         stores.runs,
         stores.events,
         new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
+        redacting=redacting(stores),
     )
+
+
+def redacting(stores: Stores) -> Redacting:
+    return Redacting(stores.runs.pool, bytes(32), RedactionMode.ALL)

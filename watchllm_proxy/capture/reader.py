@@ -99,18 +99,19 @@ class LogReader:
             raise CaptureLogError(f"the capture log {self._directory} cannot be trimmed: {exc.strerror}") from exc
 
     def blank(self, before: LogPosition) -> int:
-        """Overwrite the records before a position that is stored, with zeros; how many bytes there were.
+        """Overwrite the payloads before a position that is stored, with zeros; how many bytes there were.
 
         The newest segment stays when all in it is stored, and the writer appends to it: so its bytes would stay,
-        too, for as long as nothing is captured. Who reads from its beginning again finds one damaged stretch.
+        too, for as long as nothing is captured. The frames' headers stay: they tell what a log has taken, and
+        which record was there. Who reads from the beginning again finds damage.
         """
         blanked_bytes = 0
         try:
             for file in list_segments(self._directory):
-                end_bytes = file.size_bytes() if file.number < before.segment else before.offset_bytes
-                if file.number <= before.segment and end_bytes > frames.SEGMENT_HEADER_BYTES:
+                if file.number <= before.segment:
+                    end_bytes = before.offset_bytes if file.number == before.segment else None
                     with suppress(FileNotFoundError):  # released meanwhile
-                        blanked_bytes += overwrite(file.path, frames.SEGMENT_HEADER_BYTES, end_bytes)
+                        blanked_bytes += overwrite(file.path, _payloads(file, end_bytes))
         except OSError as exc:
             raise CaptureLogError(f"the capture log {self._directory} cannot be blanked: {exc.strerror}") from exc
         return blanked_bytes
@@ -139,6 +140,17 @@ class LogReader:
             return False
         batch.end = LogPosition(successor.number, 0)
         return True
+
+
+def _payloads(file: SegmentFile, end_bytes: int | None) -> list[tuple[int, int]]:
+    """Where the payloads stand that are not blank yet, up to an offset, and what is damaged."""
+    found = []
+    for item in scan_file(file, 0):
+        if isinstance(item, Tail) or (end_bytes is not None and item.end_offset > end_bytes):
+            break
+        if isinstance(item, Frame) or item.blanked_id is None:
+            found.append((min(item.offset + frames.FRAME_HEADER_BYTES, item.end_offset), item.end_offset))
+    return found
 
 
 class _Batch:

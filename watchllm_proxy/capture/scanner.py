@@ -29,10 +29,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A stretch that holds no readable frame."""
+    """A stretch that holds no readable frame. `blanked_id`: of a record that was stored, then zeroed."""
 
     offset: int
     end_offset: int
+    blanked_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def scan(fd: int, salt: bytes, offset: int) -> Iterator[Frame | Damage | Tail]:
         if frames.is_intact(header, payload):
             yield Frame(header.record_id, payload, offset, end_offset)
         else:
-            yield Damage(offset, end_offset)
+            yield Damage(offset, end_offset, None if payload.strip(b"\0") else header.record_id)
         offset = end_offset
     yield Tail(offset, is_torn=size_bytes > offset)
 
@@ -89,13 +90,22 @@ def scan_file(file: SegmentFile, offset: int) -> Iterator[Frame | Damage | Tail]
 
 
 def ids_of(files: Iterable[SegmentFile]) -> set[UUID]:
-    """The ids of all intact records of these segments."""
-    return {item.record_id for file in files for item in scan_file(file, 0) if isinstance(item, Frame)}
+    """The ids of all records that these segments hold, or held until they were blanked."""
+    return set(_record_ids(files))
 
 
 def count_records(files: Iterable[SegmentFile]) -> int:
-    """How many intact records these segments hold."""
-    return sum(isinstance(item, Frame) for file in files for item in scan_file(file, 0))
+    """How many records these segments hold, or held until they were blanked."""
+    return sum(1 for _ in _record_ids(files))
+
+
+def _record_ids(files: Iterable[SegmentFile]) -> Iterator[UUID]:
+    for file in files:
+        for item in scan_file(file, 0):
+            if isinstance(item, Frame):
+                yield item.record_id
+            elif isinstance(item, Damage) and item.blanked_id is not None:
+                yield item.blanked_id
 
 
 def count_headers(file: SegmentFile, until: int | None = None) -> int:

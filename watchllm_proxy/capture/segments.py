@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,18 +80,21 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def overwrite(path: Path, start: int, end: int) -> int:
-    """Zeros from `start` to `end` of a file, on the disk when it returns; how many. The file keeps its size."""
+def overwrite(path: Path, stretches: Iterable[tuple[int, int]]) -> int:
+    """Zeros in these `[start, end)` of a file, on the disk when it returns; how many. The file keeps its size."""
     zeros = bytes(_BLANK_BYTES)
+    blanked_bytes = 0
     fd = os.open(path, os.O_WRONLY)
     try:
-        end = min(end, os.fstat(fd).st_size)
-        for offset in range(start, end, _BLANK_BYTES):
-            os.pwrite(fd, zeros[: end - offset], offset)
-        os.fdatasync(fd)
+        for start, end in stretches:
+            for offset in range(start, end, _BLANK_BYTES):
+                os.pwrite(fd, zeros[: end - offset], offset)
+            blanked_bytes += end - start
+        if blanked_bytes:
+            os.fdatasync(fd)
     finally:
         os.close(fd)
-    return max(0, end - start)
+    return blanked_bytes
 
 
 @dataclass(frozen=True, slots=True)

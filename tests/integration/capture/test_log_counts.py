@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.capture_records import make_exchange, read_all, segment_names
+from watchllm_proxy.capture.accounts import records_taken
 from watchllm_proxy.capture.counts import FILE_NAME, read_counts, read_log_counts
 from watchllm_proxy.capture.payload import unpack
 from watchllm_proxy.capture.reader import LogReader
+from watchllm_proxy.capture.scanner import ids_of
+from watchllm_proxy.capture.segments import list_segments
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 
@@ -45,6 +48,26 @@ async def test_counts_go_on_over_restarts_and_releases(tmp_path: Path) -> None:
         counts = read_log_counts(tmp_path / "w0")
         assert counts == CaptureCounts(10 * times, {ShedReason.TOO_LARGE: times})
         assert counts.captured == 11 * times
+
+
+async def test_what_is_blanked_is_gone_from_the_disk_and_still_counts(tmp_path: Path) -> None:
+    directory = tmp_path / "w0"
+    writer = opened(directory)
+    exchanges = [make_exchange(b"canary-%d" % number) for number in range(3)]
+    for exchange in exchanges:
+        writer.append(exchange)
+    await writer.flush()
+    reader = LogReader(directory)
+    end = reader.read(None, max_records=2).end
+    assert reader.blank(end) > 0
+    assert reader.blank(end) == 0, "it is blank already"
+    (segment,) = list_segments(directory)
+    assert [b"canary-%d" % number in segment.path.read_bytes() for number in range(3)] == [False, False, True]
+    assert records_taken(directory) == read_log_counts(directory).accepted == 3
+    assert records_taken(directory, end) == 2
+    assert ids_of([segment]) == {exchange.exchange_id for exchange in exchanges}, "none is taken up twice"
+    assert [record.record_id for record in reader.read(end).records] == [exchanges[2].exchange_id]
+    await writer.close()
 
 
 async def test_the_counts_of_all_logs_add_up_wherever_they_are_asked_for(tmp_path: Path) -> None:
