@@ -20,6 +20,9 @@ from watchllm_proxy.records import Body, Call, Exchange, Headers, Message
 
 _ENTRY_BYTES = 512
 
+MAX_PROJECTS = 16
+"""Whose texts are at hand, 8 MiB each: of another one they are looked at anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedactionPolicy:
@@ -75,7 +78,7 @@ class Redactor:
         if len(key) < KEY_BYTES:
             raise ValueError(f"a redaction key has {KEY_BYTES} bytes")
         self._key = key
-        self._projects: dict[str, _Project] = {}
+        self._projects: OrderedDict[str, _Project] = OrderedDict()  # by last use
         self._known: OrderedDict[_Place, _Redacted] = OrderedDict()
         self._known_bytes = 0
         self._max_bytes = max_bytes
@@ -169,6 +172,9 @@ class Redactor:
             own = own_rules(self.policy.own_patterns.get(project_id, ()))
             known = _Project(mode, (*RULES[mode], *own), Tags(self._key, project_id))
             self._projects[project_id] = known
+            if len(self._projects) > MAX_PROJECTS:
+                self._projects.popitem(last=False)
+        self._projects.move_to_end(project_id)
         return known
 
     def _message(self, message: Message, project_id: str, reading: Reading) -> Message:

@@ -15,7 +15,7 @@ import pytest
 from tests import canaries
 from tests.capture_records import make_exchange
 from watchllm_proxy.decode import decode, rebuild
-from watchllm_proxy.enrich.redact import RedactionPolicy, Redactor
+from watchllm_proxy.enrich.redact import MAX_PROJECTS, RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.records import Body, Call, CallError, ClientId, ClientIdKind, Exchange
 from watchllm_proxy.replay import SILENCE_US, read_corpus
@@ -214,3 +214,11 @@ def _with_people(body: Body) -> Body:
         name = random.Random(word).choice(("ann", "bo", "cyd")) + word.decode().lower()
         content = content.replace(b" " + word + b" ", b" " + f"{name}@example.com".encode() + b" ")
     return Body(content, len(content))
+
+
+def test_of_many_projects_few_are_at_hand_and_each_is_redacted_as_before() -> None:
+    one = redactor()
+    first = [one.text(canaries.TEXT, f"project-{number}") for number in range(3 * MAX_PROJECTS)]
+    assert len(one._projects) == MAX_PROJECTS
+    assert first == [one.text(canaries.TEXT, f"project-{number}") for number in range(3 * MAX_PROJECTS)]
+    assert len(set(first)) == len(first), "tags of one project say nothing in another"
