@@ -11,12 +11,14 @@ import gc
 import itertools
 import os
 import random
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
+from types import FrameType
 from uuid import UUID
 
 from bench.apart import in_a_process_of_its_own
@@ -41,6 +43,7 @@ from watchllm_proxy.sessionize import Sessionizer
 SILENCE_US = 600_000_000
 START_US = 1_780_000_000_000_000
 BATCH_CALLS = 2_000
+COUNTED_CALLS = 500
 AT_ONCE = 40
 PROJECTS = 4
 BETWEEN_CALLS_US = 50_000  # 20 calls a second
@@ -50,12 +53,13 @@ RATE_LIMITED = CallError("rate_limit_error", "Too many requests.")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """After so many calls: resident memory of a process of its own, and CPU microseconds of each of the last tenth
-    of them."""
+    """After so many calls: resident memory of a process of its own, CPU microseconds of each of the last tenth of
+    them, and the functions that the next one enters, which a busy machine does not change."""
 
     calls: int
     resident_bytes: int
     call_us: float
+    functions: float
 
 
 class EmptyShelf:
@@ -98,8 +102,28 @@ def observe(plan: Plan) -> list[Held]:
             spent = spent + time.process_time() - started if seen + len(batch) > count - lap else 0.0
             seen += len(batch)
         gc.collect()
-        held.append(Held(count, _resident_bytes(), spent / lap * 1e6))
+        held.append(Held(count, _resident_bytes(), spent / lap * 1e6, _functions_entered(sessionizer, calls)))
+        seen += COUNTED_CALLS
     return held
+
+
+def _functions_entered(sessionizer: Sessionizer, calls: Iterator[Call]) -> float:
+    """Per call, of Python and of C, over the next `COUNTED_CALLS`: the work that grows if a search does."""
+    entered = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal entered
+        entered += event in ("call", "c_call")
+
+    batch = list(itertools.islice(calls, COUNTED_CALLS))
+    sys.setprofile(count)
+    try:
+        for call in batch:
+            sessionizer.observe(call, call.ended_at_us)
+    finally:
+        sys.setprofile(None)
+    sessionizer.drain()
+    return entered / COUNTED_CALLS
 
 
 def _resident_bytes() -> int:
