@@ -386,7 +386,17 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 
 
 -- name: active_keys
 -- Keys in force, of all projects.
-SELECT key_hash, project_id FROM api_keys WHERE revoked_at IS NULL;
+SELECT key_hash, project_id, key_id, scopes FROM api_keys WHERE revoked_at IS NULL;
+
+-- name: project_terms
+-- What the proxies know of each project.
+SELECT project_id FROM projects;
+
+-- name: grants_mark
+-- Differs when any key or project was added, changed or taken away: what wrote a row is part of it.
+SELECT
+    (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM api_keys) || ' '
+    || (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM projects);
 
 -- name: create_project
 -- A new project; nothing where there is one of that name.
@@ -507,8 +517,37 @@ UPDATE run_corrections SET undone_by = $2 WHERE correction_id = $1;
 UPDATE run_corrections SET refusal_code = $2, refusal = $3 WHERE correction_id = $1;
 
 -- name: retention_rules
--- Projects that keep their calls for a time of their own.
-SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL;
+-- Projects that keep their calls for a time of their own, or of their plan.
+SELECT projects.project_id, coalesce(projects.retention_days, plans.retention_days) AS retention_days
+FROM projects
+JOIN plans USING (plan)
+WHERE coalesce(projects.retention_days, plans.retention_days) IS NOT NULL;
+
+-- name: settings_of_projects
+-- What each project chose.
+SELECT
+    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+FROM projects;
+
+-- name: settings_of_project
+-- What the project $1 chose.
+SELECT
+    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+FROM projects WHERE project_id = $1;
+
+-- name: settings_to_change
+-- The same, and nobody else changes it meanwhile.
+SELECT
+    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+FROM projects WHERE project_id = $1 FOR UPDATE;
+
+-- name: change_settings
+-- What the project $1 chose from now on.
+UPDATE projects
+SET
+    plan = $2, over_quota = $3, redaction = $4, store_content = $5, retention_days = $6,
+    requests_per_minute = $7, monthly_cap_usd = $8
+WHERE project_id = $1;
 
 -- name: set_retention
 -- How many days a project keeps its calls; NULL: as the setting says.

@@ -4,13 +4,37 @@
 -- zero. Texts here are views for people: what Postgres cannot hold (NUL, lone surrogates) is replaced, the
 -- exact bytes are in ClickHouse. Tenant tables carry project_id first in their key.
 
--- The tenants.
+-- What can be had: rows, so that a price or a limit changes without a release.
+CREATE TABLE plans (
+    plan text PRIMARY KEY,                          -- free, starter, pro, enterprise, self_hosted
+    rank integer NOT NULL UNIQUE,                   -- order on the pricing page; of two with a feature the lower is named
+    title text NOT NULL,                            -- for people
+    monthly_usd numeric,                            -- US dollars a month; NULL: not for sale
+    monthly_requests bigint CHECK (monthly_requests >= 0), -- requests passed on in a month of UTC; NULL: any number
+    retention_days integer CHECK (retention_days >= 0), -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
+    features text[] NOT NULL                        -- events, dashboard, debugger, cost_attribution, anomaly_detection, explanations, integrations
+);
+INSERT INTO plans (plan, rank, title, monthly_usd, monthly_requests, retention_days, features) VALUES
+    ('free', 1, 'Free', 0, 1000, 7, '{events}'),
+    ('starter', 2, 'Starter', 29, 50000, 30, '{events,dashboard}'),
+    ('pro', 3, 'Pro', 99, 500000, 90, '{events,dashboard,debugger,cost_attribution,anomaly_detection}'),
+    ('enterprise', 4, 'Enterprise', 499, NULL, 365,
+        '{events,dashboard,debugger,cost_attribution,anomaly_detection,explanations,integrations}'),
+    ('self_hosted', 5, 'Self-hosted', NULL, NULL, NULL,
+        '{events,dashboard,debugger,cost_attribution,anomaly_detection,explanations,integrations}');
+
+-- The tenants, and what each of them chose.
 CREATE TABLE projects (
     project_id text PRIMARY KEY,                    -- short name, part of every key below
     name text NOT NULL,                             -- for people
     created_at timestamptz NOT NULL,                -- set by Python
-    retention_days integer CHECK (retention_days >= 0), -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
-    redaction text CHECK (redaction IN ('off', 'secrets', 'all')) -- what is taken out of calls before they are stored; NULL: as WATCHLLM_REDACT says
+    retention_days integer CHECK (retention_days >= 0), -- days that calls are kept, 0: for ever; NULL: as its plan says
+    redaction text CHECK (redaction IN ('off', 'secrets', 'all')), -- what is taken out of calls before they are stored; NULL: as WATCHLLM_REDACT says
+    plan text NOT NULL DEFAULT 'self_hosted' REFERENCES plans, -- what it may use
+    over_quota text NOT NULL DEFAULT 'refuse' CHECK (over_quota IN ('refuse', 'pass')), -- what becomes of requests beyond the plan's: refuse, or pass and keep figures without text
+    store_content boolean NOT NULL DEFAULT true,    -- false: figures are kept, and no text
+    requests_per_minute integer CHECK (requests_per_minute > 0), -- of all its keys together; NULL: any number
+    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0) -- US dollars in a month of UTC, from which requests are refused; NULL: no cap
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 
@@ -24,7 +48,9 @@ CREATE TABLE api_keys (
     provider_key_encrypted bytea,                   -- put in place of the project key; NULL: the setting's
     scopes text[] NOT NULL,                         -- what it may do: proxy, ingest, read
     created_at timestamptz NOT NULL,
-    revoked_at timestamptz                          -- NULL: in force
+    revoked_at timestamptz,                         -- NULL: in force
+    requests_per_minute integer CHECK (requests_per_minute > 0), -- NULL: only its project's limit holds
+    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0) -- US dollars in a month of UTC; NULL: only its project's cap holds
 );
 CREATE INDEX api_keys_project ON api_keys (project_id, created_at);
 
@@ -230,4 +256,29 @@ CREATE TABLE backfills (
     thought_calls bigint NOT NULL,                 -- calls of these times that were thought about again
     moved_calls bigint NOT NULL,                    -- calls that belong to another run since
     left_calls bigint NOT NULL                      -- calls left where they were
+);
+
+-- Requests by project and day of UTC, as the proxies counted them. Their own counts, never sums: sent twice is sent once.
+CREATE TABLE usage_by_day (
+    project_id text NOT NULL,
+    day date NOT NULL,                              -- of UTC
+    source text NOT NULL,                           -- whose count it is: the id of a worker's file of that month
+    passed bigint NOT NULL,                         -- requests passed on: what the quota counts
+    passed_over_quota bigint NOT NULL,              -- of them, beyond the quota: figures without text are kept
+    refused_quota bigint NOT NULL,                  -- requests refused: the month's quota was used up
+    refused_rate bigint NOT NULL,                   -- requests refused: too many in a minute
+    refused_cap bigint NOT NULL,                    -- requests refused: the month's cap on money was reached
+    refused_share bigint NOT NULL,                  -- requests refused: too many of this project were under way
+    PRIMARY KEY (project_id, day, source)
+);
+
+-- Money by project, day of UTC and key: added to in the transaction that stores the calls.
+CREATE TABLE spend_by_day (
+    project_id text NOT NULL,
+    day date NOT NULL,                              -- of UTC, on which the calls began
+    key_id text NOT NULL,                           -- the project key they came with; empty: none, or not known
+    cost_usd numeric NOT NULL,                      -- US dollars, of the priced calls
+    priced_calls bigint NOT NULL,                   -- calls with a cost, of zero too
+    unpriced_calls bigint NOT NULL,                 -- calls that the cost leaves out
+    PRIMARY KEY (project_id, day, key_id)
 );

@@ -81,6 +81,11 @@ BEGIN
             SELECT FROM pg_attribute
             WHERE attrelid = to_regclass(one_table) AND attname = 'project_id' AND NOT attisdropped
         ) INTO has_project;
+        IF one_table = 'plans' THEN  -- nobody's in particular: everybody may look
+            EXECUTE 'DROP POLICY IF EXISTS everybody ON plans';
+            EXECUTE 'CREATE POLICY everybody ON plans FOR SELECT TO watchllm_reader USING (true)';
+            EXECUTE 'GRANT SELECT ON plans TO watchllm_reader';
+        END IF;
         IF has_project THEN
             -- A name that was never set is NULL, one that was set in an earlier transaction is '': both see nothing.
             EXECUTE format('CREATE POLICY own_project ON %I FOR SELECT TO watchllm_reader
@@ -91,7 +96,8 @@ BEGIN
         END IF;
     END LOOP;
 
-    GRANT SELECT (key_id, project_id, name, key_prefix, scopes, created_at, revoked_at) ON api_keys TO watchllm_reader;
+    GRANT SELECT (key_id, project_id, name, key_prefix, scopes, created_at, revoked_at,
+        requests_per_minute, monthly_cap_usd) ON api_keys TO watchllm_reader;
     DROP POLICY IF EXISTS all_keys ON api_keys;
     CREATE POLICY all_keys ON api_keys FOR SELECT TO watchllm_keyring USING (true);
     GRANT SELECT ON api_keys TO watchllm_keyring;

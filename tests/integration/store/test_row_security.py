@@ -20,7 +20,7 @@ from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.sql import queries
 from watchllm_proxy.store.transactions import BATCH, KEYRING, QUESTION, Role, open_pool, transaction
 
-NOBODYS_ROWS = {"capture_offsets", "pending_batches", "dead_letters", "schema_migrations"}
+NOBODYS_ROWS = {"plans", "capture_offsets", "pending_batches", "dead_letters", "schema_migrations"}
 """Tables without a tenant: the recorder's alone. A new one is put here by somebody who has thought about it."""
 
 HIDDEN_FROM_READERS = {"api_keys"}
@@ -33,6 +33,9 @@ SAMPLES = {
     "integer": "0", "bigint": "0", "numeric": "0", "double precision": "0", "boolean": "true",
     "jsonb": "'[]'", "bytea": "'\\x00'", "ARRAY": "'{}'",
 }  # fmt: skip
+
+CHOICES = {"redaction": "'secrets'", "plan": "'pro'", "over_quota": "'pass'", "requests_per_minute": "1"}
+"""Of columns that not any value of their type will do for."""
 
 
 @pytest.fixture
@@ -75,8 +78,7 @@ async def fill_every_table(owner: asyncpg.Connection) -> None:
             values = ", ".join(
                 "$1::text" if row["column_name"] == "project_id"
                 else "sha256(convert_to($1::text, 'UTF8'))" if row["column_name"] == "key_hash"
-                else "'secrets'" if row["column_name"] == "redaction"
-                else SAMPLES[row["data_type"]]
+                else CHOICES.get(row["column_name"]) or SAMPLES[row["data_type"]]
                 for row in columns
             )  # fmt: skip
             await owner.execute(f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", project)
