@@ -1,6 +1,7 @@
 """The vocabulary: frozen records that flow from stage to stage, each owned by the stage that makes it.
 
     Exchange  (proxy)      one HTTP request and its answer, as bytes
+    Report    (ingest)     what somebody tells of runs and events of theirs, as JSON
     Call      (decode)     the same, understood: model, messages, tools, usage, answer
     Placement (sessionize) which run a call belongs to, and why
     Run, Step (sessionize) what the debugger shows
@@ -15,9 +16,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import TypeVar, dataclass_transform
 from uuid import UUID
 
 DEFAULT_PROJECT_ID = "default"
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[T]) -> type[T]:
+    """A frozen dataclass with slots, and frozen by the type checker alone: whoever sets a field fails CI.
+
+    Python's own `frozen=True` sets each field through a call, which makes a record of a few fields take four times
+    as long to build, one of forty twelve times; a call of the traffic makes some fifty (decision 0200).
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 # --- Exchange: bytes, as the proxy saw them ---------------------------------------------------------
@@ -39,7 +53,7 @@ Headers = tuple[tuple[str, str], ...]
 """Header fields in the order and case they arrived in, repeats kept, latin-1 decoded."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Body:
     """What is kept of one message body.
 
@@ -61,7 +75,7 @@ class Body:
         return self.is_partial or self.size_bytes > len(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exchange:
     """One HTTP request and its answer. Credentials are already stripped from headers and target."""
 
@@ -86,6 +100,37 @@ class Exchange:
         return self.started_at_us + self.duration_us
 
 
+# --- Report: told, not captured ---------------------------------------------------------------------
+
+
+class ReportKind(StrEnum):
+    """What a report's body is."""
+
+    RUN = "run"  # a JSON object: fields of one run, and steps of it
+    EVENTS = "events"  # a JSON array of events
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a client tells of a run or of events of its own. Its shape was checked before it was taken.
+
+    `body` is UTF-8 JSON with each value as the client spelt it, so that no number is rounded.
+    """
+
+    report_id: UUID
+    project_id: str
+    kind: ReportKind
+    run_id: str | None  # of a RUN, as the client gave it; None: each event names its own
+    body: bytes
+    received_at_us: int  # wall clock when the request head was read
+    is_content_refused: bool = False  # figures and ids are kept, but no text
+
+    @property
+    def ended_at_us(self) -> int:
+        """Its place in time among exchanges."""
+        return self.received_at_us
+
+
 # --- Call: an exchange, understood ------------------------------------------------------------------
 
 
@@ -100,7 +145,7 @@ class Api(StrEnum):
     OTHER = "other"  # /v1/models, images, audio, ...: an event, never a run
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ToolCall:
     """A tool call the model asked for. `arguments` is the text as generated (JSON, if it parses)."""
 
@@ -109,7 +154,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ToolResult:
     """What the client's tool answered. `text` is its readable content."""
 
@@ -118,7 +163,7 @@ class ToolResult:
     is_error: bool | None = None  # only where the dialect says so (Messages); else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """One piece of a request or an answer, addressed by the hash of its content.
 
@@ -141,7 +186,7 @@ class Message:
     tool_results: tuple[ToolResult, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Usage:
     """Token counts in OpenTelemetry GenAI words. `input_tokens` includes cached ones in every dialect."""
 
@@ -155,7 +200,7 @@ class Usage:
     cost_usd: Decimal | None = None  # the upstream's own figure, if it gave one
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallError:
     """Why a call failed, in the upstream's words where it had some."""
 
@@ -175,7 +220,7 @@ class ClientIdKind(StrEnum):
     PREVIOUS_RESPONSE = "previous_response"  # Responses: previous_response_id
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClientId:
     """An id that the client sent to say where this call belongs. `strength`: 1 (ours) .. 5 (traceparent)."""
 
@@ -186,12 +231,19 @@ class ClientId:
 
 
 class CostSource(StrEnum):
-    UPSTREAM = "upstream"
+    UPSTREAM = "upstream"  # told with the answer
+    GENERATION = "generation"  # told afterwards, when the upstream was asked for a broken answer's cost
+    OVERRIDE = "override"  # the project's own prices
     PRICE_TABLE = "price_table"
     UNKNOWN = "unknown"
 
+    @property
+    def is_told(self) -> bool:
+        """It is the upstream's figure: no price of ours ever changes it."""
+        return self in {CostSource.UPSTREAM, CostSource.GENERATION}
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Cost:
     """What a call cost. `usd` is None where it is not known, and `source` says so."""
 
@@ -204,7 +256,7 @@ class Cost:
 UNKNOWN_COST = Cost(None, CostSource.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """A decoded exchange: one dialect for all APIs.
 
@@ -296,7 +348,7 @@ class Confidence(StrEnum):
     PROBABLE = "probable"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Link:
     """Why a call belongs to its run. `to_call_id` is the earlier call that the evidence points at."""
 
@@ -336,7 +388,7 @@ class FlagKind(StrEnum):
     EMPTY_TOOL_OUTPUT = "empty_tool_output"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Flag:
     kind: FlagKind
     message: str  # a sentence for a person
@@ -344,7 +396,7 @@ class Flag:
     severity: str = "warning"  # info | warning | error
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Explanation:
     """Why a step is as it is, by rule. Every claim names the steps it rests on."""
 
@@ -355,7 +407,7 @@ class Explanation:
     rules_matched: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """One row of the debugger. `token_cost` of the API is input + output tokens of the step's call."""
 
@@ -385,7 +437,7 @@ class Step:
     occurrence: str | None = None  # of a user message: the same wherever the same history is sent again
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """One task of one agent, without its steps. Totals are sums over its steps' priced figures."""
 
@@ -414,7 +466,7 @@ class Run:
     is_explicit: bool = False  # the client named it, and may name it again
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunOutline:
     """As much of a run as tells whether another call may belong to it."""
 
@@ -426,7 +478,7 @@ class RunOutline:
     is_explicit: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Anchor:
     """Something a later call may hang on: an id the upstream issued, an explicit id, a failed body's hash."""
 
@@ -441,7 +493,7 @@ class Anchor:
     seq: int = 0  # its place among all anchors that a sessionizer has put, from 1; 0: not put yet
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Where the sessionizer put one call. `run_id` is None only for Api.OTHER without an explicit id.
 
@@ -460,7 +512,7 @@ class Placement:
         return bool(self.links) and self.links[0].confidence is Confidence.CERTAIN
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Moved:
     """A call placed earlier whose run has since been hung elsewhere, or which has been moved to another run."""
 
@@ -480,7 +532,7 @@ class CorrectionKind(StrEnum):
     UNDO = "undo"  # the calls of an earlier correction go back to where it took them from
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Correction:
     """What a person asks for. The console keeps it; the recorder, which alone writes runs, carries it out."""
 
@@ -495,7 +547,7 @@ class Correction:
     undoes: UUID | None = None  # UNDO: the correction that is taken back
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CarriedOut:
     """What a correction came to: its calls belong to `to_run_id` whatever other evidence says, until it is undone
     or a later correction says otherwise."""
@@ -521,7 +573,7 @@ class LogPosition:
     offset_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchBounds:
     """A batch of the capture logs: `[start, end)` of each log by name, and the time it is thought at.
 
@@ -534,7 +586,7 @@ class BatchBounds:
     retried: tuple[UUID, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunChanges:
     """What one batch changed, drained from the sessionizer. Rows are upserts by their natural keys."""
 

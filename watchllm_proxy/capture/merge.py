@@ -16,7 +16,7 @@ from uuid import UUID
 from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.reader import LogBatch, LogReader
 from watchllm_proxy.errors import CaptureLogError
-from watchllm_proxy.records import BatchBounds, Exchange, LogPosition
+from watchllm_proxy.records import BatchBounds, Exchange, LogPosition, Report
 
 MERGE_HOLDBACK_US = 250_000
 """With several logs, younger records wait this long: another log may still bring one that ended before."""
@@ -24,7 +24,8 @@ MERGE_HOLDBACK_US = 250_000
 
 @dataclass(frozen=True, slots=True)
 class MergedRecord:
-    """One record of one log. `exchange` is None where the payload could not be unpacked: `problem` says why."""
+    """One record of one log: an `exchange`, or a `report`, or neither: then it cannot be unpacked, and `problem`
+    says why."""
 
     log_name: str
     record_id: UUID
@@ -33,6 +34,13 @@ class MergedRecord:
     payload: bytes
     exchange: Exchange | None
     problem: str | None
+    report: Report | None = None
+
+    @property
+    def project_id(self) -> str | None:
+        """Whose it is; None where it cannot be unpacked."""
+        found = self.exchange or self.report
+        return None if found is None else found.project_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +152,7 @@ class LogSet:
 
 def tried_again(letters: Iterable[tuple[str, UUID, bytes]], now_us: int) -> Batch:
     """A batch of records that were set aside, (log, id, payload) each: in order of time, whatever their logs."""
-    records = [
-        MergedRecord(name, record_id, LogPosition(0, 0), ended_at_us, content, exchange, problem)
-        for name, record_id, content in letters
-        for exchange, problem, ended_at_us in [_exchange_of(content)]
-    ]
+    records = [_record(name, record_id, LogPosition(0, 0), content, 0) for name, record_id, content in letters]
     records.sort(key=lambda record: (record.order_us, record.record_id))
     return Batch(BatchBounds({}, {}, now_us, tuple(record.record_id for record in records)), tuple(records))
 
@@ -162,19 +166,21 @@ def _unpack(name: str, batch: LogBatch) -> list[MergedRecord]:
     floor_us = 0
     ends = [*(record.position for record in batch.records[1:]), batch.end]  # of no records: one end too many
     for record, end in zip(batch.records, ends, strict=False):
-        exchange, problem, ended_at_us = _exchange_of(record.payload)
-        floor_us = max(floor_us, ended_at_us)
-        records.append(MergedRecord(name, record.record_id, end, floor_us, record.payload, exchange, problem))
+        records.append(_record(name, record.record_id, end, record.payload, floor_us))
+        floor_us = records[-1].order_us
     return records
 
 
-def _exchange_of(content: bytes) -> tuple[Exchange | None, str | None, int]:
-    """The exchange, or why it cannot be unpacked; and when it ended, 0 where that is not known."""
+def _record(name: str, record_id: UUID, end: LogPosition, content: bytes, floor_us: int) -> MergedRecord:
+    """`floor_us`: its place in time is not before this one."""
     try:
-        exchange = payload.unpack(content)
+        found = payload.unpack_any(content)
     except CaptureLogError as exc:
-        return None, str(exc), 0
-    return exchange, None, exchange.ended_at_us
+        return MergedRecord(name, record_id, end, floor_us, content, None, str(exc))
+    order_us = max(floor_us, found.ended_at_us)
+    if isinstance(found, Report):
+        return MergedRecord(name, record_id, end, order_us, content, None, None, found)
+    return MergedRecord(name, record_id, end, order_us, content, found, None)
 
 
 def _ready(records: list[MergedRecord], limit_us: int, now_us: int) -> list[MergedRecord]:

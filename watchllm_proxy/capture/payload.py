@@ -1,8 +1,9 @@
-"""Exchange <-> the payload of one record.
+"""Exchange or Report <-> the payload of one record.
 
     version (1 byte) | metadata length (u32, little endian) | metadata (JSON object) | request body | response body
 
-Bodies are stored as they are and never parsed. The metadata is small, readable and names its fields.
+Version 1 is an exchange, version 2 a report, which has one body. Bodies are stored as they are and never parsed.
+The metadata is small, readable and names its fields.
 Older versions stay readable for as long as a log may hold them: tests/fixtures/capture has one of each.
 """
 
@@ -15,9 +16,10 @@ import orjson
 
 from watchllm_proxy.capture.spill import FilePart, Part
 from watchllm_proxy.errors import CaptureLogError
-from watchllm_proxy.records import Body, Exchange, ExchangeEnd, Headers
+from watchllm_proxy.records import Body, Exchange, ExchangeEnd, Headers, Report, ReportKind
 
 VERSION = 1
+REPORT_VERSION = 2
 _PREFIX = struct.Struct("<BI")
 
 Spilled = tuple[FilePart | None, FilePart | None]
@@ -44,13 +46,41 @@ def pack(exchange: Exchange, spilled: Spilled = (None, None)) -> list[Part]:
     return [head, *(part for part in bodies if part is not None)]
 
 
+def pack_report(report: Report) -> list[Part]:
+    """As `pack`. Raises `CaptureLogError` for a report that no JSON can hold."""
+    metadata: dict[str, object] = {
+        "report_id": report.report_id.hex,
+        "project_id": report.project_id,
+        "kind": report.kind.value,
+        "run_id": report.run_id,
+        "body_bytes": len(report.body),
+        "received_at_us": report.received_at_us,
+        "is_content_refused": report.is_content_refused,
+    }
+    try:
+        head = orjson.dumps(metadata)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise CaptureLogError(f"this report cannot be written to the capture log: {exc}") from exc
+    return [_PREFIX.pack(REPORT_VERSION, len(head)) + head, report.body]
+
+
 def unpack(payload: bytes) -> Exchange:
     """The exchange that was packed. Raises `CaptureLogError`, and nothing else, for any other bytes."""
+    found = unpack_any(payload)
+    if isinstance(found, Report):
+        raise CaptureLogError("this capture record is a report, not an exchange")
+    return found
+
+
+def unpack_any(payload: bytes) -> Exchange | Report:
+    """What was packed. Raises `CaptureLogError`, and nothing else, for any other bytes."""
     if len(payload) < _PREFIX.size:
         raise CaptureLogError(f"capture record too short: {len(payload)} bytes")
     version, metadata_bytes = _PREFIX.unpack_from(payload)
-    if version != VERSION:
-        raise CaptureLogError(f"capture record of version {version}; this watchllm reads version {VERSION}")
+    if version not in {VERSION, REPORT_VERSION}:
+        raise CaptureLogError(
+            f"capture record of version {version}; this watchllm reads versions up to {REPORT_VERSION}"
+        )
     bodies_start = _PREFIX.size + metadata_bytes
     if bodies_start > len(payload):
         raise CaptureLogError("capture record cut inside its metadata")
@@ -58,7 +88,8 @@ def unpack(payload: bytes) -> Exchange:
         metadata = orjson.loads(memoryview(payload)[_PREFIX.size : bodies_start])
     except orjson.JSONDecodeError as exc:
         raise CaptureLogError(f"capture record with unreadable metadata: {exc}") from exc
-    return _exchange(_Fields(metadata), memoryview(payload)[bodies_start:])
+    bodies = memoryview(payload)[bodies_start:]
+    return _exchange(_Fields(metadata), bodies) if version == VERSION else _report(_Fields(metadata), bodies)
 
 
 def _dump(exchange: Exchange, spilled: Spilled) -> bytes:
@@ -146,6 +177,24 @@ def _exchange(fields: _Fields, bodies: memoryview) -> Exchange:
     )
 
 
+def _report(fields: _Fields, body: memoryview) -> Report:
+    if fields.whole("body_bytes") != len(body):
+        raise CaptureLogError("capture record whose body is not as long as its metadata says")
+    try:
+        report_id, kind = UUID(hex=fields.text("report_id")), ReportKind(fields.text("kind"))
+    except ValueError as exc:
+        raise CaptureLogError(f"capture record with a wrong field: {exc}") from exc
+    return Report(
+        report_id=report_id,
+        project_id=fields.text("project_id"),
+        kind=kind,
+        run_id=fields.text_or_none("run_id"),
+        body=bytes(body),
+        received_at_us=fields.whole("received_at_us"),
+        is_content_refused=fields.is_true("is_content_refused"),
+    )
+
+
 class _Fields:
     """Typed access to a decoded JSON object that may be anything; complains as `CaptureLogError`."""
 
@@ -174,6 +223,9 @@ class _Fields:
     def whole_or_none(self, name: str) -> int | None:
         return None if self._values.get(name) is None else self.whole(name)
 
+    def is_true(self, name: str) -> bool:
+        return self._values.get(name) is True
+
     def headers(self, name: str) -> Headers:
         value = self._values.get(name)
         if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
@@ -181,7 +233,7 @@ class _Fields:
         return tuple((self._text(name, field), self._text(name, content)) for field, content in value)
 
     def body(self, content: bytes) -> Body:
-        is_partial = self._values.get("is_partial") is True
+        is_partial = self.is_true("is_partial")
         return Body(content, self.whole("size_bytes"), self.text_or_none("sha256"), is_partial)
 
     def _text(self, name: str, value: object) -> str:

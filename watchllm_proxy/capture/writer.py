@@ -24,7 +24,7 @@ from watchllm_proxy.capture.committer import RESCAN_INTERVAL_S, Commit, Committe
 from watchllm_proxy.capture.counts import FILE_NAME, read_log_counts
 from watchllm_proxy.capture.crash_buffer import SHARED_MEMORY
 from watchllm_proxy.capture.held import HeldExchanges
-from watchllm_proxy.capture.payload import pack
+from watchllm_proxy.capture.payload import pack, pack_report
 from watchllm_proxy.capture.spill import (
     Batch,
     FilePart,
@@ -40,7 +40,7 @@ from watchllm_proxy.capture.spill import (
 )
 from watchllm_proxy.errors import CaptureLogError
 from watchllm_proxy.outcomes import CaptureCounts, ShedReason
-from watchllm_proxy.records import Exchange
+from watchllm_proxy.records import Exchange, Report
 
 logger = logging.getLogger(__name__)
 
@@ -187,10 +187,10 @@ class LogWriter:
         own = self._committer.counts.now() if self._is_open else read_log_counts(self._directory)
         return sum((read_log_counts(path.parent) for path in others if path.parent != self._directory), own)
 
-    async def append_durable(self, exchange: Exchange) -> ShedReason | None:
-        """Like `append`, but return when the exchange is on disk (None), or will never be (the reason)."""
+    async def append_durable(self, record: Exchange | Report) -> ShedReason | None:
+        """Like `append`, but return when the record is on disk (None), or will never be (the reason)."""
         waiter: _Waiter = asyncio.get_running_loop().create_future()
-        reason = self._append(exchange, (None, None), waiter)
+        reason = self._append(record, (None, None), waiter)
         return reason if reason is not None else await waiter
 
     async def flush(self) -> None:
@@ -217,10 +217,11 @@ class LogWriter:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._committer.close)
         self._executor.shutdown(wait=False)
 
-    def _append(self, exchange: Exchange, spills: Spills, waiter: _Waiter | None) -> ShedReason | None:
-        payload = _packed(exchange, spills)
+    def _append(self, record: Exchange | Report, spills: Spills, waiter: _Waiter | None) -> ShedReason | None:
+        payload = _packed(record, spills)
         if payload is None:
             return self.give_up(ShedReason.INVALID)
+        record_id = record.report_id if isinstance(record, Report) else record.exchange_id
         payload_bytes = sum(map(len, payload))
         taken = [spill for spill in spills if spill is not None]
         kept = in_memory(payload)
@@ -229,7 +230,7 @@ class LogWriter:
         reason = self._refusal(payload_bytes, memory_bytes)
         if reason is not None:
             return self.give_up(reason)
-        slot = self._crash_buffer.keep(exchange.exchange_id, kept, memory_bytes - _RECORD_BYTES, described)
+        slot = self._crash_buffer.keep(record_id, kept, memory_bytes - _RECORD_BYTES, described)
         if slot is None:
             self.unprotected += 1
             self._committer.counts.unprotect()
@@ -239,7 +240,7 @@ class LogWriter:
         if taken:
             files = tuple(spill.path for spill in taken)
             self._group_spills += taken
-        self._group.append(Record(exchange.exchange_id, payload, payload_bytes, slot, files))
+        self._group.append(Record(record_id, payload, payload_bytes, slot, files))
         self._group_bytes += memory_bytes
         self.buffered_bytes += memory_bytes
         self._appended += 1
@@ -358,11 +359,13 @@ class LogWriter:
         self._start_commit()
 
 
-def _packed(exchange: Exchange, spills: Spills) -> list[Part] | None:
-    """The payload, or None when the exchange cannot be written. A bug of ours must not reach the caller's path."""
+def _packed(record: Exchange | Report, spills: Spills) -> list[Part] | None:
+    """The payload, or None when the record cannot be written. A bug of ours must not reach the caller's path."""
     try:
+        if isinstance(record, Report):
+            return pack_report(record)
         request, response = spills
-        return pack(exchange, (_part(request), _part(response)))
+        return pack(record, (_part(request), _part(response)))
     except CaptureLogError as exc:
         logger.error("capture shed: %s", exc)  # a sentence of ours; never content
     except Exception as exc:

@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.capture_records import make_exchange
-from watchllm_proxy.capture.payload import VERSION, pack, unpack
+from watchllm_proxy.capture.payload import REPORT_VERSION, VERSION, pack, pack_report, unpack, unpack_any
 from watchllm_proxy.errors import CaptureLogError
-from watchllm_proxy.records import Body, Exchange, ExchangeEnd
+from watchllm_proxy.records import Body, Exchange, ExchangeEnd, Report, ReportKind
 
 GOLDEN = Path(__file__).resolve().parents[2] / "fixtures" / "capture" / "payload-v1.bin"
 
@@ -87,7 +87,7 @@ def test_a_record_of_version_1_is_read_as_on_the_day_it_was_written() -> None:
 def test_an_unknown_version_is_named() -> None:
     payload = bytearray(b"".join(pack(make_exchange())))
     payload[0] = 7
-    with pytest.raises(CaptureLogError, match=rf"version 7; this watchllm reads version {VERSION}"):
+    with pytest.raises(CaptureLogError, match=rf"version 7; this watchllm reads versions up to {REPORT_VERSION}"):
         unpack(bytes(payload))
 
 
@@ -147,3 +147,31 @@ def test_metadata_that_is_any_json_is_refused(value: object) -> None:
 def test_a_number_that_no_record_can_hold_is_refused_when_packing() -> None:
     with pytest.raises(CaptureLogError, match="cannot be written"):
         pack(dataclasses.replace(make_exchange(), started_at_us=2**80))
+
+
+# --- reports ------------------------------------------------------------------------------------------
+
+reports = st.builds(
+    Report,
+    report_id=st.uuids(),
+    project_id=st.text(max_size=20),
+    kind=st.sampled_from(ReportKind),
+    run_id=st.none() | st.text(max_size=20),
+    body=st.binary(max_size=100),
+    received_at_us=whole_numbers,
+    is_content_refused=st.booleans(),
+)
+
+
+@given(reports)
+def test_any_report_comes_back_equal(report: Report) -> None:
+    assert unpack_any(b"".join(part for part in pack_report(report) if isinstance(part, bytes))) == report
+
+
+@given(reports, st.data())
+def test_a_report_that_was_cut_or_that_is_no_report_is_refused(report: Report, data: st.DataObject) -> None:
+    packed = b"".join(part for part in pack_report(report) if isinstance(part, bytes))
+    with pytest.raises(CaptureLogError):
+        unpack_any(packed[: data.draw(st.integers(0, len(packed) - 1))])
+    with pytest.raises(CaptureLogError, match="a report, not an exchange"):
+        unpack(packed)
