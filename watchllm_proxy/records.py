@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar, dataclass_transform
-from uuid import UUID
+from uuid import UUID, uuid5
 
 DEFAULT_PROJECT_ID = "default"
 
@@ -254,6 +254,29 @@ class Cost:
 
 
 UNKNOWN_COST = Cost(None, CostSource.UNKNOWN)
+
+SETTLES_HEADER = "x-watchllm-settles"
+"""Of the captured exchange in which the proxy asked what a broken call cost: which call. Never sent anywhere."""
+
+_SETTLEMENTS = UUID("5b0c8f0e-3a53-5c0e-9d53-2f5d1a3c7c11")
+
+
+def settlement_id(call_id: UUID) -> UUID:
+    """Id of that exchange. Clients' exchanges get random ids: none can pass for it."""
+    return uuid5(_SETTLEMENTS, str(call_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What the upstream told afterwards of a call whose answer broke. `usage.cost_usd` is there."""
+
+    project_id: str
+    call_id: UUID
+    usage: Usage
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.usage.cost_usd, CostSource.GENERATION)
 
 
 @record
