@@ -12,7 +12,8 @@ import pytest
 from genai_prices import data_snapshot
 
 from tests.unit.decode.exchanges import CHAT, MESSAGES, decoded
-from watchllm_proxy.enrich.prices import _billed, _look_up, cost_of, price
+from watchllm_proxy.enrich.price_lists import Listed, ModelPrices, PriceBook, Rate
+from watchllm_proxy.enrich.prices import _billed, _look_up, cost_of, marginals_of, price
 from watchllm_proxy.records import UNKNOWN_COST, Call, Cost, CostSource, ExchangeEnd, Usage
 
 _VERSION = f"genai-prices {genai_prices.__version__}"
@@ -183,8 +184,9 @@ def test_every_model_of_the_table_costs_what_the_table_says() -> None:
             cached = chance.randrange(1, read + 1)
             usage = Usage(read, written, read + written, cached, chance.randrange(read - cached + 1))
             call = replace(_call(model.id), usage=usage, started_at_us=at_us)
-            found = _look_up(call, model.id.lower(), provider.id)
-            billed = genai_prices.Usage(**_billed(usage, {}))
+            counts = _billed(usage, {})
+            found = _look_up(call, model.id.lower(), provider.id, tuple(counts))
+            billed = genai_prices.Usage(**counts)
             try:
                 told = genai_prices.calc_price(
                     billed, model.id, provider_id=provider.id, genai_request_timestamp=at
@@ -193,7 +195,7 @@ def test_every_model_of_the_table_costs_what_the_table_says() -> None:
                 assert found is None, (provider.id, model.id)
                 continue
             assert found is not None, (provider.id, model.id)
-            assert found.usd == told.total_price, (provider.id, model.id)
+            assert found.total(counts) == told.total_price, (provider.id, model.id)
             compared += 1
     assert compared > 500
 
@@ -202,8 +204,137 @@ def test_a_price_is_that_of_its_hour() -> None:
     """DeepSeek once was cheaper at night."""
     at_noon, at_night = 1_744_000_000 // 86_400 * 86_400 + 12 * 3600, 1_744_000_000 // 86_400 * 86_400 + 20 * 3600
     call = _call("deepseek-chat")
-    costs = {
-        _look_up(replace(call, started_at_us=at_s * 1_000_000), "deepseek-chat", "deepseek")
+    counts = _billed(call.usage, {})
+    found = [
+        _look_up(replace(call, started_at_us=at_s * 1_000_000), "deepseek-chat", "deepseek", tuple(counts))
         for at_s in (at_noon, at_night)
+    ]
+    assert len({prices.total(counts) for prices in found if prices is not None}) == 2
+
+
+# --- sound and pictures
+
+
+@pytest.mark.parametrize(
+    ("details", "usd"),
+    [
+        ({}, "0.0056"),  # gpt-realtime: 1,000 × $4 and 100 × $16 per million
+        ({"prompt_tokens_details": {"audio_tokens": 200}}, "0.0112"),  # + 200 × ($32 - $4)
+        ({"prompt_tokens_details": {"image_tokens": 100}}, "0.0057"),  # + 100 × ($5 - $4)
+        ({"completion_tokens_details": {"audio_tokens": 50}}, "0.0080"),  # + 50 × ($64 - $16)
+        (
+            # 50 of the 200 from the cache, and 50 cached texts, at $0.40 each
+            {
+                "prompt_tokens_details": {
+                    "audio_tokens": 200,
+                    "cached_tokens": 100,
+                    "cached_tokens_details": {"audio_tokens": 50},
+                }
+            },
+            "0.00944",
+        ),
+    ],
+)
+def test_sound_and_pictures_have_their_own_prices(details: dict[str, Any], usd: str) -> None:
+    call = _call("gpt-realtime", {"prompt_tokens": 1000, "completion_tokens": 100, **details})
+    assert _usd(call) == Decimal(usd)
+
+
+def test_responses_tell_their_sound_under_other_names() -> None:
+    chat = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": {"audio_tokens": 200}}
+    body = {
+        "id": "resp_1",
+        "model": "gpt-realtime",
+        "output": [],
+        "usage": {"input_tokens": 1000, "output_tokens": 0, "input_tokens_details": {"audio_tokens": 200}},
     }
-    assert len(costs) == 2
+    call = decoded("/v1/responses", {"model": "gpt-realtime", "input": "x"}, body)
+    assert _usd(call) == _usd(_call("gpt-realtime", chat)) is not None
+
+
+def test_counts_that_contradict_each_other_never_bill_more_than_their_whole() -> None:
+    told = {"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": {"audio_tokens": 10**9}}
+    assert _usd(_call("gpt-realtime", told)) == 10 * Decimal("32e-6")
+
+
+# --- the project's own prices, and a fetched list
+
+
+def _book(model: str, project_id: str = "default", **rates: str) -> PriceBook:
+    prices = ModelPrices({Rate(name): Decimal(usd) for name, usd in rates.items()})
+    return PriceBook(overrides={(project_id, model): Listed(prices, "2026-11-22T10:00:00Z")})
+
+
+def test_a_projects_own_price_comes_before_the_table() -> None:
+    book = _book("gpt-4o-mini", input="1", output="2", call="0.5")
+    assert cost_of(_call("gpt-4o-mini"), book=book) == Cost(
+        Decimal("0.5012"), CostSource.OVERRIDE, None, "2026-11-22T10:00:00Z"
+    )
+
+
+def test_a_projects_own_price_never_alters_what_the_upstream_stated() -> None:
+    book = _book("gpt-4o-mini", input="1", output="2")
+    call = _call("gpt-4o-mini", {"prompt_tokens": 1000, "completion_tokens": 100, "cost": 0.25})
+    assert cost_of(call, book=book) == Cost(Decimal("0.25"), CostSource.UPSTREAM)
+
+
+def test_a_price_of_one_project_is_not_that_of_another() -> None:
+    book = _book("my-llama", project_id="other", input="1", output="2")
+    assert cost_of(_call("my-llama"), book=book) == UNKNOWN_COST
+    assert cost_of(replace(_call("my-llama"), project_id="other"), book=book).usd == Decimal("0.0012")
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked"), [("acme/My-Llama", "x"), ("other", "my-llama"), (None, "MY-LLAMA")]
+)
+def test_an_override_is_found_by_either_name_in_any_case(answered: str | None, asked: str) -> None:
+    book = _book("my-llama", input="1", output="2")
+    assert cost_of(_call(answered, asked=asked), book=book).source is CostSource.OVERRIDE
+
+
+def test_an_override_prices_every_kind_of_token() -> None:
+    book = _book(
+        "m", input="10", output="20", cache_read="1", cache_write="12.5", reasoning="30", input_audio="100"
+    )
+    told = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 200, "audio_tokens": 50},
+        "completion_tokens_details": {"reasoning_tokens": 40},
+    }
+    plain, cached, written, audio = 1000 - 300 - 200 - 50, 300, 200, 50
+    total = plain * 10 + cached * 1 + written * Decimal("12.5") + audio * 100 + 60 * 20 + 40 * 30
+    assert cost_of(_call("m", told), book=book).usd == total / 1_000_000
+
+
+def test_a_rate_that_is_not_set_is_that_of_plain_tokens() -> None:
+    told = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 1000}}
+    assert cost_of(_call("m", told), book=_book("m", input="10", output="20")).usd == Decimal("0.01")
+
+
+def test_half_a_usage_has_no_price_even_of_ones_own() -> None:
+    assert cost_of(_call("m", {"prompt_tokens": 5}), book=_book("m", input="1", output="2")) == UNKNOWN_COST
+
+
+def test_a_fetched_list_comes_before_the_built_in_one_for_openrouters_names_alone() -> None:
+    prices = ModelPrices({Rate.INPUT: Decimal(1), Rate.OUTPUT: Decimal(2)})
+    book = PriceBook(
+        openrouter={"openai/gpt-4o-mini": Listed(prices, "2026-11-22"), "gpt-4o-mini": Listed(prices, "x")}
+    )
+    assert cost_of(_call("openai/gpt-4o-mini"), book=book) == Cost(
+        Decimal("0.0012"), CostSource.PRICE_TABLE, "openrouter", "2026-11-22"
+    )
+    assert cost_of(_call("gpt-4o-mini"), book=book).price_provider == "openai"
+
+
+def test_marginal_prices_tell_what_a_cached_token_saved() -> None:
+    found = marginals_of(_call("gpt-4o-mini"))
+    assert found is not None
+    assert (found["input_tokens"], found["cache_read_tokens"]) == (Decimal("0.15"), Decimal("-0.075"))
+    assert marginals_of(_call("no-such-model")) is None
+
+
+def test_looking_something_up_costs_nothing() -> None:
+    call = decoded("/v1/models", {}, {"data": []})
+    assert cost_of(replace(call, method="GET")).usd == 0
+    assert cost_of(call) == UNKNOWN_COST  # a POST may have run a model
