@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from watchllm_proxy.enrich.redaction.finding import RULES, Finder, Redaction
+from watchllm_proxy.enrich.redaction.finding import RULES, Redaction
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.rules import TooMany
+from watchllm_proxy.enrich.redaction.rulesets import Finder
 from watchllm_proxy.enrich.redaction.tags import KEY_BYTES, Tags
 
 MIB = 1 << 20

@@ -11,10 +11,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from watchllm_proxy.enrich.redaction.fields import Counts, Reading, digest
-from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts
+from watchllm_proxy.enrich.redaction.fields import Counts, ProjectRules, Reading, digest
+from watchllm_proxy.enrich.redaction.finding import RULES
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
-from watchllm_proxy.enrich.redaction.rules import own_rules
+from watchllm_proxy.enrich.redaction.own import OwnRule, own_rules
 from watchllm_proxy.enrich.redaction.tags import KEY_BYTES, Tags
 from watchllm_proxy.records import Body, Call, Exchange, Headers, Message
 
@@ -26,11 +26,11 @@ MAX_PROJECTS = 16
 
 @dataclass(frozen=True, slots=True)
 class RedactionPolicy:
-    """What each project wants: `modes`, else `default_mode`; and patterns of RE2 that are its own."""
+    """What each project wants: `modes`, else `default_mode`; and rules that are its own, where not off."""
 
     default_mode: RedactionMode = RedactionMode.ALL
     modes: Mapping[str, RedactionMode] = field(default_factory=dict)
-    own_patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    own_rules: Mapping[str, tuple[OwnRule, ...]] = field(default_factory=dict)
 
     def mode(self, project_id: str) -> RedactionMode:
         return self.modes.get(project_id, self.default_mode)
@@ -47,17 +47,6 @@ class _Redacted:
     @property
     def size_bytes(self) -> int:
         return _ENTRY_BYTES + len(self.message.content) + 2 * len(self.message.text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Project:
-    mode: RedactionMode
-    rules: tuple[Finder, ...]
-    tags: Tags
-    known: KnownTexts = field(default_factory=KnownTexts)
-
-    def reading(self) -> Reading:
-        return Reading(self.mode, self.rules, self.tags, self.known)
 
 
 _Place = tuple[str, str, str, bytes, bytes]
@@ -78,7 +67,7 @@ class Redactor:
         if len(key) < KEY_BYTES:
             raise ValueError(f"a redaction key has {KEY_BYTES} bytes")
         self._key = key
-        self._projects: OrderedDict[str, _Project] = OrderedDict()  # by last use
+        self._projects: OrderedDict[str, ProjectRules] = OrderedDict()  # by last use
         self._known: OrderedDict[_Place, _Redacted] = OrderedDict()
         self._known_bytes = 0
         self._max_bytes = max_bytes
@@ -96,7 +85,7 @@ class Redactor:
 
     def _make_projects(self) -> None:
         self._projects.clear()
-        for project_id in self.policy.own_patterns:
+        for project_id in self.policy.own_rules:
             self._project(project_id)
 
     def mode(self, project_id: str) -> RedactionMode:
@@ -104,17 +93,17 @@ class Redactor:
 
     def text(self, text: str, project_id: str) -> str:
         """As it stands in what is stored: also to look a value up there."""
-        return self._project(project_id).reading().string(text)
+        return Reading(self._project(project_id)).string(text)
 
     def redact(self, call: Call) -> Call:
         """The same call where its project wants none."""
         mode = self.mode(call.project_id)
         if mode is RedactionMode.OFF:
             return call
-        reading = self._project(call.project_id).reading()
+        reading = Reading(self._project(call.project_id))
         messages = tuple([self._message(message, call.project_id, reading) for message in call.messages])
         answer = None if call.answer is None else self._message(call.answer, call.project_id, reading)
-        skeleton = reading.document(call.request_skeleton)
+        skeleton = reading.skeleton(call.request_skeleton)
         is_opaque = call.opaque_reason is not None
         return replace(
             call,
@@ -143,7 +132,7 @@ class Redactor:
             raw_request=reading.raw(call.raw_request) if is_opaque else None,
             raw_response=reading.raw(call.raw_response) if is_opaque and not call.is_stream else None,
             redaction_mode=mode.value,
-            redacted=tuple(sorted((kind.value, count) for kind, count in reading.counts.items())),
+            redacted=tuple(sorted((str(kind), count) for kind, count in reading.counts.items())),
         )
 
     def redact_exchange(self, exchange: Exchange) -> Exchange:
@@ -153,7 +142,7 @@ class Redactor:
         """
         if self.mode(exchange.project_id) is RedactionMode.OFF:
             return exchange
-        reading = self._project(exchange.project_id).reading()
+        reading = Reading(self._project(exchange.project_id))
         return replace(
             exchange,
             target=reading.string(exchange.target),
@@ -165,12 +154,12 @@ class Redactor:
             error_detail=reading.optional(exchange.error_detail),
         )
 
-    def _project(self, project_id: str) -> _Project:
+    def _project(self, project_id: str) -> ProjectRules:
         known = self._projects.get(project_id)
         if known is None:
             mode = self.mode(project_id)
-            own = own_rules(self.policy.own_patterns.get(project_id, ()))
-            known = _Project(mode, (*RULES[mode], *own), Tags(self._key, project_id))
+            own = () if mode is RedactionMode.OFF else own_rules(self.policy.own_rules.get(project_id, ()))
+            known = ProjectRules(mode, RULES[mode].with_own(own), Tags(self._key, project_id))
             self._projects[project_id] = known
             if len(self._projects) > MAX_PROJECTS:
                 self._projects.popitem(last=False)
@@ -181,13 +170,14 @@ class Redactor:
         place = (project_id, message.slot, message.role, message.content_hash, message.link_hash)
         known = self._known.get(place)
         if known is None:
-            own = self._project(project_id).reading()
+            own = Reading(self._project(project_id))
             known = _Redacted(own.message(message), own.counts, own.taken)
             self._remember(place, known)
         else:
             self._known.move_to_end(place)
-        reading.counts.update(known.counts)
-        reading.taken.update(known.taken)
+        if known.counts:
+            reading.counts.update(known.counts)
+            reading.taken.update(known.taken)
         return known.message
 
     def _remember(self, place: _Place, redacted: _Redacted) -> None:

@@ -17,6 +17,7 @@ from tests.capture_records import make_exchange
 from watchllm_proxy.decode import decode, rebuild
 from watchllm_proxy.enrich.redact import MAX_PROJECTS, RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
+from watchllm_proxy.enrich.redaction.own import OwnRule
 from watchllm_proxy.records import Body, Call, CallError, ClientId, ClientIdKind, Exchange
 from watchllm_proxy.replay import SILENCE_US, read_corpus
 from watchllm_proxy.sessionize import Sessionizer
@@ -95,8 +96,8 @@ def test_a_project_is_redacted_as_it_wants_and_off_is_the_same_object() -> None:
 
 def test_rules_of_a_project_hold_there_and_nowhere_else() -> None:
     call = decode(make_exchange(b'{"model":"m","messages":[{"role":"user","content":"EMP-123456"}]}', b"{}"))
-    own = redactor(own_patterns={"default": ("EMP-[0-9]+",)})
-    assert b"[custom_" in own.redact(call).messages[0].content
+    own = redactor(own_rules={"default": (OwnRule("employee", "EMP-[0-9]+"),)})
+    assert b"[custom.employee_" in own.redact(call).messages[0].content
     assert b"EMP-123456" in own.redact(replace(call, project_id="other")).messages[0].content
 
 

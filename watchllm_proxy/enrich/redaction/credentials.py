@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
 from watchllm_proxy.enrich.redaction.rules import (
@@ -145,10 +146,9 @@ class PrivateKeys:
     """PEM and OpenSSH blocks; one that is cut before its end goes as far as it looks like one."""
 
     kind: RedactionKind = RedactionKind.PRIVATE_KEY
+    pattern: Any = _BEGIN
 
     def spans(self, text: bytes, context: bytes) -> Iterator[Span]:
-        if b"PRIVATE KEY" not in text:
-            return
         ends = iter(match.span(1) for match in _END.finditer(text))
         end = next(ends, None)
         done = 0
@@ -175,16 +175,14 @@ CREDENTIALS = (
         APART,
         r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){1,3}",
         as_it_is,
-        (b"eyJ",),
     ),
     Rule(
         RedactionKind.PASSWORD,
         compiled(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:\"'<>\\]*:([^\s/@\"'<>\\]+)@"),
         _password_in_url,
-        (b"://",),
     ),
     long_rule(RedactionKind.API_KEY, APART, f"(?:{'|'.join(_KEYS)})", as_it_is),
-    long_rule(RedactionKind.API_KEY, APART, r"sk-[A-Za-z0-9_-]{16,}", _openai_like, (b"sk-",)),
+    long_rule(RedactionKind.API_KEY, APART, r"sk-[A-Za-z0-9_-]{16,}", _openai_like),
     long_rule(
         RedactionKind.API_KEY,
         r"\b(?:bearer|basic|token)(?:\s|%20|\+){1,4}",

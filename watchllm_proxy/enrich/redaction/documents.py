@@ -16,7 +16,6 @@ from watchllm_proxy.enrich.redaction.rules import compiled
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-_MIN_CHARACTERS = 4
 _MIN_DIGITS = 7
 _TOKEN = compiled(r'("(?:[^"\\]|\\.)*"(?:\s*:)?|-?[0-9]{7,}(?:[.eE][0-9eE+.-]*)?)')
 _MAX_DEPTH = 4
@@ -53,16 +52,30 @@ def _redact_object(value: dict[str, Json], redaction: Redaction) -> dict[str, Js
 
 def redact_string(text: str, redaction: Redaction, context: bytes = b"", depth: int = 0) -> str:
     """The same object where nothing was found. Text that is JSON stays JSON."""
-    if len(text) < _MIN_CHARACTERS or _is_data_url(text):
+    if redaction.rules.is_plain(text, has_context=bool(context)) or _is_data_url(text):
         return text
-    raw = _encoded(text)
-    redacted = _redact_raw(raw, redaction, context, depth)
-    return text if redacted == raw else redacted.decode("utf-8", "replace")
+    known = redaction.known.get(text, context, depth)
+    if known is None:
+        alone = redaction.alone()
+        raw = _encoded(text)
+        redacted = _redact_raw(raw, alone, context, depth)
+        known = alone.outcome(None if redacted == raw else redacted.decode("utf-8", "replace"))
+        redaction.known.put(known, text, context, depth)
+    return redaction.counted(known) or text
 
 
 def redact_bytes(raw: bytes, redaction: Redaction) -> bytes:
     """UTF-8 text, or a JSON document."""
     return _redact_raw(raw, redaction, b"", 0)
+
+
+def redact_document(raw: bytes, redaction: Redaction) -> bytes:
+    """JSON in canonical form; the same object where nothing was found."""
+    if not raw:
+        return raw
+    value = orjson.loads(raw)
+    redacted = redact_json(value, redaction)
+    return raw if redacted is value else orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
 
 
 def _redact_raw(raw: bytes, redaction: Redaction, context: bytes, depth: int) -> bytes:

@@ -5,29 +5,42 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TypeAlias
 
-import orjson
-
-from watchllm_proxy.enrich.redaction.documents import redact_bytes, redact_json, redact_string
-from watchllm_proxy.enrich.redaction.finding import RULES, Finder, KnownTexts, Redaction, telling
+from watchllm_proxy.enrich.redaction.documents import redact_bytes, redact_document, redact_string
+from watchllm_proxy.enrich.redaction.finding import RULES, Redaction, telling
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
+from watchllm_proxy.enrich.redaction.known import KnownTexts
+from watchllm_proxy.enrich.redaction.rulesets import Ruleset
 from watchllm_proxy.enrich.redaction.tags import TAG, Tags
 from watchllm_proxy.records import CallError, Message, ToolCall, ToolResult
 
-Counts: TypeAlias = "Counter[RedactionKind]"
+Counts: TypeAlias = "Counter[str]"
+"""By kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRules:
+    """What a project has redacted, and what is known of its texts."""
+
+    mode: RedactionMode
+    rules: Ruleset
+    tags: Tags
+    known: KnownTexts[str] = field(default_factory=KnownTexts)
+    programs: KnownTexts[str] = field(default_factory=lambda: KnownTexts(64 * 1024))
+    skeletons: KnownTexts[bytes] = field(default_factory=lambda: KnownTexts(4 * 1024 * 1024))
 
 
 class Reading:
     """Redacts parts of one call or message; `counts` says what was found, each place once."""
 
-    def __init__(self, mode: RedactionMode, rules: Sequence[Finder], tags: Tags, known: KnownTexts) -> None:
-        self._mode = mode
-        self._tags = tags
-        self._redaction = Redaction(rules, tags, known=known)
-        self._again = Redaction(rules, tags, known=known)  # places that were counted already
+    def __init__(self, project: ProjectRules) -> None:
+        self._project = project
+        self._tags = project.tags
+        self._redaction = Redaction(project.rules, project.tags, known=project.known)
+        self._again = self._redaction.alone()  # places that were counted already
 
     @property
     def counts(self) -> Counts:
@@ -55,7 +68,8 @@ class Reading:
         """A user agent names a program and its version, which may look like an IP address: secrets only."""
         if user_agent is None:
             return None
-        return redact_string(user_agent, Redaction(RULES[RedactionMode.SECRETS], self._tags, self.counts))
+        secrets = Redaction(RULES[RedactionMode.SECRETS], self._tags, self.counts, known=self._project.programs)
+        return redact_string(user_agent, secrets)
 
     def hash(self, digest: bytes) -> bytes:
         """A keyed hash in place of one of content that is not kept; none stays none."""
@@ -64,13 +78,29 @@ class Reading:
     def address(self, address: str) -> str:
         """ "ip:port" of a connection; of one from this machine it says nothing about anybody."""
         host, colon, port = address.rpartition(":")
-        if self._mode is not RedactionMode.ALL or not colon or _is_local(host) or TAG.fullmatch(host.encode()):
+        if (
+            self._project.mode is not RedactionMode.ALL
+            or not colon
+            or _is_local(host)
+            or TAG.fullmatch(host.encode())
+        ):
             return address
         return f"{self._tags.tag(RedactionKind.IP_ADDRESS, host.encode()).decode()}:{port}"
 
     def document(self, raw: bytes) -> bytes:
         """JSON in canonical form; the same where nothing was found."""
-        return self._document(raw, self._redaction)
+        return redact_document(raw, self._redaction)
+
+    def skeleton(self, raw: bytes) -> bytes:
+        """As `document`. Calls of a run, and runs of an agent, have the same one."""
+        skeletons = self._project.skeletons
+        known = skeletons.get(raw)
+        if known is None:
+            alone = self._redaction.alone()
+            redacted = redact_document(raw, alone)
+            known = alone.outcome(None if redacted is raw else redacted)
+            skeletons.put(known, raw)
+        return self._redaction.counted(known) or raw
 
     def raw(self, content: bytes | None) -> bytes | None:
         """Bytes of a body that was not understood; None where they are no text: nobody can look into them."""
@@ -88,9 +118,13 @@ class Reading:
         return CallError(self.string(error.type), self.string(error.message), self.optional(error.code))
 
     def message(self, message: Message) -> Message:
-        """Addressed by its content as it is now; recognised as before where nothing that counts was redacted."""
+        """Addressed by its content as it is now; recognised as before where nothing that counts was redacted.
+
+        The same object where nothing was found.
+        """
         again = self._again
-        content = self._document(message.content, self._redaction)
+        role = self.string(message.role)
+        content = redact_document(message.content, self._redaction)
         text = redact_string(message.text, again)
         tool_calls = tuple([_tool_call(asked, again) for asked in message.tool_calls])
         tool_results = tuple([_tool_result(got, again) for got in message.tool_results])
@@ -99,9 +133,11 @@ class Reading:
             message.tool_calls,
             message.tool_results,
         )
+        if content is message.content and role is message.role and not is_said_otherwise:
+            return message
         return replace(
             message,
-            role=self.string(message.role),
+            role=role,
             content=content,
             content_hash=message.content_hash if content is message.content else digest(content),
             link_hash=self.hash(message.link_hash) if is_said_otherwise else message.link_hash,
@@ -109,13 +145,6 @@ class Reading:
             tool_calls=tool_calls,
             tool_results=tool_results,
         )
-
-    def _document(self, raw: bytes, redaction: Redaction) -> bytes:
-        if not raw:
-            return raw
-        value = orjson.loads(raw)
-        redacted = redact_json(value, redaction)
-        return raw if redacted is value else orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
 
 
 def digest(content: bytes) -> bytes:

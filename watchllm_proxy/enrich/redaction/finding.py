@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, Protocol
 
 from watchllm_proxy.enrich.redaction.credentials import CREDENTIALS, field_secret, is_secret_field
 from watchllm_proxy.enrich.redaction.identities import GROUPED_IDENTITIES, IDENTITIES, names_identity
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
+from watchllm_proxy.enrich.redaction.known import KnownTexts, Outcome, Text
 from watchllm_proxy.enrich.redaction.personal import PERSONAL
 from watchllm_proxy.enrich.redaction.phones import PHONES, names_phone
 from watchllm_proxy.enrich.redaction.rules import Span, TooMany, compiled
+from watchllm_proxy.enrich.redaction.rulesets import Ruleset
 from watchllm_proxy.enrich.redaction.tags import TAG, Tags
 
 MAX_PASSES = 4
 """What follows a value may only show when that is gone. Text in which more keeps showing is dropped."""
 
 _MAX_NAME_CHARACTERS = 80
-_ENTRY_BYTES = 400
-_MIN_TELLING_BYTES = 16
-"""A shorter word of letters alone holds nothing: the shortest key is longer."""
 
 DROPPED = b"[the rest is not stored: more was found in it than can be looked at]"
 
@@ -31,79 +29,47 @@ _ENCODED = compiled(r"([A-Za-z0-9+/]{256,}={0,2})")
 """An image or a sound in base64: what looks like a value in it is none."""
 
 
-class Finder(Protocol):
-    """A rule: `rules.Rule`, or one that needs more than a pattern."""
-
-    @property
-    def kind(self) -> RedactionKind: ...
-    def spans(self, text: bytes, context: bytes) -> Iterable[Span]: ...
-
-
-RULES: dict[RedactionMode, tuple[Finder, ...]] = {
-    RedactionMode.OFF: (),
-    RedactionMode.SECRETS: CREDENTIALS,
-    RedactionMode.ALL: (*CREDENTIALS, *PERSONAL[:2], *IDENTITIES, *PERSONAL[2:], *PHONES, *GROUPED_IDENTITIES),
+RULES: dict[RedactionMode, Ruleset] = {
+    RedactionMode.OFF: Ruleset(()),
+    RedactionMode.SECRETS: Ruleset(CREDENTIALS),
+    RedactionMode.ALL: Ruleset(
+        (*CREDENTIALS, *PERSONAL[:2], *IDENTITIES, *PERSONAL[2:], *PHONES, *GROUPED_IDENTITIES)
+    ),
 }
 """In the order in which they may claim a place: an address in a password is a password."""
-
-
-class Outcome(NamedTuple):
-    text: bytes
-    counts: Counter[RedactionKind]
-    taken: frozenset[bytes]
-
-
-class KnownTexts:
-    """What texts were redacted to: a message says the same in several ways, and all of them repeat some words.
-
-    Only saves work. Takes some `max_bytes`, and then begins anew.
-    """
-
-    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._known: dict[tuple[bytes, bytes], Outcome] = {}
-
-    def get(self, text: bytes, context: bytes) -> Outcome | None:
-        return self._known.get((text, context))
-
-    def put(self, text: bytes, context: bytes, outcome: Outcome) -> None:
-        self._bytes += _ENTRY_BYTES + len(text) + (0 if outcome.text is text else 2 * len(outcome.text))
-        if self._bytes > self._max_bytes:
-            self._known.clear()
-            self._bytes = _ENTRY_BYTES + 2 * len(text)
-        self._known[text, context] = outcome
 
 
 @dataclass(slots=True)
 class Redaction:
     """Redacts texts of one project, and counts what it finds by kind."""
 
-    rules: Sequence[Finder]
+    rules: Ruleset
     tags: Tags
-    counts: Counter[RedactionKind] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     taken: set[bytes] = field(default_factory=set)  # what stood where tags are now
-    known: KnownTexts = field(default_factory=KnownTexts)
+    known: KnownTexts[str] = field(default_factory=KnownTexts)  # of these rules and tags
+
+    def alone(self) -> Redaction:
+        """One for a part, whose counts are then known for themselves."""
+        return Redaction(self.rules, self.tags, known=self.known)
+
+    def outcome(self, redacted: Text | None) -> Outcome[Text]:
+        """What is to be known of the part that this one was for."""
+        return Outcome(redacted, self.counts, frozenset(self.taken))
+
+    def counted(self, part: Outcome[Text]) -> Text | None:
+        """What it was redacted to: None where nothing was found in it."""
+        if part.counts:
+            self.counts.update(part.counts)
+            self.taken.update(part.taken)
+        return part.text
 
     def text(self, text: bytes, context: bytes = b"") -> bytes:
         """With a tag for each value. `context`: the name of the field whose value the text is.
 
-        Redacting the result again changes nothing: this goes on until nothing is found.
+        Redacting the result again changes nothing: this goes on until nothing is found. The same object where
+        nothing was.
         """
-        if len(text) < _MIN_TELLING_BYTES and not context and text.isalpha():
-            return text
-        known = self.known.get(text, context)
-        if known is None:
-            alone = Redaction(self.rules, self.tags)
-            known = Outcome(alone._redacted(text, context), alone.counts, frozenset(alone.taken))
-            self.known.put(text, context, known)
-        redacted, counts, taken = known
-        if counts:
-            self.counts.update(counts)
-            self.taken.update(taken)
-        return redacted
-
-    def _redacted(self, text: bytes, context: bytes) -> bytes:
         for _ in range(MAX_PASSES):
             spans, limit = find(text, context, self.rules)
             if not spans and limit is None:
@@ -130,7 +96,7 @@ class Redaction:
         return b"".join((*pieces, text[at : max(at, limit)], DROPPED))
 
 
-def find(text: bytes, context: bytes, rules: Sequence[Finder]) -> tuple[list[Span], int | None]:
+def find(text: bytes, context: bytes, rules: Ruleset) -> tuple[list[Span], int | None]:
     """What is to go, in order; and from where on not every rule has looked: None where all of the text was."""
     if not rules or len(text) < 2:
         return [], None
@@ -140,7 +106,7 @@ def find(text: bytes, context: bytes, rules: Sequence[Finder]) -> tuple[list[Spa
     encoded: list[tuple[int, int]] = []
     found: list[Span] = []
     limit: int | None = None
-    for rule in rules:
+    for rule in rules.candidates(text):
         try:
             for span in rule.spans(text, context):
                 if claimed is None:

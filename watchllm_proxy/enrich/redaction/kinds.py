@@ -18,11 +18,16 @@ class RedactionKind(StrEnum):
     IBAN = "iban"
     NATIONAL_ID = "nationalid"  # identity, tax and insurance numbers of persons and firms
     IP_ADDRESS = "ip"
-    CUSTOM = "custom"  # a rule of the project's own
+    CUSTOM = "custom"  # rules of the project's own: `own_kind` adds the name of the rule
     DROPPED = "dropped"  # more was found than may be looked at: the rest of the text is gone
 
 
 SECRETS = frozenset({RedactionKind.API_KEY, RedactionKind.PRIVATE_KEY, RedactionKind.JWT, RedactionKind.PASSWORD})
+
+
+def own_kind(name: str) -> str:
+    """The kind of what a project's own rule of that name finds."""
+    return f"{RedactionKind.CUSTOM}.{name}"
 
 
 class RedactionMode(StrEnum):

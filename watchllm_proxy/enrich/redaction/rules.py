@@ -7,7 +7,7 @@ with a key, and `%20bob@…` an address after a space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,17 +24,13 @@ MAX_PLACES = 6_000
 
 _LONG_BYTES = 2_000
 
-MAX_PATTERN_CHARACTERS = 1_000
-MAX_PROGRAM_BYTES = 1 << 20
-"""Of a rule of a project's own: RE2 refuses patterns that compile to more."""
-
 
 class Span(NamedTuple):
     """A value found. `canonical` is what its tag is made of: equal values have equal ones, however written."""
 
     start: int
     end: int
-    kind: RedactionKind
+    kind: str
     canonical: bytes
 
 
@@ -86,25 +82,22 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`needs`: the text holds one of these, or the pattern is not tried at all.
+    """`pattern` matches wherever there may be a value, and `check` has the last word.
 
     `scan` is the pattern without its group, for one whose match may be long: RE2 finds where a match ends a dozen
     times faster than where its groups are. Behind `checked_places`, for a check that takes long, all that has the
     form is taken for a value.
     """
 
-    kind: RedactionKind
+    kind: str  # a `RedactionKind`, or what `kinds.own_kind` makes of a name
     pattern: Any  # re2 has no types
     check: Check
-    needs: tuple[bytes, ...] = ()
     scan: Any = None
     max_places: int = MAX_PLACES
     checked_places: int | None = None  # all
 
     def spans(self, text: bytes, context: bytes) -> Iterator[Span]:
         """Raises `TooMany` when its budget is used up."""
-        if self.needs and not any(need in text for need in self.needs):
-            return
         for places, (start, end) in enumerate(self._places(text)):
             if places >= self.max_places:
                 raise TooMany(start)
@@ -130,7 +123,6 @@ def long_rule(
     lead: str,
     value: str,
     check: Check,
-    needs: tuple[bytes, ...] = (),
     *,
     ignore_case: bool = False,
     max_places: int = MAX_PLACES,
@@ -138,41 +130,12 @@ def long_rule(
     """For a value that may be of any length, and ends where it can no longer go on."""
     pattern = compiled(f"{lead}({value})", ignore_case=ignore_case)
     scan = compiled(lead + value, ignore_case=ignore_case)
-    return Rule(kind, pattern, check, needs, scan, max_places)
+    return Rule(kind, pattern, check, scan, max_places)
 
 
 def compiled(pattern: str, *, ignore_case: bool = False) -> Any:
     """For bytes. The pattern must have group 1."""
-    return re2.compile(pattern.encode(), _options(ignore_case=ignore_case))
-
-
-def own_rules(patterns: Iterable[str]) -> tuple[Rule, ...]:
-    """Rules of a project. The first group of a pattern is the value, or else all of it.
-
-    Raises ValueError, naming the pattern's number, for one that is too long, too big, or no pattern of RE2, and
-    for one that matches nothing at all: it would find a value everywhere.
-    """
-    return tuple(_own_rule(number, pattern) for number, pattern in enumerate(patterns, start=1))
-
-
-def _own_rule(number: int, pattern: str) -> Rule:
-    if len(pattern) > MAX_PATTERN_CHARACTERS:
-        raise ValueError(f"rule {number}: longer than {MAX_PATTERN_CHARACTERS} characters")
-    options = _options(ignore_case=False)
-    options.max_mem = MAX_PROGRAM_BYTES
-    try:
-        if re2.compile(pattern.encode(), options).groups == 0:
-            pattern = f"({pattern})"
-        program = re2.compile(pattern.encode(), options)
-    except re2.error as exc:
-        raise ValueError(f"rule {number}: no pattern that RE2 takes") from exc
-    if program.fullmatch(b""):
-        raise ValueError(f"rule {number}: it matches the empty text")
-    return Rule(RedactionKind.CUSTOM, program, _own_value)
-
-
-def _own_value(place: Place) -> Found | None:
-    return None if place.end <= place.start else as_it_is(place)
+    return re2.compile(pattern.encode(), options(ignore_case=ignore_case))
 
 
 _NO_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
@@ -186,7 +149,8 @@ def as_it_is(place: Place) -> Found:
     return place.start, place.end, place.value
 
 
-def _options(*, ignore_case: bool) -> Any:
+def options(*, ignore_case: bool) -> Any:
+    """Of RE2, for bytes."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # bytes as they are: offsets need no conversion
     options.case_sensitive = not ignore_case

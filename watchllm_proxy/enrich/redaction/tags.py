@@ -16,7 +16,7 @@ KEY_BYTES = 32
 _CONSONANTS = "bcdfghjkmnpqrstvwxyz"
 _LETTERS = 11
 
-TAG = compiled(rf"(\[(?:{'|'.join(RedactionKind)})_[0-9][{_CONSONANTS}]{{{_LETTERS}}}\])")
+TAG = compiled(rf"(\[(?:{'|'.join(RedactionKind)})(?:\.[a-z]+)?_[0-9][{_CONSONANTS}]{{{_LETTERS}}}\])")
 """A tag in a text: it is never looked into."""
 
 
@@ -27,8 +27,9 @@ class Tags:
         """`key` is the installation's secret, of `KEY_BYTES`; each project has its own of it."""
         self._key = blake2b(project_id.encode("utf-8", "replace"), key=key, digest_size=32).digest()
 
-    def tag(self, kind: RedactionKind, canonical: bytes) -> bytes:
-        digest = blake2b(canonical, key=self._key, digest_size=16, person=kind.value.encode()).digest()
+    def tag(self, kind: str, canonical: bytes) -> bytes:
+        general = kind.partition(".")[0].encode()
+        digest = blake2b(canonical, key=self._key, digest_size=16, person=general).digest()
         number = int.from_bytes(digest)
         number, digit = divmod(number, 10)
         letters = []
