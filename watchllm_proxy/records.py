@@ -110,7 +110,7 @@ class ReportKind(StrEnum):
     EVENTS = "events"  # a JSON array of events
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """What a client tells of a run or of events of its own. Its shape was checked before it was taken.
 
@@ -266,7 +266,7 @@ def settlement_id(call_id: UUID) -> UUID:
     return uuid5(_SETTLEMENTS, str(call_id))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settlement:
     """What the upstream told afterwards of a call whose answer broke. `usage.cost_usd` is there."""
 

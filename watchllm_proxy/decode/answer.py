@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from watchllm_proxy.decode.canonical import dump
 from watchllm_proxy.decode.values import Json
-from watchllm_proxy.records import Message, Usage
+from watchllm_proxy.records import Message, Usage, record
 
 MAX_METADATA_VALUE_BYTES = 16 * 1024
 """Longer values (log probabilities, token ids of the prompt) are left out of the metadata and named there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """An answer, understood. Lists may hold None and repeats where the upstream said nothing."""
 

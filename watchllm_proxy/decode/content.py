@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import brotli  # type: ignore[import-untyped]  # it ships no stubs
 import zstandard
 
-from watchllm_proxy.records import Headers
+from watchllm_proxy.records import Headers, record
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 400
@@ -26,7 +25,7 @@ _SLICE_BYTES = 16 * 1024
 _BROTLI_SLICE_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unpacked:
     """`problem` says why `data` is not, or not all of, what was meant; a cut at the end is no problem."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import orjson
 
 from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
-from watchllm_proxy.records import ClientId, ClientIdKind, Headers
+from watchllm_proxy.records import ClientId, ClientIdKind, Headers, record
 
 MAX_ID_CHARACTERS = 256
 MAX_TAGS = 64
@@ -89,7 +88,7 @@ _NO_CONTENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Client:
     """All that a request says about who sends it."""
 

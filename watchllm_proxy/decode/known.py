@@ -4,9 +4,8 @@ message once, and not once a request, is most of what decoding costs."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
-from watchllm_proxy.records import Api, Message
+from watchllm_proxy.records import Api, Message, record
 
 Place = tuple[Api, str, bytes]
 """(api, slot, canonical content): all that a reading depends on."""
@@ -16,7 +15,7 @@ _ENTRY_OVERHEAD_BYTES = 1024
 _ID_OVERHEAD_BYTES = 64
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """A message as read, the ids at their places in it, and the words of its text that look like one."""
 

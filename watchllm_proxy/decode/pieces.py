@@ -25,20 +25,19 @@ It does not survive what changes words: summaries, trims, several messages merge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
 from watchllm_proxy.decode.canonical import digest, dump
 from watchllm_proxy.decode.values import Json, as_dict, as_str, dicts
-from watchllm_proxy.records import Message, ToolCall, ToolResult
+from watchllm_proxy.records import Message, ToolCall, ToolResult, record
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "summary_text"})
 _SILENT_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning", "encrypted_reasoning"})
 _LINK_ROLES = {"developer": "system", "function": "tool"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pieces:
     """One message, read. `texts` are its own words, those of tool results apart; `others` are parts that are
     neither text nor tools: images, files, audio.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.canonical import UnfaithfulJson, digest, dump, parse
@@ -14,10 +14,10 @@ from watchllm_proxy.decode.mentions import mentioned_ids, read_ids
 from watchllm_proxy.decode.pieces import Pieces, build_message, tool_definitions_text, tool_name
 from watchllm_proxy.decode.rebuild import split
 from watchllm_proxy.decode.values import Json, as_dict, as_str, dicts
-from watchllm_proxy.records import Api, Body, Headers, Message
+from watchllm_proxy.records import Api, Body, Headers, Message, record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """A request body, understood, or the `problem` that kept us from it. `fields` is the body's object, or {}."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.answer import Answer
@@ -14,10 +13,10 @@ from watchllm_proxy.decode.errors import error_in_answer
 from watchllm_proxy.decode.lenient import read_json
 from watchllm_proxy.decode.sse import Event, looks_like_events, parse_events
 from watchllm_proxy.decode.values import Json, as_str
-from watchllm_proxy.records import Api, CallError, Exchange, ExchangeEnd, Headers
+from watchllm_proxy.records import Api, CallError, Exchange, ExchangeEnd, Headers, record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Response:
     """An answer as far as it was understood; `problem` says what was not."""
 
@@ -27,7 +26,7 @@ class Response:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Reader:
     read: Callable[[dict[str, Json]], Answer]
     assemble: Callable[[Iterable[dict[str, Json]]], dict[str, Json]]

@@ -8,10 +8,10 @@ removed yet.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
-from watchllm_proxy.records import Anchor, Call, ExchangeEnd
+from watchllm_proxy.records import Anchor, Call, ExchangeEnd, record
 
 MAX_PENDING_FAILURES = 64
 """Failed attempts with one and the same body that may wait for their retry; older ones are given up."""
@@ -44,7 +44,7 @@ _Key = tuple[str, str, str]
 _BodyKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """A failed attempt that waits for its retry."""
 

@@ -12,9 +12,9 @@ a guess (`recognition.given_task`); the result settles it, for it equals or hold
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind
+from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind, record
 from watchllm_proxy.sessionize import recognition
 from watchllm_proxy.sessionize.marks import Client, Mark
 from watchllm_proxy.sessionize.recognition import Evidence
@@ -29,7 +29,7 @@ MAX_UNBOUND_CHARACTERS = 4 * 1024
 """Of a result whose tool call started no run that we know of: most of these are no agent's answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Binding:
     """`child` was started by the tool call at `step_index` of `parent`."""
 
@@ -46,7 +46,7 @@ class Binding:
         return (Link(kind, step.tool_call_id or "", self.confidence, step.call_id, self.step_index),)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """A result of `parent`'s tool call at `step_index`, brought by `call`."""
 
@@ -139,7 +139,7 @@ def in_order(child: RunState, evidence: Evidence) -> Iterator[Binding]:
             yield Binding(run, place.parent, place.step_index, False, Confidence.PROBABLE)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Place:
     """An open tool call and the run that is bound to it, the `turn`th of those that are."""
 
@@ -182,7 +182,7 @@ def _task(parent: RunState, step_index: int) -> Anchor:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answered:
     """Runs whose last answer a result holds. `nested`: those that began and ended while the tool call was open."""
 

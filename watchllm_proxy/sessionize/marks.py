@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
 
-from watchllm_proxy.records import Anchor, Call, Message, ToolCall
+from watchllm_proxy.records import Anchor, Call, Message, ToolCall, record
 from watchllm_proxy.sessionize import fingerprints, steps, turns
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
 from watchllm_proxy.sessionize.recent import once_a_call
@@ -44,7 +43,7 @@ _EXTENDED = b"extended by"
 """So that a state and what extends it have tokens of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Client:
     """Who sent a call, as far as the wire tells. No evidence by itself: it only breaks ties."""
 
@@ -100,7 +99,7 @@ def _short_hash(*texts: str) -> str:
     return blake2b("\n".join(texts).encode("utf-8", "replace"), digest_size=_HASH_DIGITS // 2).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mark:
     """The value of an anchor, read. `parts`: the state, the sketch of the text, or a sketch for each task."""
 

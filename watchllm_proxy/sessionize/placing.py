@@ -14,10 +14,10 @@ Conflicts are resolved by strength, the order of `rules.RULES`; every clue stays
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID, uuid5
 
-from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind
+from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind, record
 from watchllm_proxy.sessionize import recognition, rules, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.recognition import Evidence
@@ -40,7 +40,7 @@ _CONTINUES = frozenset(
 """Evidence that by its nature continues the context that it points at."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a call goes. `run_id` may name a run that is not in memory yet: then the call begins it."""
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
-from watchllm_proxy.records import Anchor, Call
+from watchllm_proxy.records import Anchor, Call, record
 from watchllm_proxy.sessionize import fingerprints, marks, names, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
@@ -37,7 +36,7 @@ FindRun = Callable[[RunKey], RunState | None]
 """The run in memory, as it is for a call of this time; None: unknown, forgotten, or closed for good."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """What a rule may look at besides the call."""
 
@@ -52,7 +51,7 @@ class Evidence:
     expect: Callable[[Iterable[RunKey]], None] = lambda keys: None  # `find_run` will be asked for these
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """An anchor that the call repeats. `is_exclusive`: nobody else's would fit."""
 

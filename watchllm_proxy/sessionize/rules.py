@@ -15,10 +15,9 @@ To add a rule, write the function and put it into its table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
-from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind
+from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind, record
 from watchllm_proxy.sessionize import marks, recognition, turns
 from watchllm_proxy.sessionize.anchors import AnchorKind, Failure, agent_key
 from watchllm_proxy.sessionize.marks import Mark
@@ -31,7 +30,7 @@ evidence. (Codex, which sends its session here, sends it in a header too.)"""
 MAIN_AGENT = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Clue:
     """One piece of evidence: a link, always shown, and one thing that it says; a person's clue says all."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 
-from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult
+from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult, record
 from watchllm_proxy.sessionize.recent import once_a_call
 
 _CONVERSATION_SLOTS = frozenset({"messages", "input", "prompt"})
@@ -21,7 +20,7 @@ _OBSERVATION = "Observation:"
 _NEW_TASK = "New task:\n"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parts:
     """The messages of a request by who speaks in them, in order. Tools, and reasoning, are in none of them."""
 
@@ -30,7 +29,7 @@ class Parts:
     users: tuple[Message, ...]  # of these, what `is_user`
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserInput:
     """A user message of the tail. `occurrence` is the same when the same history is sent again, and another
     when the same words come after another answer."""
