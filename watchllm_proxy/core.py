@@ -26,7 +26,7 @@ from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
-from watchllm_proxy.proxy.auth import KeyRing, ProjectKey
+from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.redacting import Redacting
@@ -151,13 +151,16 @@ async def _keep_books(settings: Settings, stores: Stores, stats: RecorderStats, 
 
 async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, stop: asyncio.Event) -> None:
     """Bring keys from Postgres to `keys` and the proxies' file; while Postgres is away both stay as they are."""
-    is_away = False
+    is_away, seen, written = False, "", None
     while not stop.is_set():
         try:
-            active = await project_keys.load_active(pool)
-            found = {digest: ProjectKey(*project) for digest, project in active.items()}
-            keys.replace(found)
-            keyfile.write(settings.key_file, found)
+            if keyfile.changed_at(settings.key_file) != written:
+                seen = ""  # somebody else wrote it, or took it away
+            mark, found = await project_keys.load_grants(pool, seen)
+            if found is not None:
+                keys.replace(found)
+                await asyncio.to_thread(keyfile.write, settings.key_file, found)
+                seen, written = mark, keyfile.changed_at(settings.key_file)
             is_away = False
         except (StoreError, OSError) as exc:  # Postgres is away, or the disk is full
             if not is_away:

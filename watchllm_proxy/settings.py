@@ -26,6 +26,8 @@ PREFIX = "WATCHLLM_"
 MIB = 1024 * 1024
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 MAX_SOCKET_DIR_BYTES = 80
+MIN_SECRET_CHARACTERS = 32
+"""A passphrase would have to be stretched; secrets of ours are to be random."""
 
 
 def _text(raw: str) -> str:
@@ -117,6 +119,16 @@ def _postgres_url(raw: str) -> str:
     return _url("postgresql", "postgres")(raw)
 
 
+def _secrets(raw: str) -> tuple[str, ...]:
+    found = tuple(each.strip() for each in raw.split(",") if each.strip())
+    if not found or any(len(each) < MIN_SECRET_CHARACTERS for each in found):
+        raise ValueError(
+            f"must be a random secret of at least {MIN_SECRET_CHARACTERS} characters (`openssl rand -base64 32` "
+            "makes one), or several with commas between them, the newest first"
+        )
+    return found
+
+
 def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
     return field(
         default=default,
@@ -145,6 +157,14 @@ class Settings:
     )
     upstream_api_key: str | None = _setting(
         "WATCHLLM_UPSTREAM_API_KEY", None, _text, "Provider key put in place of a project key.", secret=True
+    )
+    secret_keys: tuple[str, ...] = _setting(
+        "WATCHLLM_SECRET_KEY",
+        (),
+        _secrets,
+        "Random secret that the provider keys of projects are sealed with; `openssl rand -base64 32` makes one. "
+        "To change it: NEW,OLD, then `watchllm provider-keys reseal`. Unset: projects have none of their own.",
+        secret=True,
     )
     clickhouse_url: str | None = _setting(
         "WATCHLLM_CLICKHOUSE_URL",
@@ -355,15 +375,19 @@ def with_local_access(settings: Settings) -> Settings:
     return replace(settings, allow_anonymous=settings.is_loopback)
 
 
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a child process that is to see exactly these settings."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for setting in fields(settings):
         value = getattr(settings, setting.name)
-        if value is not None:
-            environ[setting.metadata["name"]] = (
-                ("on" if value else "off") if isinstance(value, bool) else str(value)
-            )
+        if value not in {None, ()}:
+            environ[setting.metadata["name"]] = _written(value)
     if _PACKAGE_ROOT not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         # Out of a checkout: children do not look for us in the working directory (supervisor.COMMAND).
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE_ROOT, environ.get("PYTHONPATH"))))

@@ -526,19 +526,22 @@ WHERE coalesce(projects.retention_days, plans.retention_days) IS NOT NULL;
 -- name: settings_of_projects
 -- What each project chose.
 SELECT
-    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    retention_days, requests_per_minute, monthly_cap_usd
 FROM projects;
 
 -- name: settings_of_project
 -- What the project $1 chose.
 SELECT
-    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    retention_days, requests_per_minute, monthly_cap_usd
 FROM projects WHERE project_id = $1;
 
 -- name: settings_to_change
 -- The same, and nobody else changes it meanwhile.
 SELECT
-    project_id, plan, over_quota, redaction, store_content, retention_days, requests_per_minute, monthly_cap_usd
+    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    retention_days, requests_per_minute, monthly_cap_usd
 FROM projects WHERE project_id = $1 FOR UPDATE;
 
 -- name: change_settings
@@ -546,20 +549,12 @@ FROM projects WHERE project_id = $1 FOR UPDATE;
 UPDATE projects
 SET
     plan = $2, over_quota = $3, redaction = $4, store_content = $5, retention_days = $6,
-    requests_per_minute = $7, monthly_cap_usd = $8
+    requests_per_minute = $7, monthly_cap_usd = $8, redaction_rules = $9::jsonb
 WHERE project_id = $1;
 
 -- name: set_retention
 -- How many days a project keeps its calls; NULL: as the setting says.
 UPDATE projects SET retention_days = $2 WHERE project_id = $1 RETURNING project_id;
-
--- name: redaction_modes
--- What projects want redacted that say so themselves.
-SELECT project_id, redaction FROM projects WHERE redaction IS NOT NULL;
-
--- name: set_redaction
--- What a project wants redacted: off, secrets, all; NULL: as the setting says.
-UPDATE projects SET redaction = $2 WHERE project_id = $1 RETURNING project_id;
 
 -- name: projects_with_runs
 -- Projects that have runs, known or not: from one end of the index to the next.
@@ -736,3 +731,32 @@ ON CONFLICT (project_id) DO UPDATE SET
 -- name: end_backfill
 -- It has come to its end.
 DELETE FROM backfills WHERE project_id = $1;
+
+-- name: price_overrides
+-- Of all projects.
+SELECT project_id, model, prices::text AS prices, set_at FROM price_overrides;
+
+-- name: price_overrides_of
+-- Of one project, by model.
+SELECT model, prices::text AS prices, set_at FROM price_overrides WHERE project_id = $1 ORDER BY model;
+
+-- name: set_price_override
+-- Set it, or set it anew. No row: there is no such project.
+INSERT INTO price_overrides (project_id, model, prices, set_at)
+SELECT project_id, $2, $3::jsonb, $4 FROM projects WHERE project_id = $1
+ON CONFLICT (project_id, model) DO UPDATE SET prices = excluded.prices, set_at = excluded.set_at
+RETURNING model;
+
+-- name: remove_price_override
+-- No row: there was none.
+DELETE FROM price_overrides WHERE project_id = $1 AND model = $2 RETURNING model;
+
+-- name: price_lists_newer
+-- Lists that were fetched after an instant.
+SELECT provider, prices::text AS prices, source, fetched_at FROM price_lists WHERE fetched_at > $1;
+
+-- name: save_price_list
+-- In place of the one before.
+INSERT INTO price_lists (provider, prices, source, fetched_at) VALUES ($1, $2::jsonb, $3, $4)
+ON CONFLICT (provider) DO UPDATE
+SET prices = excluded.prices, source = excluded.source, fetched_at = excluded.fetched_at;

@@ -8,7 +8,7 @@
 -- Three roles nobody logs in as. A transaction takes one of them on (store/transactions.py):
 --   watchllm_recorder  all rows of all projects
 --   watchllm_reader    rows of the project that the transaction names in `watchllm.project_id`, and only to look
---   watchllm_keyring   hashes of project keys, of all projects
+--   watchllm_keyring   hashes of project keys, of all projects, and the terms of those
 DO $security$
 DECLARE
     one_role text;
@@ -101,5 +101,8 @@ BEGIN
     DROP POLICY IF EXISTS all_keys ON api_keys;
     CREATE POLICY all_keys ON api_keys FOR SELECT TO watchllm_keyring USING (true);
     GRANT SELECT ON api_keys TO watchllm_keyring;
+    DROP POLICY IF EXISTS all_terms ON projects;
+    CREATE POLICY all_terms ON projects FOR SELECT TO watchllm_keyring USING (true);
+    GRANT SELECT ON projects TO watchllm_keyring;
 END
 $security$;

@@ -6,10 +6,11 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from watchllm_proxy.access import ConsoleAccess
-from watchllm_proxy.proxy.auth import KeyRing, ProjectKey, digest
+from watchllm_proxy.grants import Grants, KeyGrant
+from watchllm_proxy.proxy.auth import KeyRing, digest
 
 KEY = "lgw_proj_" + "k" * 43
-RING = KeyRing({digest(KEY.encode()): ProjectKey("acme")})
+RING = KeyRing(Grants({digest(KEY.encode()): KeyGrant("acme")}))
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -51,7 +51,7 @@ def test_the_documented_default_is_the_default(name: str) -> None:
     if name == "WATCHLLM_DATA_DIR":
         assert shown == "the platform's data directory + `/watchllm`"
     else:
-        assert shown == ("–" if default is None else f"`{default}`")
+        assert shown == ("–" if default in {None, ()} else f"`{default}`")
 
 
 def test_pages_name_no_setting_that_does_not_exist() -> None:
@@ -110,7 +110,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_page_name)
 def test_commands_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert set(re.findall(r"(?:`|^|\$ )watchllm ([a-z]+)", text, flags=re.MULTILINE)) <= COMMANDS
+    assert set(re.findall(r"(?:`|^|\$ )watchllm ([a-z][a-z-]*)", text, flags=re.MULTILINE)) <= COMMANDS
     targets = set(re.findall(r"^([a-z-]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets | {"chromium"}
 

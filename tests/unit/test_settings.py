@@ -133,3 +133,20 @@ def test_settings_are_frozen_and_each_has_a_name_and_a_help_text() -> None:
     for setting in fields(Settings):
         assert setting.metadata["name"].startswith("WATCHLLM_")
         assert setting.metadata["help"].endswith(".")
+
+
+def test_secrets_are_read_newest_first_and_reach_children_as_they_were() -> None:
+    old, new = "o" * 44, "n" * 44
+    chosen = settings.load({"WATCHLLM_SECRET_KEY": f"{new}, {old}"})
+    assert chosen.secret_keys == (new, old)
+    assert new not in repr(chosen)
+    assert settings.child_environment(chosen)["WATCHLLM_SECRET_KEY"] == f"{new},{old}"
+    assert "WATCHLLM_SECRET_KEY" not in settings.child_environment(settings.load({}))
+
+
+@pytest.mark.parametrize("raw", ["", ",", "short", "n" * 44 + ",short"])
+def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(raw: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.load({"WATCHLLM_SECRET_KEY": raw})
+    assert "WATCHLLM_SECRET_KEY: must be a random secret" in str(refused.value)
+    assert "short" not in str(refused.value)

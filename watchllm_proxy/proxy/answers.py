@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import ExchangeEnd
 
 Lines = tuple[tuple[bytes, bytes], ...]
@@ -153,6 +154,23 @@ NO_PROVIDER_KEY = error(
     "WATCHLLM_UPSTREAM_API_KEY, or send your own key with the project key in X-WatchLLM-Key.",
     type="authentication_error",
 )
+SEALED_PROVIDER_KEY = error(
+    503,
+    "provider_key_unreadable",
+    "The project's provider key cannot be opened: it was sealed with another WATCHLLM_SECRET_KEY than this proxy "
+    "has. Whoever runs the proxy sets the former one beside the new one, or sets the provider key anew.",
+    type="api_error",
+)
+MISSING_SCOPE = {
+    scope: error(
+        403,
+        f"{scope}_scope_required",
+        f"This key is valid, but does not have the scope `{scope}` that this needs. "
+        f"Use a key that has it (`watchllm keys create --scope {scope}`).",
+        type="permission_error",
+    )
+    for scope in Scope
+}
 KEYS_DISAGREE = bad_request("Two different project keys were sent. Send one.")
 STRAY_KEY = bad_request(
     "A project key (lgw_proj_…) was sent where it would reach the upstream; nothing was sent there. "

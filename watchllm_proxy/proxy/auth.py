@@ -6,9 +6,11 @@ No I/O: a background refresher replaces the whole key ring (`KeyRing.replace`). 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Refusal
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
@@ -20,13 +22,8 @@ OWN_KEY_HEADER = b"x-watchllm-key"
 KEY_HEADERS = frozenset((AUTHORIZATION, b"x-api-key", b"api-key"))
 """Where clients put the key that their upstream is to see: OpenAI's, Anthropic's, Azure's."""
 
-
-@dataclass(frozen=True, slots=True)
-class ProjectKey:
-    """What a project key stands for. `provider_key` None: the one of the settings is used."""
-
-    project_id: str
-    provider_key: str | None = field(default=None, repr=False)
+Opener = Callable[[ProjectTerms], bytes | None]
+"""The project's own provider key, opened; None: it has none. Raises ValueError where it cannot be opened."""
 
 
 def digest(key: bytes) -> bytes:
@@ -35,82 +32,118 @@ def digest(key: bytes) -> bytes:
 
 
 class KeyRing:
-    """Valid project keys by the digest of the whole key.
+    """Valid project keys by the digest of the whole key, and the terms of their projects.
 
     Look-up is by digest, so what a dict's comparison leaks about timing is of no use to a guesser: it is about
-    bytes that he cannot steer. Revoked keys are simply not in the ring.
+    bytes that he cannot steer. Revoked keys are simply not in the ring; malformed ones were never there.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_clock_s", "_grants")
 
-    def __init__(self, keys: Mapping[bytes, ProjectKey] | None = None) -> None:
-        self._keys: dict[bytes, ProjectKey] = dict(keys or {})
+    def __init__(self, grants: Grants | None = None, *, clock_s: Callable[[], float] = time.time) -> None:
+        self._grants = grants or Grants()
+        self._clock_s = clock_s
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._grants.keys)
 
-    def lookup(self, key: bytes) -> ProjectKey | None:
-        return self._keys.get(digest(key))
+    def lookup(self, key: bytes) -> KeyGrant | None:
+        """What `key` stands for; None: it is not in force."""
+        found = self._grants.keys.get(digest(key))
+        if found is None or found.expires_at_us is None or self._clock_s() * 1e6 < found.expires_at_us:
+            return found
+        return None
 
-    def replace(self, keys: Mapping[bytes, ProjectKey]) -> None:
-        """Take `keys` (digest to key) in place of all there were; atomic for requests under way."""
-        self._keys = dict(keys)
+    def terms(self, project_id: str) -> ProjectTerms:
+        """Of a project that is not known yet: those of a project that chose nothing."""
+        return self._grants.projects.get(project_id) or ProjectTerms(project_id)
+
+    def replace(self, grants: Grants) -> None:
+        """Take `grants` in place of all there was; atomic for requests under way."""
+        self._grants = grants
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose call it is, and which credential headers (lower case) go upstream with another value."""
+    """Whose call it is, and which credential headers (lower case) go upstream with another value.
 
-    project_id: str
+    `grant` is None for a call without a key.
+    """
+
+    terms: ProjectTerms
+    grant: KeyGrant | None = None
     replaced: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
-
-_ANONYMOUS = Identity(DEFAULT_PROJECT_ID)
+    @property
+    def project_id(self) -> str:
+        return self.terms.project_id
 
 
 class Authenticator:
     """Who is calling: by a project key in place of the provider's, one beside it, or none where that may be."""
 
-    __slots__ = ("_allow_anonymous", "_keys", "_upstream_key")
+    __slots__ = ("_allow_anonymous", "_keys", "_open_provider_key", "_upstream_key")
 
-    def __init__(self, keys: KeyRing, *, upstream_key: str | None, allow_anonymous: bool) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        *,
+        upstream_key: str | None,
+        allow_anonymous: bool,
+        open_provider_key: Opener,
+    ) -> None:
         self._keys = keys
         self._upstream_key = upstream_key
         self._allow_anonymous = allow_anonymous
+        self._open_provider_key = open_provider_key
 
-    def identify(self, credentials: Mapping[bytes, bytes]) -> Identity:
-        """`credentials`: the credential headers sent, lower-case name to value. Raises `Refusal`."""
-        own_key = credentials.get(OWN_KEY_HEADER)
-        in_place = {
-            name: key
-            for name, value in credentials.items()
-            if name in KEY_HEADERS and (key := _project_key(name, value)) is not None
-        }
-        presented = set(in_place.values())
-        if own_key is not None:
-            presented.add(own_key)
+    def identify(self, credentials: Mapping[bytes, bytes], needed: Scope = Scope.PROXY) -> Identity:
+        """`credentials`: the credential headers sent, lower-case name to value. Raises `Refusal`.
+
+        `needed`: what the key must allow. Only a call that goes upstream (`Scope.PROXY`) needs a provider key.
+        """
+        in_place, presented = _presented(credentials)
         if not presented:
             return self._anonymous()
         if len(presented) > 1:
             raise Refusal(answers.KEYS_DISAGREE)
-        found = self._keys.lookup(presented.pop())
-        if found is None:
+        grant = self._keys.lookup(presented.pop())
+        if grant is None:
             raise Refusal(answers.BAD_KEY)
-        if not in_place:
-            return Identity(found.project_id)
-        return Identity(found.project_id, self._replacements(found, in_place))
+        if needed not in grant.scopes:
+            raise Refusal(answers.MISSING_SCOPE[needed])
+        terms = self._keys.terms(grant.project_id)
+        if not in_place or needed is not Scope.PROXY:
+            return Identity(terms, grant)
+        return Identity(terms, grant, self._replacements(terms, in_place))
 
     def _anonymous(self) -> Identity:
         if not self._allow_anonymous:
             raise Refusal(answers.NO_KEY)
-        return _ANONYMOUS
+        return Identity(self._keys.terms(DEFAULT_PROJECT_ID))
 
-    def _replacements(self, found: ProjectKey, in_place: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        provider_key = found.provider_key or self._upstream_key
-        if provider_key is None:
-            raise Refusal(answers.NO_PROVIDER_KEY)
-        value = provider_key.encode()
+    def _replacements(self, terms: ProjectTerms, in_place: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """A key of the project's own that cannot be opened gives no way to the setting's: others would pay."""
+        try:
+            value = self._open_provider_key(terms)
+        except ValueError:
+            raise Refusal(answers.SEALED_PROVIDER_KEY) from None
+        if value is None:
+            if self._upstream_key is None:
+                raise Refusal(answers.NO_PROVIDER_KEY)
+            value = self._upstream_key.encode()
         return {name: b"Bearer " + value if name == AUTHORIZATION else value for name in in_place}
+
+
+def _presented(credentials: Mapping[bytes, bytes]) -> tuple[Mapping[bytes, bytes], set[bytes]]:
+    """Project keys in the place of a provider's, by header; and all project keys that were shown."""
+    in_place = {
+        name: key
+        for name, value in credentials.items()
+        if name in KEY_HEADERS and (key := _project_key(name, value)) is not None
+    }
+    own_key = credentials.get(OWN_KEY_HEADER)
+    return in_place, {*in_place.values(), *(() if own_key is None else (own_key,))}
 
 
 def _project_key(name: bytes, value: bytes) -> bytes | None:

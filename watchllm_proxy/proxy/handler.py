@@ -23,6 +23,7 @@ from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
 from watchllm_proxy.proxy.upload import Limits
 from watchllm_proxy.records import ExchangeEnd
+from watchllm_proxy.sealing import Vault
 from watchllm_proxy.settings import Settings
 
 _NOT_WORTH_A_LINE = frozenset((ExchangeEnd.COMPLETE, ExchangeEnd.CLIENT_ABORTED))
@@ -53,7 +54,10 @@ class Handler:
         self._counters = counters
         self._max_requests = max_requests
         self._authenticator = Authenticator(
-            keys, upstream_key=settings.upstream_api_key, allow_anonymous=bool(settings.allow_anonymous)
+            keys,
+            upstream_key=settings.upstream_api_key,
+            allow_anonymous=bool(settings.allow_anonymous),
+            open_provider_key=Vault(settings.secret_keys).provider_key,
         )
         self._prefix = urllib.parse.urlsplit(settings.upstream_url).path.rstrip("/")
         self._upstream_host = upstream.origin.host_header

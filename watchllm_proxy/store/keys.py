@@ -5,6 +5,7 @@ A key is 256 random bits, so a plain SHA-256 of it can be looked up and cannot b
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope, known_scopes
 from watchllm_proxy.store import views
 from watchllm_proxy.store.run_rows import uuid_from
 from watchllm_proxy.store.sql import queries
@@ -23,7 +25,8 @@ KEY_PREFIX = "lgw_proj_"
 SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
 """Of a key that stay visible: enough to recognise it, 36 of 256 bits."""
 
-ALL_SCOPES = ("proxy", "ingest", "read")
+DEFAULT_SCOPES = (Scope.PROXY, Scope.INGEST)
+"""Of a new key: it sits in an agent's environment, which sends and reports, and has nothing to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class NewKey:
 
 
 async def create_key(
-    pool: asyncpg.Pool, project_id: str, name: str, *, scopes: Sequence[str] = ALL_SCOPES
+    pool: asyncpg.Pool, project_id: str, name: str, *, scopes: Sequence[str] = DEFAULT_SCOPES
 ) -> NewKey:
     """Raises `StoreRejected` when there is no such project."""
     key = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -100,11 +103,23 @@ async def revoke_key(pool: asyncpg.Pool, project_id: str, key_id: UUID) -> bool:
     return row is not None
 
 
-async def load_active(pool: asyncpg.Pool) -> dict[bytes, tuple[str, str | None]]:
-    """SHA-256 of each key in force -> its project and the provider key to put in its place.
-
-    The provider key is None, which means the one of the settings: a project cannot have its own yet.
-    """
+async def load_grants(pool: asyncpg.Pool, seen: str = "") -> tuple[str, Grants | None]:
+    """All keys in force and all projects, and a mark of them; None where the mark is still the one `seen`."""
     async with transaction(pool, KEYRING) as connection:
-        found = await connection.fetch(queries("postgres")["active_keys"])
-    return {bytes(row["key_hash"]): (row["project_id"], None) for row in found}
+        mark = str(await connection.fetchval(queries("postgres")["grants_mark"]))
+        if mark == seen:
+            return mark, None
+        keys = await connection.fetch(queries("postgres")["active_keys"])
+        projects = await connection.fetch(queries("postgres")["project_terms"])
+    return mark, await asyncio.to_thread(_grants, keys, projects)
+
+
+def _grants(keys: Sequence[asyncpg.Record], projects: Sequence[asyncpg.Record]) -> Grants:
+    return Grants(
+        {bytes(row["key_hash"]): _grant(row) for row in keys},
+        {row["project_id"]: ProjectTerms(row["project_id"]) for row in projects},
+    )
+
+
+def _grant(row: asyncpg.Record) -> KeyGrant:
+    return KeyGrant(row["project_id"], str(row["key_id"]), known_scopes(tuple(row["scopes"])))

@@ -34,7 +34,7 @@ class Role(StrEnum):
     READER = "watchllm_reader"
     """One project, only to look."""
     KEYRING = "watchllm_keyring"
-    """Hashes of project keys, of all projects."""
+    """Hashes of project keys, of all projects, and what the proxies know of those."""
 
 
 @dataclass(frozen=True, slots=True)

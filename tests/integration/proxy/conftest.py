@@ -16,9 +16,11 @@ from blockbuster import blockbuster_ctx
 
 from tests.fixtures.list_log import ListLog
 from tests.fixtures.raw_upstream import RawClient, RawUpstream, Script
-from watchllm_proxy.proxy.auth import KeyRing, ProjectKey, digest
+from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms
+from watchllm_proxy.proxy.auth import KeyRing, digest
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.records import Exchange
+from watchllm_proxy.sealing import Vault
 from watchllm_proxy.settings import load
 
 
@@ -64,7 +66,11 @@ async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
 
 KEY = b"lgw_proj_" + b"k" * 32
 OTHER_KEY = b"lgw_proj_" + b"o" * 32
-KEYS = {digest(KEY): ProjectKey("shop", "sk-provider-of-shop"), digest(OTHER_KEY): ProjectKey("other", None)}
+SECRET_KEY = "s" * 44
+KEYS = Grants(
+    {digest(KEY): KeyGrant("shop", "key-of-shop"), digest(OTHER_KEY): KeyGrant("other", "key-of-other")},
+    {"shop": ProjectTerms("shop", Vault([SECRET_KEY]).seal("shop", "sk-provider-of-shop"))},
+)
 
 Build = Callable[..., Awaitable[Rig]]
 
@@ -89,7 +95,12 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             stack.push_async_callback(upstream.stop)
             scheme = "http" if tls_upstream is None else "https"
             url = upstream_url or f"{scheme}://127.0.0.1:{upstream.port}/api/v1"
-            values = {"allow_anonymous": True, "port": 0, "data_dir": tmp_path} | settings
+            values = {
+                "allow_anonymous": True,
+                "port": 0,
+                "data_dir": tmp_path,
+                "secret_keys": (SECRET_KEY,),
+            } | settings
             log = ListLog()
             server = ProxyServer(
                 load({}, upstream_url=url, **values),

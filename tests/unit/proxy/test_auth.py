@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope
 from watchllm_proxy.proxy.answers import Refusal
-from watchllm_proxy.proxy.auth import Authenticator, KeyRing, ProjectKey, digest
+from watchllm_proxy.proxy.auth import Authenticator, KeyRing, digest
+from watchllm_proxy.sealing import Vault
 
 KEY = b"lgw_proj_" + b"a" * 32
-RING = {digest(KEY): ProjectKey("shop", None)}
+SHOP = KeyGrant("shop", "k1")
+opened = Vault(()).provider_key
+RING = Grants({digest(KEY): SHOP})
 
 
 def identify(
     credentials: dict[bytes, bytes], *, upstream_key: str | None = "sk-up", anonymous: bool = False
 ) -> object:
-    ring = Authenticator(KeyRing(RING), upstream_key=upstream_key, allow_anonymous=anonymous)
+    ring = Authenticator(
+        KeyRing(RING), upstream_key=upstream_key, allow_anonymous=anonymous, open_provider_key=opened
+    )
     try:
         identity = ring.identify(credentials)
     except Refusal as refusal:
@@ -56,7 +62,7 @@ def test_anonymous_calls_need_the_setting_and_leave_credentials_alone() -> None:
 
 
 def test_a_project_without_a_provider_key_is_told_what_to_set() -> None:
-    ring = Authenticator(KeyRing(RING), upstream_key=None, allow_anonymous=True)
+    ring = Authenticator(KeyRing(RING), upstream_key=None, allow_anonymous=True, open_provider_key=opened)
     with pytest.raises(Refusal) as refused:
         ring.identify({b"authorization": b"Bearer " + KEY})
     assert refused.value.answer.status == 401
@@ -65,21 +71,69 @@ def test_a_project_without_a_provider_key_is_told_what_to_set() -> None:
 
 
 def test_the_projects_own_provider_key_comes_first() -> None:
-    ring = KeyRing({digest(KEY): ProjectKey("shop", "sk-of-shop")})
-    identity = Authenticator(ring, upstream_key="sk-up", allow_anonymous=False).identify({b"api-key": KEY})
-    assert identity.replaced == {b"api-key": b"sk-of-shop"}
+    ring = KeyRing(Grants(RING.keys, {"shop": ProjectTerms("shop", "sealed")}))
+    ours = {"sealed": b"sk-of-shop"}
+    authenticator = Authenticator(
+        ring,
+        upstream_key="sk-up",
+        allow_anonymous=False,
+        open_provider_key=lambda terms: ours[str(terms.sealed_provider_key)],
+    )
+    assert authenticator.identify({b"api-key": KEY}).replaced == {b"api-key": b"sk-of-shop"}
+
+
+def test_a_provider_key_that_cannot_be_opened_is_not_replaced_by_that_of_the_settings() -> None:
+    ring = KeyRing(Grants(RING.keys, {"shop": ProjectTerms("shop", "sealed with another key")}))
+    authenticator = Authenticator(ring, upstream_key="sk-up", allow_anonymous=True, open_provider_key=opened)
+    with pytest.raises(Refusal) as refused:
+        authenticator.identify({b"authorization": b"Bearer " + KEY})
+    assert refused.value.answer.status == 503
+    assert authenticator.identify({b"x-watchllm-key": KEY}).project_id == "shop", "the client pays for itself"
+
+
+@pytest.mark.parametrize("needed", list(Scope))
+def test_a_key_is_good_for_its_scopes_alone(needed: Scope) -> None:
+    grants = Grants({digest(KEY): KeyGrant("shop", "k1", frozenset({Scope.INGEST}))})
+    authenticator = Authenticator(
+        KeyRing(grants), upstream_key="sk-up", allow_anonymous=True, open_provider_key=opened
+    )
+    if needed is Scope.INGEST:
+        assert authenticator.identify({b"x-watchllm-key": KEY}, needed).grant == grants.keys[digest(KEY)]
+        return
+    with pytest.raises(Refusal) as refused:
+        authenticator.identify({b"x-watchllm-key": KEY}, needed)
+    assert refused.value.answer.status == 403
+    assert f'"code": "{needed}_scope_required"'.encode() in refused.value.answer.body
+
+
+def test_a_key_that_goes_no_further_than_us_needs_no_provider_key() -> None:
+    authenticator = Authenticator(
+        KeyRing(RING), upstream_key=None, allow_anonymous=False, open_provider_key=opened
+    )
+    identity = authenticator.identify({b"authorization": b"Bearer " + KEY}, Scope.INGEST)
+    assert (identity.project_id, identity.grant, identity.replaced) == ("shop", SHOP, {})
+
+
+def test_a_key_ends_at_its_time_though_nobody_takes_it_out_of_the_ring() -> None:
+    now_s = [99.0]
+    ring = KeyRing(Grants({digest(KEY): KeyGrant("shop", expires_at_us=100_000_000)}), clock_s=lambda: now_s[0])
+    assert ring.lookup(KEY) is not None
+    now_s[0] = 100.0
+    assert ring.lookup(KEY) is None
 
 
 def test_a_replaced_ring_forgets_revoked_keys() -> None:
     ring = KeyRing(RING)
-    assert ring.lookup(KEY) == ProjectKey("shop", None)
-    ring.replace({digest(b"lgw_proj_new"): ProjectKey("other")})
+    assert ring.lookup(KEY) == SHOP
+    ring.replace(Grants({digest(b"lgw_proj_new"): KeyGrant("other")}))
     assert ring.lookup(KEY) is None
-    assert ring.lookup(b"lgw_proj_new") == ProjectKey("other")
+    assert ring.lookup(b"lgw_proj_new") == KeyGrant("other")
     assert len(ring) == 1
 
 
 def test_provider_keys_are_not_printed() -> None:
-    ring = KeyRing({digest(KEY): ProjectKey("shop", "sk-secret")})
-    identity = Authenticator(ring, upstream_key=None, allow_anonymous=False).identify({b"api-key": KEY})
-    assert "secret" not in repr(ProjectKey("shop", "sk-secret")) + repr(identity) + repr(ring)
+    ring = KeyRing(Grants(RING.keys, {"shop": ProjectTerms("shop", "sealed-secret")}))
+    authenticator = Authenticator(
+        ring, upstream_key=None, allow_anonymous=False, open_provider_key=lambda terms: b"sk-secret"
+    )
+    assert "secret" not in repr(ring.terms("shop")) + repr(authenticator.identify({b"api-key": KEY})) + repr(ring)
