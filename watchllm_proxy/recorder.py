@@ -32,6 +32,7 @@ from watchllm_proxy.correcting import Corrector
 from watchllm_proxy.erasing import Eraser
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
 from watchllm_proxy.patience import Patience, Stopping
+from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recalling import StoredRun, StoredRuns, take_up
 from watchllm_proxy.recorder_stats import CLICKHOUSE, POSTGRES, RecorderStats
 from watchllm_proxy.records import (
@@ -94,9 +95,8 @@ class Recorder:
     ) -> None:
         self.stats = RecorderStats()
         self._patience = Patience(self.stats, note_lag=self._note_lag)
-        self._thinker = Thinker(
-            self.stats, keep_raw=keep_raw_days > 0, upstream_url=upstream_url, redacting=redacting
-        )
+        self._pricing = Pricing(runs.pool, upstream_url)
+        self._thinker = Thinker(self.stats, self._pricing, keep_raw=keep_raw_days > 0, redacting=redacting)
         self._logs = logs
         self._runs = runs
         self._events = events
@@ -286,6 +286,7 @@ class Recorder:
         """The order of the stages. The work is done in worker threads, so that the console stays responsive."""
         if self._redacting is not None:
             await self._patience.on_postgres(self._redacting.follow_projects)
+        await self._patience.on_postgres(self._pricing.follow)
         understood = await asyncio.to_thread(self._thinker.understand, batch)
         return await asyncio.to_thread(self._thinker.place, understood, self._sessionizer)
 

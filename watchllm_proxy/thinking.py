@@ -15,12 +15,12 @@ from watchllm_proxy import setting_aside
 from watchllm_proxy.capture.merge import Batch, MergedRecord
 from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.flags import find_flags
-from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import StoreRejected
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.patience import Stopping
+from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.records import Call, Explanation, Flag, Placement, RunChanges
 from watchllm_proxy.redacting import Redacting
@@ -63,19 +63,19 @@ class Understood:
 
 
 class Thinker:
-    """`redacting` None: everything is stored as it was. `upstream_url`: whose prices hold."""
+    """`redacting` None: everything is stored as it was."""
 
     def __init__(
         self,
         stats: RecorderStats,
+        pricing: Pricing,
         *,
         keep_raw: bool = False,
-        upstream_url: str | None = None,
         redacting: Redacting | None = None,
     ) -> None:
         self._stats = stats
         self._keep_raw = keep_raw
-        self._upstream_url = upstream_url
+        self._pricing = pricing
         self._redacting = redacting
         self._known_messages = KnownMessages()
 
@@ -96,7 +96,7 @@ class Thinker:
                 continue
             try:
                 call = decode(record.exchange, keep_raw=self._keep_raw, known=self._known_messages)
-                call = price(estimate_usage(call), upstream_url=self._upstream_url)
+                call = self._pricing.priced(estimate_usage(call))
                 if self._redacting is not None:
                     call = self._redacting.call(call)
                 calls.append((record, withhold_content(call)))

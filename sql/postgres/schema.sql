@@ -282,3 +282,20 @@ CREATE TABLE spend_by_day (
     unpriced_calls bigint NOT NULL,                 -- calls that the cost leaves out
     PRIMARY KEY (project_id, day, key_id)
 );
+
+-- What a project pays for a model: comes before every list, never before what the upstream told.
+CREATE TABLE price_overrides (
+    project_id text NOT NULL,
+    model text NOT NULL,                            -- as calls name it, in lower case
+    prices jsonb NOT NULL,                          -- {input, output, cache_read, …: decimal text}: US dollars, a million tokens or each
+    set_at timestamptz NOT NULL,                    -- when it was set last; told with each cost it made
+    PRIMARY KEY (project_id, model)
+);
+
+-- Lists of prices that were fetched: newer than the one the release came with.
+CREATE TABLE price_lists (
+    provider text PRIMARY KEY,                      -- whose models: openrouter
+    prices jsonb NOT NULL,                          -- {model in lower case: prices as above}
+    source text NOT NULL,                           -- file name or address it came from, no key in it
+    fetched_at timestamptz NOT NULL                 -- of two the later counts
+);

@@ -138,13 +138,16 @@ def token(bounds: BatchBounds, table: str) -> str:
 def _kept_token(
     bounds: BatchBounds, table: str, calls: Sequence[tuple[Call, Placement]], retention: Retention
 ) -> str:
-    """`token`, how long the rows are kept and how they were redacted: a batch that is taken again may find either
-    changed.
+    """`token`, how long the rows are kept, how they were redacted and by which prices: a batch that is taken again
+    may find each of them changed.
 
-    Its messages stand in other partitions then, or have other hashes, and must not be dropped for the old ones.
+    Its messages stand in other partitions then, or have other hashes, and must not be dropped for the old ones; nor
+    may its costs be, for the run store has the new ones.
     """
     days = {call.project_id: f"{retention.days(call.project_id)}{_as_redacted(call)}" for call, _ in calls}
     named = ",".join(f"{project_id}={days[project_id]}" for project_id in sorted(days))
+    if table == "events":
+        named += "".join(sorted({f",{call.cost.source} {call.cost.price_date}" for call, _ in calls}))
     digest = hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=4).hexdigest()
     return f"{token(bounds, table)}-{digest}"
 

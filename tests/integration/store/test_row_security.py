@@ -20,7 +20,7 @@ from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.sql import queries
 from watchllm_proxy.store.transactions import BATCH, KEYRING, QUESTION, Role, open_pool, transaction
 
-NOBODYS_ROWS = {"plans", "capture_offsets", "pending_batches", "dead_letters", "schema_migrations"}
+NOBODYS_ROWS = {"plans", "price_lists", "capture_offsets", "pending_batches", "dead_letters", "schema_migrations"}
 """Tables without a tenant: the recorder's alone. A new one is put here by somebody who has thought about it."""
 
 HIDDEN_FROM_READERS = {"api_keys"}
