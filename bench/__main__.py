@@ -30,7 +30,8 @@ RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
 FINISHED = memory.Plan((100_000, 1_000_000))
-OUTAGE = outage.Plan(per_s=200, calm_s=20.0, outage_s=60.0)
+STILL = outage.Plan(per_s=500, calm_s=10.0, outage_s=20.0, direct_s=5.0)
+AWAY = outage.Plan(per_s=500, calm_s=15.0, outage_s=60.0, direct_s=10.0)
 
 
 def say(text: str) -> None:
@@ -73,7 +74,7 @@ def measure_streams() -> str:
 
 
 def measure_outage() -> str:
-    return report.outage(OUTAGE, outage.run(OUTAGE))
+    return report.outage([(STILL, outage.recorder_stands_still(STILL)), (AWAY, outage.stores_away(AWAY))])
 
 
 MEASUREMENTS: dict[str, Callable[[], str]] = {

@@ -1,213 +1,234 @@
-"""The recorder stands still while agents go on: does any client notice, and is everything there afterwards?
+"""What agents go on with is away for a while: does any client notice, and is everything there afterwards, once?
 
-`watchllm up` before an upstream of our own; its core process (recorder and console) is stopped with SIGSTOP and
-continued with SIGCONT. Used by `python -m bench outage` and, shorter, by tests/e2e/test_outage.py.
+`watchllm up` in three plights: its core process (recorder and console) stopped with SIGSTOP, on embedded stores;
+then, on servers behind wires that can be cut, ClickHouse away and Postgres away. Used by `python -m bench outage`
+and, shorter, by tests/e2e/test_outage.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import re
+import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
-from aiohttp import web
+import asyncpg
 
-from bench import targets
-from bench.entering import entered
-from bench.processes import find_child, held_still
+from bench import stores, targets
+from bench.apart import in_a_process_of_its_own
+from bench.processes import Child, find_child, held_still, memory_mb, running
+from bench.questions import Asked, answer_to, ask
+from bench.servers import Servers, servers
+from watchllm_proxy.accounting import Balance, balances, total
+from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.postgres import RunStore
 
-RUNS = 100
-DRAIN_LIMIT_S = 180.0
-CLIENT_TIMEOUT_S = 10.0
+DRAIN_LIMIT_S = 120.0
 POLL_S = 0.25
-SAMPLED_CALLS = 50
+WARM_UP, WARM_UP_PER_S = 100, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Requests at `per_s` for `calm_s`, then on through `outage_s` in which nothing is recorded."""
+    """Requests at `per_s` for `calm_s`, then on through each outage of `outage_s`. `direct_s`: the model alone."""
 
     per_s: int
     calm_s: float
     outage_s: float
+    direct_s: float = 0.0
 
 
-@dataclass(slots=True)
-class Phase:
-    """What the clients saw: seconds from the instant a request was due to its whole answer."""
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """`drain_s`: from the return until everything was stored. Memory is the proxy worker's, resident."""
 
-    latencies_s: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    what: str
+    seconds: float
+    asked: Asked
+    memory_before_mb: float
+    memory_most_mb: float
+    drain_s: float
 
-    def percentile_ms(self, share: float) -> float:
-        ordered = sorted(self.latencies_s)
-        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    @property
+    def memory_added_mb(self) -> float:
+        return self.memory_most_mb - self.memory_before_mb
 
 
-@dataclass(slots=True)
-class Outcome:
-    """`lost` and `doubled` name answers; `unreadable` counts sampled calls whose bodies cannot be shown."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What both stores hold once the product has ended. `lost` and `doubled` name answers.
 
-    calm: Phase
-    outage: Phase
-    sent: int
-    stored: int
+    `calls`: in ClickHouse, as it reads them. `unreadable`: messages that a call lacks.
+    """
+
+    calls: int
     lost: list[str]
     doubled: list[str]
     unreadable: int
-    drain_s: float  # from the recorder's return until everything was stored
+    books: Balance
 
 
-def run(plan: Plan) -> Outcome:
-    return asyncio.run(_run(plan))
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`direct` asked the model itself: what of a time is the machine's and the clients' own."""
+
+    direct: Asked
+    calm: Asked
+    outages: tuple[Outage, ...]
+    sent: int
+    stored: Stored
 
 
-async def _run(plan: Plan) -> Outcome:
-    upstream = web.AppRunner(_upstream(), access_log=None)
-    await upstream.setup()
-    site = web.TCPSite(upstream, "127.0.0.1", 0)
-    await site.start()
-    try:
-        with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
-            port = upstream.addresses[0][1]
-            async with entered(targets.up(Path(folder), port)) as product, _session(product.port) as session:
-                core = find_child(product.pids()[0], "core")
-                return await _through_the_outage(plan, session, core)
-    finally:
-        await upstream.cleanup()
+@dataclass(slots=True)
+class Course:
+    """A product under questions that are numbered from its start to its end."""
+
+    port: int
+    worker: int  # pid of the proxy
+    sent: int = 0
+    memory_mb: list[float] = field(default_factory=list)
+
+    def ask(self, per_s: int, seconds: float) -> Asked:
+        numbers = range(self.sent, self.sent + round(per_s * seconds))
+        self.sent = numbers.stop
+        self.memory_mb = []
+        return ask(self.port, per_s, numbers, meanwhile=self._look)
+
+    def through(self, what: str, away: AbstractContextManager[None], plan: Plan) -> Outage:
+        before_mb, _ = memory_mb(self.worker)
+        with away:
+            asked = self.ask(plan.per_s, plan.outage_s)
+        back_s = time.monotonic()
+        self.until_stored()
+        drain_s = time.monotonic() - back_s
+        return Outage(what, plan.outage_s, asked, before_mb, max(self.memory_mb), drain_s)
+
+    def until_stored(self) -> None:
+        """Everything that was sent."""
+        deadline_s = time.monotonic() + DRAIN_LIMIT_S
+        while (stored := self._stored()) < self.sent:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"after {DRAIN_LIMIT_S:.0f} s {stored} of {self.sent} calls are stored")
+            time.sleep(POLL_S)
+
+    def _look(self) -> None:
+        self.memory_mb.append(memory_mb(self.worker)[0])
+
+    def _stored(self) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.search(r"^watchllm_recorder_stored_calls_total (\S+)", text, re.MULTILINE)
+        return 0 if found is None else int(float(found[1]))
 
 
-async def _through_the_outage(plan: Plan, session: aiohttp.ClientSession, core: int) -> Outcome:
-    calm, outage = Phase(), Phase()
-    await _drive(session, Phase(), per_s=50, numbers=range(-50, 0))  # connections opened, code warm
-    calm_count, outage_count = int(plan.per_s * plan.calm_s), int(plan.per_s * plan.outage_s)
-    await _drive(session, calm, plan.per_s, range(calm_count))
-    numbers = range(calm_count, calm_count + outage_count)
-    with held_still(core):
-        await _drive(session, outage, plan.per_s, numbers)
-    back_at_s = time.monotonic()
-    sent = calm_count + outage_count
-    await _until_stored(session, sent)
-    drain_s = time.monotonic() - back_at_s
-    answers, calls = await _stored(session)
-    wanted = {answer_to(number) for number in range(sent)}
-    return Outcome(
-        calm=calm,
-        outage=outage,
-        sent=sent,
-        stored=sum(answers.values()),
-        lost=sorted(wanted - answers.keys()),
-        doubled=sorted(answer for answer, count in answers.items() if count > 1),
-        unreadable=await _unreadable(session, calls),
-        drain_s=drain_s,
-    )
+def recorder_stands_still(plan: Plan) -> Outcome:
+    """On the stores that `watchllm up` brings."""
+    with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
+        directory = Path(folder)
+        with _model(directory) as model, targets.up(directory, model) as product:
+            course = _course(product)
+            core = find_child(product.pids()[0], "core")
+            direct, calm = _before(course, model, plan)
+            outage = course.through("recorder and console stopped (SIGSTOP)", held_still(core), plan)
+        stored = in_a_process_of_its_own(_look_into_embedded, (directory / "up", course.sent))
+    return Outcome(direct, calm, (outage,), course.sent, stored)
 
 
-def answer_to(number: int) -> str:
-    """What the upstream says to a request: unique, so that a stored step tells which call it is."""
-    return f"answer to {number}"
+def stores_away(plan: Plan) -> Outcome:
+    """On servers: ClickHouse is away; once everything is stored, Postgres is."""
+    with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
+        directory = Path(folder)
+        with _model(directory) as model, servers(directory) as ours:
+            with targets.up(directory, model, **ours.settings) as product:
+                course = _course(product)
+                direct, calm = _before(course, model, plan)
+                outages = (
+                    course.through("ClickHouse away", ours.clickhouse_away(), plan),
+                    course.through("Postgres away", ours.postgres_away(), plan),
+                )
+            stored = asyncio.run(_look_into_servers(ours, directory / "up", course.sent))
+    return Outcome(direct, calm, outages, course.sent, stored)
 
 
-# --- the clients ------------------------------------------------------------------------------------
+def _before(course: Course, model: int, plan: Plan) -> tuple[Asked, Asked]:
+    """The model alone, and the product while all is well; all of it is stored then."""
+    direct = ask(model, plan.per_s, range(round(plan.per_s * plan.direct_s)), meanwhile=lambda: None)
+    course.ask(WARM_UP_PER_S, WARM_UP / WARM_UP_PER_S)
+    calm = course.ask(plan.per_s, plan.calm_s)
+    course.until_stored()
+    return direct, calm
 
 
-def _session(port: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        f"http://127.0.0.1:{port}",
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=CLIENT_TIMEOUT_S),
-    )
+def _course(product: targets.Target) -> Course:
+    return Course(product.port, find_child(product.pids()[0], "proxy"))
 
 
-async def _drive(session: aiohttp.ClientSession, phase: Phase, per_s: int, numbers: range) -> None:
-    """An open loop: requests go out when they are due, however slow the answers are."""
-    began_s = time.monotonic()
-    async with asyncio.TaskGroup() as task_group:
-        for index, number in enumerate(numbers):
-            due_s = began_s + index / per_s
-            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            task_group.create_task(_ask(session, phase, number, due_s))
-
-
-async def _ask(session: aiohttp.ClientSession, phase: Phase, number: int, due_s: float) -> None:
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"question {number}"}]}
-    run_id = f"outage-{number % RUNS}" if number >= 0 else "warm-up"
-    try:
-        async with session.post("/v1/chat/completions", json=body, headers={"X-Run-Id": run_id}) as response:
-            answer = await response.json()
-        if response.status != 200 or answer["choices"][0]["message"]["content"] != answer_to(number):
-            phase.errors.append(f"{number}: status {response.status}")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
-        phase.errors.append(f"{number}: {type(exc).__name__}")
-    phase.latencies_s.append(time.monotonic() - due_s)
+@contextlib.contextmanager
+def _model(directory: Path) -> Iterator[int]:
+    """Its port."""
+    command = [sys.executable, "-m", "bench.questions", "model"]
+    child = Child(command, log=directory / "model.log", directory=targets.PROJECT)
+    with running(child):
+        child.wait_until(lambda: child.printed().endswith("\n"), "naming its port")
+        yield int(child.printed())
 
 
 # --- what was stored --------------------------------------------------------------------------------
 
-
-async def _until_stored(session: aiohttp.ClientSession, count: int) -> None:
-    """Two steps a call: the question and the answer."""
-    deadline_s = time.monotonic() + DRAIN_LIMIT_S
-    steps = 0
-    while time.monotonic() < deadline_s:
-        async with session.get(f"/api/agent-runs?limit={2 * RUNS}&kind=all") as response:
-            listed = await response.json()
-        steps = sum(run["total_steps"] for run in listed["runs"] if run["run_id"] != "warm-up")
-        if steps >= 2 * count:
-            return
-        await asyncio.sleep(POLL_S)
-    raise RuntimeError(f"after {DRAIN_LIMIT_S:.0f} s not everything is stored: {steps} of {2 * count} steps")
-
-
-async def _stored(session: aiohttp.ClientSession) -> tuple[Counter[str], list[str]]:
-    """How often each answer is a step of a run, and the ids of the calls."""
-    answers: Counter[str] = Counter()
-    calls: list[str] = []
-    for number in range(RUNS):
-        async with session.get(f"/api/agent-runs/outage-{number}/debug") as response:
-            steps = (await response.json())["debug"]["steps"]
-        said = [step for step in steps if step["type"] == "model_response"]
-        answers.update(step["summary"] for step in said)
-        calls += [step["call_id"] for step in said]
-    return answers, calls
+_ANSWERS = (
+    "SELECT summary, count(*) AS steps FROM agent_debug_steps WHERE type = 'model_response' GROUP BY summary"
+)
+_CALLS = "SELECT count() AS rows FROM events FINAL"
+_LACKING = """
+SELECT count() AS rows FROM
+(
+    SELECT DISTINCT project_id, expires_on,
+        arrayJoin(arrayConcat(message_hashes, if(isNull(answer_hash), [], [assumeNotNull(answer_hash)])))
+            AS content_hash
+    FROM events FINAL
+)
+WHERE (project_id, expires_on, content_hash) NOT IN (SELECT project_id, expires_on, content_hash FROM messages)
+"""
 
 
-async def _unreadable(session: aiohttp.ClientSession, calls: Sequence[str]) -> int:
-    """Of some calls, how many cannot be shown whole: the steps lie in Postgres, the bodies in ClickHouse."""
-    missing = 0
-    for call_id in calls[:: max(1, len(calls) // SAMPLED_CALLS)]:
-        async with session.get(f"/api/calls/{call_id}") as response:
-            text = await response.text()
-        missing += response.status != 200 or "question" not in text or "answer to" not in text
-    return missing
-
-
-# --- the upstream -----------------------------------------------------------------------------------
-
-
-def _upstream() -> web.Application:
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", _answer)
-    return app
-
-
-async def _answer(request: web.Request) -> web.Response:
-    asked = json.loads(await request.read())
-    number = asked["messages"][-1]["content"].removeprefix("question ")
-    message = {"role": "assistant", "content": f"answer to {number}"}
-    return web.json_response(
-        {
-            "id": f"chatcmpl-{number}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": asked["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
-        }
+async def _look(owner_dsn: str, runs: RunStore, events: AsyncEventStore, data_dir: Path, sent: int) -> Stored:
+    owner = await asyncpg.connect(owner_dsn)
+    answers = Counter({row["summary"]: row["steps"] for row in await owner.fetch(_ANSWERS)})
+    await owner.close()
+    wanted = {answer_to(number) for number in range(sent)}
+    (calls,), (lacking,) = await events.query(_CALLS), await events.query(_LACKING)
+    return Stored(
+        calls=int(str(calls["rows"])),
+        lost=sorted(wanted - answers.keys()),
+        doubled=sorted(answer for answer, count in answers.items() if count > 1),
+        unreadable=int(str(lacking["rows"])),
+        books=total((await balances(runs.pool, data_dir / "capture")).values()),
     )
+
+
+def _look_into_embedded(where: tuple[Path, int]) -> Stored:
+    data_dir, sent = where
+
+    async def look() -> Stored:
+        async with stores.opened(data_dir) as opened:
+            return await _look(opened.postgres.owner_dsn, opened.runs, opened.events, data_dir, sent)
+
+    return asyncio.run(look())
+
+
+async def _look_into_servers(ours: Servers, data_dir: Path, sent: int) -> Stored:
+    events = ours.events()
+    runs = await RunStore.open(ours.postgres.dsn)
+    try:
+        return await _look(ours.postgres.owner_dsn, runs, events, data_dir, sent)
+    finally:
+        await runs.close()
+        await events.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.forwarding import Figures, WholeProduct
 from bench.memory import Held
-from bench.outage import Outcome, Phase
+from bench.outage import Outcome
 from bench.outage import Plan as OutagePlan
+from bench.questions import Asked
 from bench.reading import Loaded
 from bench.recording import Breakdown, Rate
 from bench.storage import Stored
@@ -228,30 +229,48 @@ def streams(measured: Sequence[tuple[str, StreamPlan, Course]], slow: Course) ->
     return _table(*header, rows=rows) + "\n\nMemory of the worker in MB, resident (proportional)."
 
 
-def outage(plan: OutagePlan, found: Outcome) -> str:
+def outage(measured: Sequence[tuple[OutagePlan, Outcome]]) -> str:
+    return "\n\n".join(_one_outage(plan, found) for plan, found in measured)
+
+
+def _one_outage(plan: OutagePlan, found: Outcome) -> str:
+    base_ms = found.direct.percentile_ms(0.99)
     table = _table(
         f"{plan.per_s} requests/s",
         "seconds",
         "p50",
         "p99",
+        "p99 added",
         "worst",
         "client errors",
+        "worker's memory",
+        "all stored after",
         rows=[
-            ["all well", *_phase(plan.calm_s, found.calm)],
-            ["recorder and console stopped (SIGSTOP)", *_phase(plan.outage_s, found.outage)],
+            ["the model itself", *_asked(plan.direct_s, found.direct), "–", "–"],
+            ["all well", *_asked(plan.calm_s, found.calm, base_ms), "–", "–"],
+            *(
+                [
+                    each.what,
+                    *_asked(each.seconds, each.asked, base_ms),
+                    f"{each.memory_before_mb:.0f} MB, +{each.memory_added_mb:.0f}",
+                    f"{each.drain_s:.1f} s",
+                ]
+                for each in found.outages
+            ),
         ],
     )
+    stored = found.stored
     return (
         f"{table}\n\n"
-        f"Sent {found.sent:,}, stored {found.stored:,}: {len(found.lost)} lost, "
-        f"{len(found.doubled)} stored twice, {found.unreadable} of the sampled calls unreadable. "
-        f"Everything was stored {found.drain_s:.1f} s after the recorder was back."
+        f"Sent {found.sent:,}, stored {stored.calls:,}: {len(stored.lost)} lost, {len(stored.doubled)} stored "
+        f"twice, {stored.unreadable} messages missing. The product's own sum: {stored.books.in_words()}."
     )
 
 
-def _phase(seconds: float, phase: Phase) -> list[str]:
-    times = [f"{phase.percentile_ms(share):.1f} ms" for share in (0.5, 0.99, 1.0)]
-    return [f"{seconds:.0f}", *times, str(len(phase.errors))]
+def _asked(seconds: float, asked: Asked, base_ms: float | None = None) -> list[str]:
+    p50, p99, worst = (asked.percentile_ms(share) for share in (0.5, 0.99, 1.0))
+    added = "–" if base_ms is None else f"{p99 - base_ms:+.1f} ms"
+    return [f"{seconds:.0f}", f"{p50:.1f} ms", f"{p99:.1f} ms", added, f"{worst:.1f} ms", str(len(asked.errors))]
 
 
 def _table(*header: str, rows: Sequence[Sequence[str]]) -> str:

@@ -134,8 +134,9 @@ def free_port() -> int:
 
 
 def _postgres(data_dir: Path) -> list[int]:
+    """None where the settings name a server."""
     pid_file = data_dir / "postgres" / "data" / "postmaster.pid"
-    return tree(int(pid_file.read_text().splitlines()[0]))
+    return tree(int(pid_file.read_text().splitlines()[0])) if pid_file.exists() else []
 
 
 @contextlib.contextmanager
