@@ -15,11 +15,11 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from watchllm_proxy import keyfile, recorder_metrics
+from watchllm_proxy import keyfile, price_updates, recorder_metrics
 from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.capture.merge import LogSet
-from watchllm_proxy.console.app import build_app
+from watchllm_proxy.console.app import add_routes, build_app
 from watchllm_proxy.console.context import HealthOf
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.errors import CaptureLogError, StoreError
@@ -83,7 +83,7 @@ async def _run_parts(
             stats = recording.stats if recording else None
             app = _console(settings, stores, keys, health_of(stats, watch, away))
             if stats is not None:
-                app.router.add_get("/metrics", _metrics_of(stats, housekeeping))
+                add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping))], None)
             await closing.enter_async_context(_serve(settings, app))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         take_up = partial(recording.take_up, stop) if recording is not None else None
@@ -91,6 +91,8 @@ async def _run_parts(
         if recording is not None and housekeeping is not None:
             task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
             task_group.create_task(housekeeping.run(stop))
+            if settings.price_update_hours:
+                task_group.create_task(price_updates.keep_up_to_date(settings, stores.runs.pool, stop))
             await recording.run(stop)
         else:
             await watch_stores(stores, away, stop)
@@ -98,9 +100,9 @@ async def _run_parts(
 
 
 def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
-    access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous))
+    access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous), is_loopback=settings.is_loopback)
     desk = Corrections(stores.pool)
-    return build_app(stores.reading, settings=settings, health=health, project_of=access.project_of, desk=desk)
+    return build_app(stores.reading, settings=settings, health=health, visitor_of=access.visitor_of, desk=desk)
 
 
 def new_recorder(settings: Settings, stores: Stores) -> Recorder:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.desk import CorrectionDesk
 from watchllm_proxy.console.reading import RunReading
+from watchllm_proxy.grants import ALL_SCOPES, Scope
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
 
@@ -31,8 +32,23 @@ class Health:
         return tuple(detail for detail in self.checks.values() if detail is not None)
 
 
-ProjectOf = Callable[[web.Request], str | None]
-"""The project a request may read; None when it shows a key that is unknown or may not read."""
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks: a key, a person who logged in, or anybody where that is allowed."""
+
+    project_id: str
+    scopes: frozenset[Scope] = ALL_SCOPES
+    user_name: str | None = None  # of a person; None: a key, or nobody in particular
+    form_token: str = ""  # what the forms of this person's session carry
+
+    @property
+    def is_operator(self) -> bool:
+        """Runs the installation, for it administers the project `default`: may make projects, and see them all."""
+        return self.project_id == DEFAULT_PROJECT_ID and Scope.ADMIN in self.scopes
+
+
+VisitorOf = Callable[[web.Request], Awaitable[Visitor | None]]
+"""Who asks; None when the request shows a key that is not in force, or none where one is needed."""
 
 HealthOf = Callable[[], Awaitable[Health]]
 
@@ -40,24 +56,31 @@ READING: web.AppKey[RunReading] = web.AppKey("READING")
 DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")
 HEALTH: web.AppKey[HealthOf] = web.AppKey("HEALTH")
-PROJECT_OF: web.AppKey[ProjectOf] = web.AppKey("PROJECT_OF")
+VISITOR_OF: web.AppKey[VisitorOf] = web.AppKey("VISITOR_OF")
+NEEDED: web.AppKey[dict[object, Scope | None]] = web.AppKey("NEEDED")
+"""The scope that each handler needs; None: it serves everybody. A handler that is not there serves nobody."""
+
+VISITOR: web.RequestKey[Visitor] = web.RequestKey("VISITOR")
 
 
 def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def default_project(request: web.Request) -> str | None:
-    """Everybody who reaches the console reads `default`: the choice for one person on one machine."""
-    return DEFAULT_PROJECT_ID
+async def owner_of_default(request: web.Request) -> Visitor | None:
+    """Everybody who reaches the console owns `default`: the choice for one person on one machine."""
+    return Visitor(DEFAULT_PROJECT_ID)
 
 
 def project_of(request: web.Request) -> str:
-    """The project this request reads. Raises 401 when it shows a key that is no good."""
-    project_id = request.app[PROJECT_OF](request)
-    if project_id is None:
-        raise web.HTTPUnauthorized
-    return project_id
+    """The project this request is about. Only for handlers of routes that need a scope."""
+    return request[VISITOR].project_id
+
+
+def may(request: web.Request, scope: Scope) -> bool:
+    """Whether a page offers what needs `scope`. The routes are guarded whatever this says."""
+    visitor = request.get(VISITOR)
+    return visitor is not None and scope in visitor.scopes
 
 
 def reading_of(request: web.Request) -> RunReading:

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from watchllm_proxy.console.answers import BadParameter, Problem, error_answer
-from watchllm_proxy.console.context import SETTINGS
+from watchllm_proxy.console.context import NEEDED, SETTINGS, VISITOR, VISITOR_OF
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
@@ -82,7 +82,7 @@ _ERROR_TYPES = {
 }
 _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _MESSAGES = {
-    401: "This key is unknown, revoked, or may not read. Send a key with the read scope.",
+    401: "This key is not in force, or none was sent. Send a project key with the read scope.",
     404: "There is no such thing here, or it belongs to another project. GET /api/agent-runs lists your runs.",
     405: "This address takes another method: the Allow header names it.",
     413: "The body is too large for this address.",
@@ -184,6 +184,29 @@ def _is_from_here(request: web.Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get(hdrs.ORIGIN)
     return origin is None or origin.partition("://")[2] == request.headers.get(hdrs.HOST, "")
+
+
+@web.middleware
+async def known_visitors_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whoever asks has the scope that the route needs; which that is stands beside the routes in `app`."""
+    if request.match_info.http_exception is not None:  # no such route, or not this method
+        return await handler(request)
+    needed = request.app[NEEDED][request.match_info.handler]
+    if needed is None:
+        return await handler(request)
+    visitor = await request.app[VISITOR_OF](request)
+    if visitor is None:
+        raise web.HTTPUnauthorized
+    if needed not in visitor.scopes:
+        raise Problem(
+            403,
+            f"{needed}_scope_required",
+            f"This needs the scope `{needed}`; there {'is' if len(visitor.scopes) == 1 else 'are'} "
+            f"{', '.join(sorted(visitor.scopes)) or 'none'}. Use a key that has it "
+            f"(`watchllm keys create --scope {needed}`).",
+        )
+    request[VISITOR] = visitor
+    return await handler(request)
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

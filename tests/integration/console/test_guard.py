@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 
 from tests.console_runs import MemoryReading
 from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.console.context import Visitor
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
 
@@ -109,12 +110,12 @@ async def test_a_bug_of_ours_shows_nothing_of_what_was_captured(
 async def test_a_key_reads_its_own_project_and_a_bad_one_reads_nothing(
     aiohttp_client: Callable[..., Awaitable[TestClient]], reading: MemoryReading
 ) -> None:
-    projects = {"Bearer lgw_proj_a": "default", "Bearer lgw_proj_b": "other"}
+    visitors = {"Bearer lgw_proj_a": Visitor("default"), "Bearer lgw_proj_b": Visitor("other")}
 
-    def project_of(request: web.Request) -> str | None:
-        return projects.get(request.headers.get("Authorization", ""))
+    async def visitor_of(request: web.Request) -> Visitor | None:
+        return visitors.get(request.headers.get("Authorization", ""))
 
-    app = build_app(reading, settings=Settings(), health=_well, project_of=project_of)
+    app = build_app(reading, settings=Settings(), health=_well, visitor_of=visitor_of)
     client = await aiohttp_client(app)
     totals = []
     for key in ("lgw_proj_a", "lgw_proj_b"):

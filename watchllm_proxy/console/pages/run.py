@@ -9,7 +9,7 @@ from aiohttp import web
 from watchllm_proxy.console.addresses import decode_id, run_json_path, run_path
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
-from watchllm_proxy.console.context import desk_of, now_us, project_of, reading_of
+from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.pages.corrections import Remark, remarks
@@ -19,6 +19,7 @@ from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
 from watchllm_proxy.console.pages.verdict import verdict_of
 from watchllm_proxy.console.samples import sample_run
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import Run, RunStatus
 from watchllm_proxy.store.shapes import RunQuery
 
@@ -109,7 +110,7 @@ def _page(
         figures=six_figures(loaded, peers, now),
         verdict=verdict_of(loaded),
         is_sample=is_sample,
-        can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING,
+        can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING and may(request, Scope.ADMIN),
         remarks=remarks,
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
         overview=overview_of(loaded, timeline),
