@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import asyncpg
+import structlog
 
 from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.merge import MergedRecord
 from watchllm_proxy.enrich.redact import RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
+from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule, own_rules
 from watchllm_proxy.records import Call
 from watchllm_proxy.store.postgres import DeadLetter
-from watchllm_proxy.store.redaction_modes import RedactionModes
+from watchllm_proxy.store.project_settings import AllProjectSettings, ProjectSettings
+
+log = structlog.get_logger(__name__)
 
 
 class Redacting:
     """Nothing that the recorder stores has not been through this. For one batch at a time."""
 
     def __init__(self, pool: asyncpg.Pool, key: bytes, default_mode: RedactionMode) -> None:
-        self._modes = RedactionModes(pool)
+        self._settings = AllProjectSettings(pool)
+        self._followed: Mapping[str, ProjectSettings] = {}
+        self._without_content: frozenset[str] = frozenset()
         self._default_mode = default_mode
         self._redactor = Redactor(key, RedactionPolicy(default_mode))
 
     async def follow_projects(self) -> None:
         """Redact as the projects want it now. Between two batches: a batch is redacted in one way."""
-        modes = {project_id: RedactionMode(mode) for project_id, mode in (await self._modes.current()).items()}
-        self._redactor.follow(RedactionPolicy(self._default_mode, modes))
+        settings = await self._settings.current()
+        if settings is self._followed:
+            return
+        policy, unusable = policy_of(settings.values(), self._default_mode)
+        for project_id, problem in unusable.items():
+            log.error("redacting.rules_unusable", project_id=project_id, rule=problem.number, field=problem.field)
+        refused = {project_id for project_id, each in settings.items() if not each.store_content}
+        self._redactor.follow(policy)
+        self._without_content = frozenset(refused | unusable.keys())
+        self._followed = settings
 
     def call(self, call: Call) -> Call:
-        return self._redactor.redact(call)
+        """As it may be stored. Of a project that wants no content kept it is marked as refused by its client."""
+        redacted = self._redactor.redact(call)
+        if call.project_id not in self._without_content:
+            return redacted
+        return replace(redacted, is_content_refused=True, redaction_mode=f"{redacted.redaction_mode}, no content")
 
     def text(self, text: str, project_id: str) -> str:
         """As it stands in what is stored: a user's id that was redacted is found by this."""
@@ -44,6 +63,8 @@ class Redacting:
         if record.exchange is None:
             kept = self._default_mode is RedactionMode.OFF
             return letter if kept else replace(letter, payload=b"")
+        if record.exchange.project_id in self._without_content:
+            return replace(letter, payload=b"")
         if self._redactor.mode(record.exchange.project_id) is RedactionMode.OFF:
             return letter
         try:
@@ -51,3 +72,26 @@ class Redacting:
             return replace(letter, payload=b"".join(part for part in parts if isinstance(part, bytes)))
         except Exception:  # the bug that set it aside may be in what redacts
             return replace(letter, payload=b"")
+
+
+def policy_of(
+    settings: Iterable[ProjectSettings], default_mode: RedactionMode
+) -> tuple[RedactionPolicy, dict[str, BadRule]]:
+    """What projects want, and those whose rules cannot be used, although they could when they were set.
+
+    Of these nobody knows what they wanted taken out.
+    """
+    modes: dict[str, RedactionMode] = {}
+    rules: dict[str, tuple[OwnRule, ...]] = {}
+    unusable: dict[str, BadRule] = {}
+    for each in settings:
+        if each.redaction is not None:
+            modes[each.project_id] = RedactionMode(each.redaction)
+        own = tuple(OwnRule(name, pattern) for name, pattern in each.redaction_rules)
+        try:
+            own_rules(own)
+        except BadRule as exc:
+            unusable[each.project_id] = exc
+        else:
+            rules[each.project_id] = own
+    return RedactionPolicy(default_mode, modes, {name: own for name, own in rules.items() if own}), unusable

@@ -34,7 +34,8 @@ CREATE TABLE projects (
     over_quota text NOT NULL DEFAULT 'refuse' CHECK (over_quota IN ('refuse', 'pass')), -- what becomes of requests beyond the plan's: refuse, or pass and keep figures without text
     store_content boolean NOT NULL DEFAULT true,    -- false: figures are kept, and no text
     requests_per_minute integer CHECK (requests_per_minute > 0), -- of all its keys together; NULL: any number
-    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0) -- US dollars in a month of UTC, from which requests are refused; NULL: no cap
+    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0), -- US dollars in a month of UTC, from which requests are refused; NULL: no cap
+    redaction_rules jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(redaction_rules) = 'object') -- rules of its own for what is taken out: {name: pattern of RE2}
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 

@@ -35,6 +35,12 @@ class RedactionPolicy:
     def mode(self, project_id: str) -> RedactionMode:
         return self.modes.get(project_id, self.default_mode)
 
+    def named(self, project_id: str) -> str:
+        """The mode, with a mark of the project's own rules: what is redacted otherwise is named otherwise."""
+        rules = self.own_rules.get(project_id)
+        mark = f"+{digest(repr(rules).encode()).hex()[:8]}" if rules else ""
+        return f"{self.mode(project_id)}{mark}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Redacted:
@@ -85,8 +91,8 @@ class Redactor:
 
     def _make_projects(self) -> None:
         self._projects.clear()
-        for project_id in self.policy.own_rules:
-            self._project(project_id)
+        for rules in self.policy.own_rules.values():
+            own_rules(rules)
 
     def mode(self, project_id: str) -> RedactionMode:
         return self.policy.mode(project_id)
@@ -131,7 +137,7 @@ class Redactor:
             tags=tuple([(reading.string(name), reading.string(value)) for name, value in call.tags]),
             raw_request=reading.raw(call.raw_request) if is_opaque else None,
             raw_response=reading.raw(call.raw_response) if is_opaque and not call.is_stream else None,
-            redaction_mode=mode.value,
+            redaction_mode=self.policy.named(call.project_id),
             redacted=tuple(sorted((str(kind), count) for kind, count in reading.counts.items())),
         )
 

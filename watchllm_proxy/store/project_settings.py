@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class ProjectSettings:
     plan: str
     over_quota: OverQuota = OverQuota.REFUSE
     redaction: str | None = None  # off, secrets, all; else as WATCHLLM_REDACT says
+    redaction_rules: tuple[tuple[str, str], ...] = ()  # of its own, by name: (name, pattern of RE2)
     store_content: bool = True  # False: figures are kept, and no text
     retention_days: int | None = None  # 0: for ever; else as its plan says, or WATCHLLM_RETENTION_DAYS
     requests_per_minute: int | None = None  # of all its keys together; else any number
@@ -93,6 +95,7 @@ async def change(
             after.retention_days,
             after.requests_per_minute,
             after.monthly_cap_usd,
+            json.dumps(dict(after.redaction_rules)),
         )
     return after
 
@@ -103,6 +106,7 @@ def _settings(row: asyncpg.Record) -> ProjectSettings:
         plan=row["plan"],
         over_quota=OverQuota(row["over_quota"]),
         redaction=row["redaction"],
+        redaction_rules=tuple(sorted(json.loads(row["redaction_rules"]).items())),
         store_content=row["store_content"],
         retention_days=row["retention_days"],
         requests_per_minute=row["requests_per_minute"],
