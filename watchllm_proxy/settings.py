@@ -223,6 +223,19 @@ class Settings:
         "Name of the cluster that the ClickHouse server is of: tables are made on all of it, replicated. "
         "Unset: one server.",
     )
+    price_update_hours: int = _setting(
+        "WATCHLLM_PRICE_UPDATE_HOURS",
+        0,
+        _whole,
+        "Fetch the upstream's list of models each so many hours for newer prices, without a key. 0: never; "
+        "`watchllm prices update` does it by hand.",
+    )
+    ask_generation: bool = _setting(
+        "WATCHLLM_ASK_GENERATION",
+        True,
+        _flag,
+        "Ask OpenRouter afterwards, with the key of the call, what a broken answer cost.",
+    )
     workers: int = _setting("WATCHLLM_WORKERS", 1, _count, "Proxy processes on the port.")
     max_requests: int = _setting(
         "WATCHLLM_MAX_REQUESTS",

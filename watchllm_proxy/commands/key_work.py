@@ -31,7 +31,7 @@ MIN_PREFIX = 8
 def create_project(project_id: str, name: str) -> None:
     """Raises `CommandFailed` for an id that is taken or cannot be one."""
     try:
-        is_new = _asked(lambda pool: projects.create_project(pool, project_id, name))
+        is_new = asked(lambda pool: projects.create_project(pool, project_id, name))
     except ValueError as exc:
         raise CommandFailed(f"{clean(project_id)!r}: {exc}", ExitStatus.USAGE) from exc
     if not is_new:
@@ -39,37 +39,37 @@ def create_project(project_id: str, name: str) -> None:
 
 
 def list_projects() -> Sequence[ProjectInfo]:
-    return _asked(projects.list_projects)
+    return asked(projects.list_projects)
 
 
 def create_key(project_id: str, name: str) -> str:
     """The key itself, which nobody can ask for again."""
 
     async def create(pool: asyncpg.Pool) -> str:
-        await _must_exist(pool, project_id)
+        await must_exist(pool, project_id)
         return (await keys.create_key(pool, project_id, name)).key
 
-    return _asked(create)
+    return asked(create)
 
 
 def list_keys(project_id: str) -> Sequence[KeyInfo]:
     async def listed(pool: asyncpg.Pool) -> Sequence[KeyInfo]:
-        await _must_exist(pool, project_id)
+        await must_exist(pool, project_id)
         return await keys.list_keys(pool, project_id)
 
-    return _asked(listed)
+    return asked(listed)
 
 
 def revoke_key(project_id: str, wanted: str) -> KeyInfo:
     """`wanted` is a key's id, its beginning, or the key. Raises `NotFound`, or `CommandFailed` for several."""
 
     async def revoke(pool: asyncpg.Pool) -> KeyInfo:
-        await _must_exist(pool, project_id)
+        await must_exist(pool, project_id)
         meant = only_match(await keys.list_keys(pool, project_id), wanted)
         await keys.revoke_key(pool, project_id, meant.key_id)
         return meant
 
-    return _asked(revoke)
+    return asked(revoke)
 
 
 def only_match(found: Sequence[KeyInfo], wanted: str) -> KeyInfo:
@@ -86,12 +86,14 @@ def only_match(found: Sequence[KeyInfo], wanted: str) -> KeyInfo:
     return matches[0]
 
 
-async def _must_exist(pool: asyncpg.Pool, project_id: str) -> None:
+async def must_exist(pool: asyncpg.Pool, project_id: str) -> None:
     if project_id not in {each.project_id for each in await projects.list_projects(pool)}:
         raise NotFound(f"there is no project {clean(project_id)!r}; `watchllm projects create` makes one")
 
 
-def _asked(question: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+def asked(question: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+    """The answer of the Postgres that the settings name, or of the embedded one."""
+
     async def ask() -> T:
         async with _postgres(settings.load()) as dsn:
             pool = await open_pool(dsn, max_size=1)
