@@ -17,7 +17,7 @@ import uvloop
 
 from watchllm_proxy import __version__, logs, settings
 from watchllm_proxy.announcement import Announcement
-from watchllm_proxy.commands import dead, doctor, keeping, keys, reading, replaying
+from watchllm_proxy.commands import dead, doctor, keeping, keys, pricing, reading, replaying
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings, with_local_access
@@ -76,6 +76,7 @@ def demo(
 reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer needs comes first
 doctor.add_to(app)
 keys.add_to(app)
+pricing.add_to(app)
 dead.add_to(app)
 keeping.add_to(app)
 
