@@ -34,10 +34,17 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class ProjectTerms:
-    """What a worker knows of a project. `sealed_provider_key` None: the one of the settings is used."""
+    """What a worker knows of a project. `sealed_provider_key` None: the one of the settings is used.
+
+    Its limits: None is any number.
+    """
 
     project_id: str
     sealed_provider_key: str | None = field(default=None, repr=False)
+    plan: str = "self_hosted"
+    monthly_requests: int | None = None
+    passes_over_quota: bool = False  # else requests beyond the month's are refused
+    requests_per_minute: int | None = None  # of all its keys together
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class KeyGrant:
     key_id: str = ""
     scopes: frozenset[Scope] = ALL_SCOPES
     expires_at_us: int | None = None
+    requests_per_minute: int | None = None  # None: only its project's limit holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,6 +311,11 @@ class Settings:
         return self.data_dir / "keys.json"
 
     @property
+    def usage_dir(self) -> Path:
+        """How many requests each project sent, counted by the proxies, and what of that others must know."""
+        return self.data_dir / "usage"
+
+    @property
     def redaction_key_file(self) -> Path:
         """The secret behind the tags of redacted values, where no setting gives one."""
         return self.data_dir / "redaction.key"

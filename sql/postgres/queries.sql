@@ -377,26 +377,114 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: list_keys
 -- The keys of a project, revoked ones too.
-SELECT key_id, project_id, name, key_prefix, scopes, created_at, revoked_at
+SELECT key_id, project_id, name, key_prefix, scopes, created_at, revoked_at, expires_at, replaced_by
 FROM api_keys WHERE project_id = $1 ORDER BY created_at, key_id;
 
 -- name: revoke_key
 -- Ends a key. One that was revoked before keeps its time.
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 AND key_id = $2 RETURNING key_id;
 
+-- name: revoke_keys
+-- Ends all keys of a project.
+UPDATE api_keys SET revoked_at = $2 WHERE project_id = $1 AND revoked_at IS NULL RETURNING key_id;
+
+-- name: replace_key
+-- A key $2 in force gets a time to end $3; the new key $4 takes over all that it may. Nothing where it is not in
+-- force at $7, or is being replaced already.
+WITH old AS (
+    UPDATE api_keys SET expires_at = $3, replaced_by = $4
+    WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL AND expires_at IS NULL
+    RETURNING project_id, name, scopes, requests_per_minute, monthly_cap_usd
+)
+INSERT INTO api_keys
+    (key_id, project_id, name, key_hash, key_prefix, scopes, created_at, requests_per_minute, monthly_cap_usd)
+SELECT $4, project_id, name, $5, $6, scopes, $7, requests_per_minute, monthly_cap_usd FROM old
+RETURNING name, scopes;
+
 -- name: active_keys
 -- Keys in force, of all projects.
-SELECT key_hash, project_id, key_id, scopes FROM api_keys WHERE revoked_at IS NULL;
+SELECT key_hash, project_id, key_id, scopes, expires_at, requests_per_minute
+FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
 
 -- name: project_terms
 -- What the proxies know of each project.
-SELECT project_id FROM projects;
+SELECT
+    projects.project_id, projects.plan, projects.over_quota, projects.requests_per_minute, plans.monthly_requests,
+    provider_keys.sealed AS sealed_provider_key
+FROM projects
+JOIN plans USING (plan)
+LEFT JOIN provider_keys USING (project_id);
 
 -- name: grants_mark
--- Differs when any key or project was added, changed or taken away: what wrote a row is part of it.
+-- Differs when any key, project, provider key or plan was added, changed or taken away: what wrote a row is part of it.
 SELECT
     (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM api_keys) || ' '
-    || (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM projects);
+    || (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM projects) || ' '
+    || (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM provider_keys) || ' '
+    || (SELECT count(*) || '/' || coalesce(sum(xmin::text::bigint), 0) FROM plans);
+
+-- name: set_provider_key
+-- The provider key of a project, sealed; the one given wins.
+INSERT INTO provider_keys (project_id, sealed, last_four, set_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (project_id) DO UPDATE
+SET sealed = excluded.sealed, last_four = excluded.last_four, set_at = excluded.set_at;
+
+-- name: reseal_provider_key
+-- The same provider key, sealed anew, unless somebody set another one meanwhile.
+UPDATE provider_keys SET sealed = $3 WHERE project_id = $1 AND sealed = $2 RETURNING project_id;
+
+-- name: list_provider_keys
+-- Which projects have a provider key; $1: of this one alone.
+SELECT project_id, last_four, set_at FROM provider_keys
+WHERE $1::text IS NULL OR project_id = $1 ORDER BY project_id;
+
+-- name: sealed_provider_keys
+-- All of them, to be sealed anew.
+SELECT project_id, sealed FROM provider_keys ORDER BY project_id;
+
+-- name: remove_provider_key
+-- The project is back to the provider key of the settings.
+DELETE FROM provider_keys WHERE project_id = $1 RETURNING project_id;
+
+-- name: create_person
+-- Somebody who may log in; nothing where the name is taken.
+INSERT INTO people (user_name, project_id, scopes, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (user_name) DO NOTHING RETURNING user_name;
+
+-- name: list_people
+-- Who may log in; $1: of this project alone.
+SELECT user_name, project_id, scopes, created_at FROM people
+WHERE $1::text IS NULL OR project_id = $1 ORDER BY user_name;
+
+-- name: remove_person
+-- Whose sessions end with it.
+DELETE FROM people WHERE user_name = $1 RETURNING user_name;
+
+-- name: set_password
+-- A new password ends all sessions of before.
+WITH ended AS (DELETE FROM sessions WHERE user_name = $1)
+UPDATE people SET password_hash = $2 WHERE user_name = $1 RETURNING user_name;
+
+-- name: get_person
+-- To compare the password with.
+SELECT user_name, project_id, scopes, password_hash FROM people WHERE user_name = $1;
+
+-- name: open_session
+-- Somebody logged in. Sessions that are over go.
+WITH over AS (DELETE FROM sessions WHERE expires_at <= $4)
+INSERT INTO sessions (session_hash, project_id, user_name, created_at, expires_at)
+SELECT $1, project_id, user_name, $4, $5 FROM people WHERE user_name = $2 AND password_hash = $3
+RETURNING user_name;
+
+-- name: get_session
+-- Whose it is, while it lasts.
+SELECT people.user_name, people.project_id, people.scopes
+FROM sessions JOIN people USING (user_name)
+WHERE sessions.session_hash = $1 AND sessions.expires_at > $2;
+
+-- name: close_session
+-- Somebody logged out.
+DELETE FROM sessions WHERE session_hash = $1;
 
 -- name: create_project
 -- A new project; nothing where there is one of that name.

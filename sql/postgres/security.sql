@@ -83,26 +83,32 @@ BEGIN
         ) INTO has_project;
         IF one_table = 'plans' THEN  -- nobody's in particular: everybody may look
             EXECUTE 'DROP POLICY IF EXISTS everybody ON plans';
-            EXECUTE 'CREATE POLICY everybody ON plans FOR SELECT TO watchllm_reader USING (true)';
-            EXECUTE 'GRANT SELECT ON plans TO watchllm_reader';
+            EXECUTE 'CREATE POLICY everybody ON plans FOR SELECT TO watchllm_reader, watchllm_keyring USING (true)';
+            EXECUTE 'GRANT SELECT ON plans TO watchllm_reader, watchllm_keyring';
         END IF;
         IF has_project THEN
             -- A name that was never set is NULL, one that was set in an earlier transaction is '': both see nothing.
             EXECUTE format('CREATE POLICY own_project ON %I FOR SELECT TO watchllm_reader
                             USING (project_id = nullif(current_setting(''watchllm.project_id'', true), ''''))', one_table);
-            IF one_table <> 'api_keys' THEN
+            IF one_table NOT IN ('api_keys', 'provider_keys', 'people', 'sessions') THEN  -- they hold secrets: see below
                 EXECUTE format('GRANT SELECT ON %I TO watchllm_reader', one_table);
             END IF;
         END IF;
     END LOOP;
 
     GRANT SELECT (key_id, project_id, name, key_prefix, scopes, created_at, revoked_at,
-        requests_per_minute, monthly_cap_usd) ON api_keys TO watchllm_reader;
+        requests_per_minute, monthly_cap_usd, expires_at, replaced_by) ON api_keys TO watchllm_reader;
+    GRANT SELECT (project_id, last_four, set_at) ON provider_keys TO watchllm_reader;
+    GRANT SELECT (user_name, project_id, scopes, created_at) ON people TO watchllm_reader;
+    GRANT SELECT (project_id, user_name, created_at, expires_at) ON sessions TO watchllm_reader;
     DROP POLICY IF EXISTS all_keys ON api_keys;
     CREATE POLICY all_keys ON api_keys FOR SELECT TO watchllm_keyring USING (true);
     GRANT SELECT ON api_keys TO watchllm_keyring;
     DROP POLICY IF EXISTS all_terms ON projects;
     CREATE POLICY all_terms ON projects FOR SELECT TO watchllm_keyring USING (true);
     GRANT SELECT ON projects TO watchllm_keyring;
+    DROP POLICY IF EXISTS all_provider_keys ON provider_keys;
+    CREATE POLICY all_provider_keys ON provider_keys FOR SELECT TO watchllm_keyring USING (true);
+    GRANT SELECT ON provider_keys TO watchllm_keyring;
 END
 $security$;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -101,9 +102,21 @@ NO_EXPECTATION = error(
 NOT_AVAILABLE = error(
     501,
     "not_available",
-    "Reporting runs, events and traces over HTTP is not available in this version. "
-    "Send model calls through this proxy instead: they are captured as they pass.",
+    "Traces (OTLP) are not taken in this version. Report runs to /v1/agent-runs, events to /v1/events/batch, or "
+    "send model calls through this proxy: they are captured as they pass.",
     type="api_error",
+    is_last=True,
+)
+NOT_JSON = error(415, "unsupported_media_type", "Send the body as `Content-Type: application/json`.", is_last=True)
+NOT_COMPRESSED = error(
+    415, "unsupported_content_encoding", "Send the body as it is, without a Content-Encoding.", is_last=True
+)
+NO_MEMORY_FOR_REPORTS = error(
+    503,
+    "too_many_reports_in_flight",
+    "More is being reported than fits into memory; nothing of this report was kept. Send it again shortly.",
+    type="api_error",
+    headers=((b"Retry-After", b"1"),),
     is_last=True,
 )
 INTERNAL = error(
@@ -160,6 +173,7 @@ SEALED_PROVIDER_KEY = error(
     "The project's provider key cannot be opened: it was sealed with another WATCHLLM_SECRET_KEY than this proxy "
     "has. Whoever runs the proxy sets the former one beside the new one, or sets the provider key anew.",
     type="api_error",
+    headers=((b"Retry-After", b"60"),),
 )
 MISSING_SCOPE = {
     scope: error(
@@ -171,6 +185,14 @@ MISSING_SCOPE = {
     )
     for scope in Scope
 }
+PROJECT_BUSY = error(
+    429,
+    "too_many_requests_of_project",
+    "Too many requests of this project are under way: other projects have their share of the places. "
+    "Try again shortly.",
+    type="rate_limit_error",
+    headers=((b"Retry-After", b"1"),),
+)
 KEYS_DISAGREE = bad_request("Two different project keys were sent. Send one.")
 STRAY_KEY = bad_request(
     "A project key (lgw_proj_…) was sent where it would reach the upstream; nothing was sent there. "
@@ -183,6 +205,37 @@ def body_too_large(limit_bytes: int) -> Answer:
         413,
         "request_too_large",
         f"The request body is over the limit of {limit_bytes} bytes. Send less, or raise WATCHLLM_MAX_BODY_BYTES.",
+        is_last=True,
+    )
+
+
+def rate_limited(per_minute: int, wait_s: float) -> Answer:
+    return error(
+        429,
+        "rate_limit_exceeded",
+        f"More than {per_minute:,} requests a minute were sent. Send them more slowly; "
+        f"the next one may pass in {wait_s:.1f} s.",
+        type="rate_limit_error",
+        headers=((b"Retry-After", b"%d" % max(1, math.ceil(wait_s))),),
+    )
+
+
+def month_used_up(code: str, message: str, resets_at: str, wait_s: int) -> Answer:
+    """What there is for this month is used up. `resets_at`: when the next one begins, RFC 3339."""
+    return error(
+        429,
+        code,
+        f"{message} The next month begins at {resets_at}.",
+        type="rate_limit_error",
+        headers=((b"Retry-After", b"%d" % wait_s),),
+    )
+
+
+def report_too_large(limit_bytes: int) -> Answer:
+    return error(
+        413,
+        "report_too_large",
+        f"A report has at most {limit_bytes} bytes; nothing of this one was kept. Send it in several parts.",
         is_last=True,
     )
 

@@ -58,6 +58,11 @@ class KeyRing:
         """Of a project that is not known yet: those of a project that chose nothing."""
         return self._grants.projects.get(project_id) or ProjectTerms(project_id)
 
+    @property
+    def has_one_project(self) -> bool:
+        """No other is known."""
+        return len(self._grants.projects) <= 1
+
     def replace(self, grants: Grants) -> None:
         """Take `grants` in place of all there was; atomic for requests under way."""
         self._grants = grants

@@ -117,9 +117,24 @@ async def load_grants(pool: asyncpg.Pool, seen: str = "") -> tuple[str, Grants |
 def _grants(keys: Sequence[asyncpg.Record], projects: Sequence[asyncpg.Record]) -> Grants:
     return Grants(
         {bytes(row["key_hash"]): _grant(row) for row in keys},
-        {row["project_id"]: ProjectTerms(row["project_id"]) for row in projects},
+        {row["project_id"]: _terms(row) for row in projects},
     )
 
 
 def _grant(row: asyncpg.Record) -> KeyGrant:
-    return KeyGrant(row["project_id"], str(row["key_id"]), known_scopes(tuple(row["scopes"])))
+    return KeyGrant(
+        project_id=row["project_id"],
+        key_id=str(row["key_id"]),
+        scopes=known_scopes(tuple(row["scopes"])),
+        requests_per_minute=row["requests_per_minute"],
+    )
+
+
+def _terms(row: asyncpg.Record) -> ProjectTerms:
+    return ProjectTerms(
+        project_id=row["project_id"],
+        plan=row["plan"],
+        monthly_requests=row["monthly_requests"],
+        passes_over_quota=row["over_quota"] == "pass",
+        requests_per_minute=row["requests_per_minute"],
+    )

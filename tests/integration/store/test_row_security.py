@@ -34,7 +34,13 @@ SAMPLES = {
     "jsonb": "'[]'", "bytea": "'\\x00'", "ARRAY": "'{}'",
 }  # fmt: skip
 
-CHOICES = {"redaction": "'secrets'", "plan": "'pro'", "over_quota": "'pass'", "requests_per_minute": "1"}
+CHOICES = {
+    "redaction": "'secrets'",
+    "plan": "'pro'",
+    "over_quota": "'pass'",
+    "requests_per_minute": "1",
+    "redaction_rules": "'{}'",
+}
 """Of columns that not any value of their type will do for."""
 
 
