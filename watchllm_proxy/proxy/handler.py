@@ -10,6 +10,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.auth import PROJECT_KEY_PREFIX, Authenticator, Identity, KeyRing
@@ -19,6 +20,7 @@ from watchllm_proxy.proxy.journal import RepeatedWarning
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.relay import Relay
+from watchllm_proxy.proxy.reported import BodyReader, Intake, Reported, check_type
 from watchllm_proxy.proxy.targets import Route, route, upstream_target
 from watchllm_proxy.proxy.tee import CaptureBudget, CaptureLog, Tee, new_exchange_id
 from watchllm_proxy.proxy.upload import Limits
@@ -46,8 +48,11 @@ class Handler:
         counters: Counters,
         max_requests: int,
         operate: Callable[[Route], Awaitable[Answer]],
+        intake: Intake | None = None,
     ) -> None:
         self._operate = operate
+        self._intake = intake  # None: nothing can be reported here
+        self._reports = 0  # under way
         self._log = log
         self._upstream = upstream
         self._console = console
@@ -72,6 +77,11 @@ class Handler:
         self._warnings = RepeatedWarning()
         self.relays: set[Relay] = set()
         self.is_draining = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is under way that has an answer to come."""
+        return bool(self.relays) or self._reports > 0
 
     async def __call__(self, request: web.BaseRequest) -> Written:
         started_s = time.monotonic()
@@ -99,6 +109,9 @@ class Handler:
         if where is Route.CONSOLE:
             relay = self._pass_to_console(request, client, head, exchange_id, started_s)
             return await self._run(relay, "proxy.console_failed")
+        if where is Route.INGESTION and self._intake is not None:
+            answer = await self._take_report(self._intake, request, client, head, exchange_id)
+            return self._answer(request, client, exchange_id, answer)
         return self._answer(request, client, exchange_id, await self._ours(where, request.method))
 
     async def _run(self, relay: Relay, failure_event: str) -> Written:
@@ -228,13 +241,42 @@ class Handler:
         """Room for one more? Answered at once: a queue would only hide the overload."""
         if self.is_draining:
             raise Refusal(answers.STOPPING)
-        if len(self.relays) >= self._max_requests:
+        if len(self.relays) + self._reports >= self._max_requests:
             raise Refusal(answers.BUSY)
         if (head.content_length or 0) > self._limits.max_body_bytes:
             raise Refusal(answers.body_too_large(self._limits.max_body_bytes))
 
+    async def _take_report(
+        self,
+        intake: Intake,
+        request: web.BaseRequest,
+        client: ClientConnection,
+        head: RequestHead,
+        exchange_id: UUID,
+    ) -> Answer:
+        """It counts as under way until its answer is known: whoever drains waits for that."""
+        self._admit(head)
+        project_id = self._authenticator.identify(head.credentials, Scope.INGEST).project_id
+        check_type(request)
+        self._reports += 1
+        body = b""
+        try:
+            reader = BodyReader(request, client, head)
+            body = await reader.read(self.budget, progress_s=self._limits.body_progress_s)
+            self._counters.request_bytes += len(body)
+            is_content_refused = request.headers.get("X-WatchLLM-No-Content", "").lower() == "true"
+            now_us = time.time_ns() // 1000
+            return await intake(
+                Reported(
+                    exchange_id, request.method, request.raw_path, project_id, now_us, is_content_refused, body
+                )
+            )
+        finally:
+            self.budget.used_bytes -= len(body)
+            self._reports -= 1
+
     async def _ours(self, where: Route, method: str) -> Answer:
-        if where is Route.INGESTION:
+        if where in {Route.INGESTION, Route.LATER}:
             return answers.NOT_AVAILABLE
         if method not in {"GET", "HEAD"}:
             return answers.NO_METHOD

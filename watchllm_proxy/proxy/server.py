@@ -25,6 +25,7 @@ from watchllm_proxy.proxy.client import ClientServer
 from watchllm_proxy.proxy.handler import Handler
 from watchllm_proxy.proxy.metrics import Counters, Gauges
 from watchllm_proxy.proxy.pool import Origin, Pool
+from watchllm_proxy.proxy.reported import Intake
 from watchllm_proxy.proxy.targets import Route
 from watchllm_proxy.proxy.tee import CaptureLog
 from watchllm_proxy.settings import Settings
@@ -58,6 +59,7 @@ class ProxyServer:
         console_socket: Path | None = None,
         worker: str = "w0",
         tls: ssl.SSLContext | None = None,
+        intake: Intake | None = None,
     ) -> None:
         if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
             raise RuntimeError("aiohttp runs without its C extensions; install a wheel of it that has them")
@@ -83,6 +85,7 @@ class ProxyServer:
             counters=self._counters,
             max_requests=min(settings.max_requests, room),
             operate=self._operate,
+            intake=intake,
         )
         self._max_connections = room
         self._shed_watch = operations.ShedWatch({})
@@ -138,7 +141,7 @@ class ProxyServer:
         """
         self._stop_accepting()
         deadline_s = time.monotonic() + self._settings.drain_timeout_s
-        while self._handler.relays and time.monotonic() < deadline_s and not self._cut_now.is_set():
+        while self._handler.is_busy and time.monotonic() < deadline_s and not self._cut_now.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_POLL_S):
                     await self._cut_now.wait()

@@ -18,12 +18,15 @@ MAX_DECODINGS = 3
 # Segments that begin with a letter, digit, "_", "-" or "~" and hold nothing that any parser reads twice.
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~\-][A-Za-z0-9_.~:,;=+!$&'()*\-]*)+/?")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_INGESTION = re.compile(r"/v1/(?:agent-runs|events|traces)(?:/.*)?|/v1/projects/[^/]+/events(?:/.*)?")
+_INGESTION = re.compile(r"/v1/(?:agent-runs|events)(?:/.*)?|/v1/projects/[^/]+/events(?:/.*)?")
+_LATER = re.compile(r"/v1/traces(?:/.*)?")
+_QUERY = "/v1/events/query"
 
 
 class Route(Enum):
     FORWARD = auto()  # to the upstream, captured
-    INGESTION = auto()  # ours, later
+    INGESTION = auto()  # reports, for us
+    LATER = auto()  # ours, and not there yet
     HEALTH = auto()
     READY = auto()
     METRICS = auto()
@@ -39,8 +42,17 @@ def route(target: str) -> Route:
     if not _PLAIN.fullmatch(path) or not _VISIBLE.fullmatch(target) or "#" in target:
         _refuse_unsafe(path, target)
     if path.startswith(API_PREFIX):
-        return Route.INGESTION if _INGESTION.fullmatch(path) else Route.FORWARD
+        return _under_v1(path)
     return _OPERATIONS.get(path, Route.CONSOLE)
+
+
+def _under_v1(path: str) -> Route:
+    """What is reported is taken here; what is asked about it is answered by the console, which has the stores."""
+    if path == _QUERY:
+        return Route.CONSOLE
+    if _LATER.fullmatch(path):
+        return Route.LATER
+    return Route.INGESTION if _INGESTION.fullmatch(path) else Route.FORWARD
 
 
 def upstream_target(prefix: str, target: str) -> bytes:
