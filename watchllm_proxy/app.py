@@ -1,38 +1,32 @@
 """CONDUCTOR: the composition root. Opens the parts of each process in flow order, closes them in reverse.
 
-run_proxy   one worker on the port: capture log -> keys -> server
-run_core    what is behind the log: stores -> recorder -> console (either can be left out)
-run_up      one machine: the two above as supervised children, and Postgres where no server is named
+worker.run_proxy   one worker on the port: capture log -> keys -> server
+core.run_core      what is behind the log: stores -> recorder -> console (either can be left out)
+run_up             one machine: the two above as supervised children, and Postgres where no server is named
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 import structlog
 
-from watchllm_proxy import keyfile, ports
-from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy import ports
 from watchllm_proxy.errors import StoreUnavailable
-from watchllm_proxy.lifecycle import held, make_data_dir, make_run_dir, on_signals, rest
-from watchllm_proxy.proxy.auth import KeyRing
-from watchllm_proxy.proxy.server import ProxyServer
+from watchllm_proxy.lifecycle import held, make_data_dir, on_signals, rest
 from watchllm_proxy.settings import Settings, child_environment
 from watchllm_proxy.store.embedded import EmbeddedPostgres
-from watchllm_proxy.supervisor import Child, Supervisor, watch_parent
+from watchllm_proxy.supervisor import Child, Supervisor
 
 log = structlog.get_logger(__name__)
 
-KEY_POLL_S = 1.0
 POSTGRES_POLL_S = 2.0
 START_POLL_S = 0.1
 START_PATIENCE_S = 10.0
@@ -42,74 +36,9 @@ CORE_STOP_TIMEOUT_S = 60.0
 AFTER_DRAIN_S = 10.0
 """What a proxy may take beyond its drain time to sync its log, before it is killed."""
 
-
-# --- a proxy worker ---------------------------------------------------------------------------------
-
-
-async def run_proxy(settings: Settings, *, worker: str, is_child: bool) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal cuts open answers at once."""
-    stop, cut = asyncio.Event(), asyncio.Event()
-    on_signals(stop, cut)
-    make_run_dir(settings.run_dir)
-    keys = KeyRing()
-    capture = LogWriter(settings.capture_dir / worker, max_bytes=settings.log_max_bytes)
-    capture.open()
-    server = ProxyServer(settings, log=capture, keys=keys, console_socket=settings.console_socket, worker=worker)
-    try:
-        await _run_server(settings, server, keys, stop, cut, is_child=is_child)
-    finally:
-        await capture.close()
-
-
-async def _run_server(
-    settings: Settings,
-    server: ProxyServer,
-    keys: KeyRing,
-    stop: asyncio.Event,
-    cut: asyncio.Event,
-    *,
-    is_child: bool,
-) -> None:
-    path = settings.key_file
-    keyfile.take_over(path, keys)
-    await server.start(settings.host, settings.port, reuse_port=True)
-    _settle_memory()
-    log.info("proxy.ready", host=settings.host, port=server.port)
-    async with asyncio.TaskGroup() as task_group:
-        task_group.create_task(_poll_keys(path, keys, stop))
-        if is_child:
-            task_group.create_task(watch_parent(stop))
-        await stop.wait()
-        draining = task_group.create_task(server.drain())
-        cutting = task_group.create_task(_stop_when(cut, server))
-        await draining
-        cutting.cancel()
-
-
-async def _stop_when(cut: asyncio.Event, server: ProxyServer) -> None:
-    await cut.wait()
-    await server.stop()
-
-
-async def _poll_keys(path: Path, keys: KeyRing, stop: asyncio.Event) -> None:
-    """Take over the key file when it changed."""
-    seen = keyfile.changed_at(path)
-    while not stop.is_set():
-        changed = keyfile.changed_at(path)
-        if changed != seen:
-            keyfile.take_over(path, keys)
-            seen = changed
-        await rest(stop, KEY_POLL_S)
-
-
-def _settle_memory() -> None:
-    """Everything imported stays for ever: keep the collector from walking it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
-# --- everything on one machine ----------------------------------------------------------------------
+DAYS_AS_NEEDED = {"CLICKHOUSE_DRIVER_LASY_DATE_LUT": "1"}
+"""For the driver, which spells it so: else its import lists each day from 1900 to 2299 twice, a tenth of a second
+and 20 MB of every start."""
 
 
 class Told(Protocol):
@@ -156,16 +85,16 @@ async def _run_proxies(
 ) -> None:
     stop_within_s = settings.drain_timeout_s + AFTER_DRAIN_S
     names = [f"w{index}" for index in range(settings.workers)]
-    workers = [Child(name, ("proxy", "--worker", name, "--child"), stop_within_s) for name in names]
+    workers = [Child(name, ("proxy", name), stop_within_s) for name in names]
     await Supervisor(workers, child_environment(settings)).run(stop, cut)
     drained.set()
 
 
 async def _run_behind(settings: Settings, drained: asyncio.Event) -> None:
     """Postgres if it is ours, and recorder and console: until the proxies' last records are stored."""
-    core = Child("core", ("core", "--child"), CORE_STOP_TIMEOUT_S)
+    core = Child("core", ("core",), CORE_STOP_TIMEOUT_S)
     async with _own_postgres(settings) as complete:
-        await Supervisor([core], child_environment(complete)).run(drained)
+        await Supervisor([core], {**child_environment(complete), **DAYS_AS_NEEDED}).run(drained)
 
 
 @contextlib.contextmanager

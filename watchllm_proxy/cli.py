@@ -15,12 +15,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 
-from watchllm_proxy import __version__, logs, settings
+from watchllm_proxy import __version__, child, logs, settings
 from watchllm_proxy.announcement import Announcement
-from watchllm_proxy.commands import dead, doctor, keeping, keys, pricing, reading, replaying
+from watchllm_proxy.commands import dead, doctor, keeping, keys, reading, replaying
 from watchllm_proxy.commands.terminal import Terminal, errors_told
-from watchllm_proxy.lifecycle import make_data_dir
-from watchllm_proxy.settings import Settings, with_local_access
+from watchllm_proxy.settings import with_local_access
 
 T = TypeVar("T")
 
@@ -37,7 +36,6 @@ Port = Annotated[
     int | None, typer.Option(help="The one port; 0 lets the system choose (WATCHLLM_PORT).", min=0, max=65535)
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Capture log and embedded stores (WATCHLLM_DATA_DIR).")]
-IsChild = Annotated[bool, typer.Option("--child", hidden=True)]
 
 
 @app.command()
@@ -52,7 +50,7 @@ def up(  # noqa: PLR0917 - typer calls it by name
     """Start everything on this machine: proxy, recorder, console and stores. Ctrl-C stops; nothing is lost."""
     with errors_told():
         chosen = settings.load(host=host, port=port, data_dir=data_dir, workers=workers, upstream_url=upstream)
-        _log_to_file(chosen, "up")
+        child.log_to_file(chosen, "up")
         from watchllm_proxy.app import run_up
 
         run(run_up(with_local_access(chosen), Announcement(only_env=print_env)))
@@ -76,7 +74,6 @@ def demo(
 reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer needs comes first
 doctor.add_to(app)
 keys.add_to(app)
-pricing.add_to(app)
 dead.add_to(app)
 keeping.add_to(app)
 
@@ -87,33 +84,26 @@ def proxy(
     port: Port = None,
     data_dir: DataDir = None,
     worker: Annotated[str, typer.Option(help="Name of this worker: its capture log's directory.")] = "w0",
-    is_child: IsChild = False,
 ) -> None:
     """Run one proxy worker alone: forwards and captures; needs no database."""
     with errors_told():
         chosen = settings.load(host=host, port=port, data_dir=data_dir)
-        _configure_logs(chosen, worker, is_child=is_child)
-        from watchllm_proxy.app import run_proxy
+        logs.configure(chosen.log_level, worker)
+        from watchllm_proxy.worker import run_proxy
 
-        run(run_proxy(chosen, worker=worker, is_child=is_child))
-
-
-@app.command(hidden=True)
-def core(is_child: IsChild = False) -> None:
-    """Recorder and console in one process, as `up` runs them: embedded ClickHouse lives in one process only."""
-    _run_core("core", is_child=is_child, recorder=True, console=True)
+        run(run_proxy(chosen, worker=worker, is_child=False))
 
 
 @app.command()
-def recorder(is_child: IsChild = False) -> None:
+def recorder() -> None:
     """Run the recorder alone: reads the capture logs below the data directory and stores what they hold."""
-    _run_core("recorder", is_child=is_child, recorder=True, console=False)
+    _run_core("recorder", recorder=True, console=False)
 
 
 @app.command()
-def console(is_child: IsChild = False) -> None:
+def console() -> None:
     """Run the console alone: the JSON API and the dashboard, on the socket that the proxy passes requests to."""
-    _run_core("console", is_child=is_child, recorder=False, console=True)
+    _run_core("console", recorder=False, console=True)
 
 
 @app.command()
@@ -137,26 +127,13 @@ def version() -> None:
     Terminal().line(__version__)
 
 
-def _run_core(name: str, *, is_child: bool, recorder: bool, console: bool) -> None:
+def _run_core(name: str, *, recorder: bool, console: bool) -> None:
     with errors_told():
         chosen = settings.load()
-        _configure_logs(chosen, name, is_child=is_child)
+        logs.configure(chosen.log_level, name)
         from watchllm_proxy.core import run_core
 
-        run(run_core(chosen, recorder=recorder, console=console, is_child=is_child))
-
-
-def _configure_logs(chosen: Settings, process: str, *, is_child: bool) -> None:
-    """Under `up` each process has its file, so that the terminal stays readable; alone it logs to stderr."""
-    if is_child:
-        _log_to_file(chosen, process)
-    else:
-        logs.configure(chosen.log_level, process)
-
-
-def _log_to_file(chosen: Settings, process: str) -> None:
-    make_data_dir(chosen.data_dir)
-    logs.configure(chosen.log_level, process, chosen.data_dir / "logs" / f"{process}.log")
+        run(run_core(chosen, recorder=recorder, console=console, is_child=False))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

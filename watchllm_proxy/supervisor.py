@@ -20,7 +20,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "watchllm_proxy")
+COMMAND = (sys.executable, "-P", "-m", "watchllm_proxy.child")
 """`-P`: with `-m` alone Python would take modules of any name from the directory that `up` was typed in first."""
 
 FIRST_RESTART_DELAY_S = 0.1
@@ -34,7 +34,7 @@ PARENT_POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One process to keep running: `watchllm <arguments>`."""
+    """One process to keep running: what `watchllm_proxy.child` does with these arguments."""
 
     name: str
     arguments: tuple[str, ...]

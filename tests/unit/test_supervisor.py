@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from watchllm_proxy import __version__, settings, supervisor
+from watchllm_proxy import settings, supervisor
 from watchllm_proxy.settings import child_environment
 from watchllm_proxy.supervisor import Child, Supervisor
 
@@ -126,9 +126,9 @@ def test_children_take_no_code_from_the_directory_that_up_was_typed_in(tmp_path:
     marker = tmp_path / "taken"
     for name in ("uvloop", "typer", "watchllm_proxy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')")
-    environ = child_environment(settings.load({}))
+    environ = {**child_environment(settings.load({})), "WATCHLLM_PORT": "none"}
     done = subprocess.run(
-        [*supervisor.COMMAND, "version"], cwd=tmp_path, env=environ, capture_output=True, check=False
+        [*supervisor.COMMAND, "core"], cwd=tmp_path, env=environ, capture_output=True, check=False
     )
-    assert (done.returncode, done.stdout.decode().strip()) == (0, __version__)
+    assert (done.returncode, b"  WATCHLLM_PORT" in done.stderr) == (1, True), done.stderr
     assert not marker.exists()

@@ -241,29 +241,29 @@ def anchor_row(anchor: Anchor) -> Row:
     )
 
 
-def anchors_from(rows: Iterable[Stored]) -> list[Anchor]:
-    """In the order in which they were put. Ids that come again and again are held once: there may be very many."""
-    texts: dict[str, str] = {}
-    call_ids: dict[UUID, UUID] = {}
-    anchors = []
-    for project_id, kind, value, run_id, stored_id, step_index, at_us, session_id, seq in map(_ANCHOR, rows):
-        if (call_id := call_ids.get(stored_id)) is None:
-            call_id = call_ids[stored_id] = uuid_from(stored_id)
-        anchors.append(
-            Anchor(
-                texts.setdefault(project_id, project_id),
-                texts.setdefault(kind, kind),
-                value.decode("utf-8", "surrogatepass"),
-                texts.setdefault(run_id, run_id),
-                call_id,
-                step_index,
-                at_us,
-                texts.setdefault(session_id, session_id),
-                seq,
-            )
-        )
-    anchors.sort(key=attrgetter("seq"))
-    return anchors
+def anchors_from(rows: Sequence[Stored]) -> list[Anchor]:
+    """In the order in which they were put. By columns, for there may be hundreds of thousands, and a start waits
+    for them. Ids that come again and again are held once."""
+    if not rows:
+        return []
+    projects, kinds, values, runs, call_ids, step_indexes, times, sessions, numbers = zip(
+        *map(_ANCHOR, rows), strict=True
+    )
+    once = dict[str, str]().setdefault
+    calls = {call_id: uuid_from(call_id) for call_id in set(call_ids)}
+    anchors = map(
+        Anchor,
+        map(once, projects, projects),
+        map(once, kinds, kinds),
+        [value.decode("utf-8", "surrogatepass") for value in values],
+        map(once, runs, runs),
+        map(calls.__getitem__, call_ids),
+        step_indexes,
+        times,
+        map(once, sessions, sessions),
+        numbers,
+    )
+    return sorted(anchors, key=attrgetter("seq"))
 
 
 _ANCHOR = itemgetter(
@@ -293,7 +293,7 @@ def bounds_from(row: Stored) -> BatchBounds:
 
 def uuid_from(value: UUID) -> UUID:
     """The driver gives a subclass, which equals a UUID but is none to orjson and to an eye in a log."""
-    return UUID(bytes=value.bytes)
+    return UUID(int=value.int)
 
 
 def _optional_uuid(value: UUID | None) -> UUID | None:

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from watchllm_proxy import crash_points, supervisor
+from watchllm_proxy import child, crash_points, supervisor
 from watchllm_proxy.cli import main
 
 CRASH_FILE = "crash-at"
@@ -34,6 +34,9 @@ def arm(file: Path) -> None:
 if __name__ == "__main__":
     supervisor.COMMAND = (sys.executable, "-m", "tests.e2e.programs.armed_watchllm")
     crash_file = Path(os.environ["WATCHLLM_DATA_DIR"]) / CRASH_FILE
-    if "core" in sys.argv and crash_file.exists():
-        arm(crash_file)
-    main()
+    if "up" in sys.argv:
+        main()
+    else:
+        if "core" in sys.argv and crash_file.exists():
+            arm(crash_file)
+        sys.exit(child.main(sys.argv[1:]))
