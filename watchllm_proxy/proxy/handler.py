@@ -15,6 +15,7 @@ from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.auth import PROJECT_KEY_PREFIX, Authenticator, Identity, KeyRing
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
+from watchllm_proxy.proxy.generation import GenerationLookups
 from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_request_head
 from watchllm_proxy.proxy.journal import RepeatedWarning
 from watchllm_proxy.proxy.metrics import Counters
@@ -76,6 +77,9 @@ class Handler:
         self.budget = CaptureBudget(settings.capture_memory_bytes)
         self._warnings = RepeatedWarning()
         self.relays: set[Relay] = set()
+        self.lookups = (
+            GenerationLookups(upstream, self._prefix, log, counters) if settings.ask_generation else None
+        )
         self.is_draining = False
 
     @property
@@ -229,6 +233,7 @@ class Handler:
             tee=tee,
             started_s=started_s,
             is_last=self.is_draining or not request.keep_alive,
+            broke=self.lookups.note if self.lookups is not None and tee is not None else None,
         )
 
     def _check_line(self, request: web.BaseRequest) -> None:

@@ -32,6 +32,7 @@ class Counters:
     request_bytes: int = 0
     response_bytes: int = 0
     stale_retries: int = 0
+    generation_lookups: Counter[str] = field(default_factory=Counter)  # told, given_up
     in_flight: int = 0
     overhead: list[int] = field(default_factory=lambda: [0] * (len(OVERHEAD_BUCKETS_S) + 1))
     overhead_sum_s: float = 0.0
@@ -73,6 +74,7 @@ def snapshot(counters: Counters, gauges: Gauges) -> Snapshot:
         "request_bytes": counters.request_bytes,
         "response_bytes": counters.response_bytes,
         "stale_retries": counters.stale_retries,
+        "generation_lookups": dict(counters.generation_lookups),
         "in_flight": counters.in_flight,
         "overhead": {str(index): count for index, count in enumerate(counters.overhead)},
         "overhead_sum_s": counters.overhead_sum_s,
@@ -173,6 +175,12 @@ _COUNTERS = (
     ("request_bytes", "watchllm_proxy_request_body_bytes", "Request body bytes passed on.", None),
     ("response_bytes", "watchllm_proxy_response_body_bytes", "Answer body bytes passed on.", None),
     ("stale_retries", "watchllm_proxy_stale_retries", "Requests sent again on a fresh connection.", None),
+    (
+        "generation_lookups",
+        "watchllm_generation_lookups",
+        "Broken answers whose cost was asked for afterwards: told, or given up.",
+        "outcome",
+    ),
     ("capture_accepted", "watchllm_capture_accepted", "Exchanges durably in the capture log.", None),
     ("capture_shed", "watchllm_capture_shed", "Exchanges given up, by reason. The requests passed.", "reason"),
     ("capture_recovered", "watchllm_capture_recovered", "Exchanges taken over from a killed process.", None),

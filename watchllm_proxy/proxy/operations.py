@@ -11,15 +11,12 @@ from watchllm_proxy.errors import UpstreamError
 from watchllm_proxy.outcomes import CaptureCounts, ShedReason
 from watchllm_proxy.proxy import metrics
 from watchllm_proxy.proxy.answers import Answer
-from watchllm_proxy.proxy.headers import Field
+from watchllm_proxy.proxy.asking import ask
 from watchllm_proxy.proxy.pool import Pool
-from watchllm_proxy.proxy.upstream import Framing
 
 CONSOLE_TIMEOUT_S = 1.0
 SHED_TOLD_S = 10.0
 """Captures that were shed are told for this long, so that nobody has to ask at the right moment."""
-
-MAX_CONSOLE_BYTES = 64 * 1024
 
 HEALTHY = Answer(200, b'{"status": "ok"}')
 
@@ -105,46 +102,6 @@ async def console_checks(pool: Pool) -> dict[str, Check]:
 
 
 async def _fetch(pool: Pool, target: bytes) -> tuple[int, bytes]:
-    """Status and body of a GET, on a connection of its own. Raises `UpstreamError`."""
-    connection = await pool.connect()
-    try:
-        reading = _Reading()
-        connection.begin(reading, is_head_request=False)
-        connection.is_request_sent = True
-        connection.write([b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
-        body = await reading.body
-        return reading.status, body
-    finally:
-        connection.abort()
-
-
-class _Reading:
-    """An answer gathered whole (upstream.Receiver)."""
-
-    def __init__(self) -> None:
-        self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self._chunks: list[bytes] = []
-        self._size_bytes = 0
-
-    def response_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
-        pass
-
-    def response_head(self, status: int, reason: bytes, fields: list[Field], framing: Framing) -> None:
-        self.status = status
-
-    def response_body(self, chunk: bytes) -> None:
-        self._size_bytes += len(chunk)
-        if self._size_bytes <= MAX_CONSOLE_BYTES:
-            self._chunks.append(chunk)
-
-    def response_flush(self) -> None:
-        pass
-
-    def response_end(self, trailers: list[Field]) -> None:
-        if not self.body.done():
-            self.body.set_result(b"".join(self._chunks))
-
-    def response_failed(self, error: UpstreamError) -> None:
-        if not self.body.done():
-            self.body.set_exception(error)
+    """Status and body of a GET. Raises `UpstreamError`."""
+    told = await ask(pool, target, [(b"Host", b"localhost")])
+    return told.status, told.body

@@ -35,6 +35,7 @@ class Relay:
     """See the module. `end` is None while the exchange is under way."""
 
     __slots__ = (
+        "_broke",
         "_client",
         "_client_stall_s",
         "_counters",
@@ -74,7 +75,10 @@ class Relay:
         tee: Tee | None,
         started_s: float,
         is_last: bool,
+        broke: Callable[[Tee, RequestHead], None] | None = None,
     ) -> None:
+        """`broke` hears of an exchange that ended before its answer did; it must not raise."""
+        self._broke = broke
         self._client = client
         self._head = head
         self._pool = pool
@@ -331,6 +335,8 @@ class Relay:
         if upstream is not None:
             upstream.abort()
         is_cut = end is not ExchangeEnd.COMPLETE and self._framing is not Framing.NONE
+        if is_cut and self._broke is not None and self._tee is not None:
+            self._broke(self._tee, self._head)
         if is_cut or end is ExchangeEnd.CLIENT_ABORTED or not self._upload.is_coming:
             self._end_capture()
         else:

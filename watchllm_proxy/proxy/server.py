@@ -155,6 +155,8 @@ class ProxyServer:
             relay.cut("the proxy stopped")
         if self._clients is not None:
             await self._clients.shutdown(timeout=0.5)
+        if self._handler.lookups is not None:
+            await self._handler.lookups.stop()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

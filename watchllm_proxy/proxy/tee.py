@@ -181,7 +181,6 @@ class Tee:
         "_first_byte_ns",
         "_log",
         "_method",
-        "_project_id",
         "_request",
         "_request_fields",
         "_response",
@@ -193,6 +192,7 @@ class Tee:
         "_target",
         "_used_bytes",
         "exchange_id",
+        "project_id",
     )
 
     def __init__(
@@ -214,7 +214,7 @@ class Tee:
         self._used_bytes = 0
         self._shed: ShedReason | None = None
         self.exchange_id = exchange_id
-        self._project_id = project_id
+        self.project_id = project_id
         self._method = method
         self._target = target
         self._request_fields = fields
@@ -244,6 +244,10 @@ class Tee:
             self._first_byte_ns = time.monotonic_ns()
         if self._shed is None:
             self._account(self._response.add(chunk))
+
+    def answer_field(self, lower_name: bytes) -> bytes | None:
+        """Of the answer's head; None while there is none."""
+        return _value(self._response_fields, lower_name)
 
     def hold(self, end: ExchangeEnd, error_detail: str | None) -> None:
         """The exchange has ended, though the rest of its request may still come. `finish` follows."""
@@ -313,7 +317,7 @@ class Tee:
         first_byte_ns = self._first_byte_ns
         return Exchange(
             exchange_id=self.exchange_id,
-            project_id=self._project_id,
+            project_id=self.project_id,
             method=self._method,
             target=strip_target(self._target),
             request_headers=strip_headers(self._request_fields),
