@@ -92,6 +92,11 @@ class AnchorIndex:
             return None
         return self.current(anchor)
 
+    def issuer(self, project_id: str, value: str, at_us: int) -> Anchor | None:
+        """Who gave this id: REISSUED_ID, and the last of them, where it was given in several sessions."""
+        reissued = self.find(project_id, AnchorKind.REISSUED_ID, value, at_us)
+        return reissued or self.find(project_id, AnchorKind.ISSUED_ID, value, at_us)
+
     def current(self, anchor: Anchor) -> Anchor:
         """The same with the session of its run as it is now: the run may have been moved since."""
         session_id = self._moved.get((anchor.project_id, anchor.run_id))
@@ -104,7 +109,7 @@ class AnchorIndex:
         self._anchors[key] = anchor
         if anchor.kind == AnchorKind.FAILED_REQUEST:
             self._put_failure(anchor)
-        if anchor.kind == AnchorKind.MOVED:
+        elif anchor.kind == AnchorKind.MOVED:
             self._moved[anchor.project_id, anchor.value] = anchor.session_id
         while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
             self._drop_oldest()
@@ -115,8 +120,10 @@ class AnchorIndex:
 
     def failures(self, project_id: str, body: str, started_at_us: int, window_us: int) -> list[Failure]:
         """Failed attempts with this body, not yet claimed, that a call started now may retry; oldest first."""
-        pending = self._failures.get((project_id, body), {}).values()
-        found = (Failure.read(self.current(anchor)) for anchor in sorted(pending, key=_age_order))
+        pending = self._failures.get((project_id, body))
+        if not pending:
+            return []
+        found = (Failure.read(self.current(anchor)) for anchor in sorted(pending.values(), key=_age_order))
         return [f for f in found if f.ended_at_us <= started_at_us <= f.ended_at_us + window_us]
 
     def _put_failure(self, anchor: Anchor) -> None:

@@ -71,7 +71,7 @@ def corrections(result: Result, evidence: Evidence) -> Iterator[Binding]:
 def confirmations(result: Result, evidence: Evidence) -> Iterator[Binding]:
     """The run bound here, whose answer this result holds; or one that came without a link and gave this answer."""
     bound = _bound(result, evidence)
-    if not bound:
+    if not bound and len(result.text) > MAX_UNBOUND_CHARACTERS:
         result = replace(result, text=result.text[:MAX_UNBOUND_CHARACTERS])
     answered = _answered_by(result, evidence)
     giver = _giver(answered, bound, evidence)
@@ -195,11 +195,16 @@ class Answered:
         return Confidence.CERTAIN if len(self.nested) == 1 else Confidence.PROBABLE
 
 
+NOBODY = Answered((), frozenset(), is_only_one=False)
+
+
 def _answered_by(result: Result, evidence: Evidence) -> Answered:
+    holders = recognition.holders_of(result.text, result.call, evidence)
+    if not holders:
+        return NOBODY
     client = Client.of(result.call)
     nested: dict[str, RunState] = {}
     strangers: set[str] = set()
-    holders = recognition.holders_of(result.text, result.call, evidence)
     for anchor in holders:
         run = evidence.find_run((anchor.project_id, anchor.run_id))
         if run is None or run is result.parent or run.last_call_id != anchor.call_id:

@@ -34,6 +34,7 @@ _MASK = (1 << 64) - 1
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 _MIX = 0xFF51AFD7ED558CCD
 _BYTES = 8
+_MANY_WORDS = 16  # fewer are read one after the other in less time
 
 Fingerprints = frozenset[int]
 NOTHING: Fingerprints = frozenset()
@@ -64,9 +65,25 @@ def of_words(hashes: list[int]) -> Fingerprints:
     if len(hashes) < WORDS_IN_A_ROW:
         return frozenset({_of_all(hashes)})
     one, two, three, four = _FACTORS
+    if len(hashes) >= _MANY_WORDS:
+        return frozenset(_rows_at_once(hashes))
     rows = zip(hashes, hashes[1:], hashes[2:], hashes[3:], strict=False)
-    # A list, for a generator takes half as long again, and this reads all text that is new.
     return frozenset([(a * one + b * two + c * three + d * four) & _MASK for a, b, c, d in rows])
+
+
+def _rows_at_once(hashes: list[int]) -> tuple[int, ...]:
+    """The same sums for all rows in a few operations on one long number, in which each word has 16 bytes: room for
+    its sum, whose lower 8 bytes are wanted. This reads all text that is new; it takes a third of the time."""
+    one, two, three, four = _FACTORS
+    words_in_line = int.from_bytes(struct.pack("<" + "Q8x" * len(hashes), *hashes), "little")
+    sums = (
+        words_in_line * one
+        + (words_in_line >> 128) * two
+        + (words_in_line >> 256) * three
+        + (words_in_line >> 384) * four
+    )
+    rows = len(hashes) - WORDS_IN_A_ROW + 1
+    return struct.unpack_from("<" + "Q8x" * rows, sums.to_bytes(16 * len(hashes), "little"))
 
 
 def of_line(line: str) -> int | None:
@@ -98,6 +115,10 @@ def share(sketched: Sequence[int], found: Fingerprints) -> float:
 
 def packed(sketched: Sequence[int]) -> str:
     return struct.pack(f">{len(sketched)}Q", *sketched).hex()
+
+
+def packed_one(found: int) -> str:
+    return f"{found:016x}"
 
 
 def unpacked(text: str) -> tuple[int, ...]:

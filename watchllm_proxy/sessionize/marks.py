@@ -21,6 +21,7 @@ MAX_FINGERPRINTS = 48  # of one text, in all lines
 MAX_LINES = 8
 MIN_LINE_FINGERPRINTS = 2  # shorter lines are phrases that many texts share
 MIN_LINE_WORDS = fingerprints.WORDS_IN_A_ROW + MIN_LINE_FINGERPRINTS - 1
+MIN_LINE_CHARACTERS = 2 * MIN_LINE_WORDS - 1  # of ASCII: so many words and what is between them
 TASK_SKETCH_SIZE = 16
 MAX_TASKS = 8
 """String arguments of one tool call that are remembered."""
@@ -134,15 +135,16 @@ def state_mark(call: Call) -> str | None:
         return None
     began = opening_token(call) if call.answer.tool_calls else None
     tokens = (_state_left(call), began, extended_token(call))
-    parts = (fingerprints.packed([token]) for token in tokens if token is not None)
-    return " ".join([_sender(call), *parts])
+    return " ".join([_sender(call), *[fingerprints.packed_one(token) for token in tokens if token is not None]])
 
 
 @once_a_call
 def extended_token(call: Call) -> int | None:
     """The state that a request goes on from: equal for two that fork. None of a first request."""
     said = conversation(call)
-    last = next((at for at in range(len(said), 0, -1) if said[at - 1].role == "assistant"), 0)
+    last = len(said)
+    while last and said[last - 1].role != "assistant":
+        last -= 1
     before = turns.continued_from(call)
     return _chained(said[:last], before + _EXTENDED) if last or before else None
 
@@ -194,7 +196,7 @@ def said_mark(call: Call) -> str | None:
     if not text:
         return None
     request = "\n".join([message.text for message in call.messages])
-    new_lines = [line for line in text.splitlines() if not (line.strip() and line.strip() in request)]
+    new_lines = [line for line in text.splitlines() if not ((said := line.strip()) and said in request)]
     return _text_mark(_sender(call), _sketched("\n".join(new_lines), _asked(call)))
 
 
@@ -256,6 +258,8 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     pieces = [text, *lines] if len(lines) > 1 else [text]
     sketches: list[tuple[int, ...]] = []
     for piece in pieces:
+        if len(piece) < MIN_LINE_CHARACTERS and piece.isascii():
+            continue
         words = fingerprints.words(piece)
         if len(words) < MIN_LINE_WORDS:
             continue
@@ -321,7 +325,14 @@ def _asked(call: Call) -> list[Fingerprints]:
 
 
 def _is_known(found: Fingerprints, known: Sequence[Fingerprints]) -> bool:
-    return all(any(one in texts for texts in known) for one in found)
+    """As a rule the first is in none of them."""
+    for one in found:
+        for texts in known:
+            if one in texts:
+                break
+        else:
+            return False
+    return True
 
 
 def _tasks(tool: ToolCall) -> list[str]:

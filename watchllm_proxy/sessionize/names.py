@@ -70,7 +70,7 @@ def title(call: Call, inputs: tuple[UserInput, ...]) -> str:
 def _other_texts(call: Call) -> list[str]:
     if call.api is Api.EMBEDDINGS:
         return [m.text.strip() for m in call.messages]
-    return [m.text.strip() for m in call.messages if turns.is_user(m)]
+    return [message.text.strip() for message in turns.parts(call).users]
 
 
 @once_a_call
@@ -96,9 +96,14 @@ def agent_version(call: Call) -> str | None:
     if call.agent_version:
         return cut(call.agent_version, NAME_CHARS)
     prompt = turns.system_text(call)
-    schemas = b"".join(m.link_hash for m in call.messages if m.slot == "tools")
+    schemas = b"".join([message.link_hash for message in call.messages if message.slot == "tools"])
     if not prompt and not schemas:
         return None
+    return _version(prompt, schemas)
+
+
+@lru_cache(maxsize=128)
+def _version(prompt: str, schemas: bytes) -> str:
     return _short_hash(_masked(prompt).encode() + b"\0" + schemas)
 
 

@@ -61,7 +61,9 @@ class Place:
 def place(call: Call, clues: Sequence[Clue], evidence: Evidence) -> Place:
     said = next((clue for clue in clues if rules.is_person(clue)), None)
     found = _place_found(call, [clue for clue in clues if clue is not said], evidence)
-    found = replace(found, links=(*found.links, *_forks(call, found.session_id, evidence)))
+    forks = tuple(_forks(call, found.session_id, evidence))
+    if forks:
+        found = replace(found, links=found.links + forks)
     return found if said is None else _place_said(call, said, clues, found, evidence)
 
 
@@ -179,18 +181,19 @@ def _is_next(call: Call, run: RunState, kind: LinkKind, evidence: Evidence) -> b
 def _has_answered_unseen(call: Call, run: RunState) -> bool:
     """By the history, all tools have given their results and the answer is out; its call is still open."""
     said, _ = turns.tail(call)
-    if not run.open_tool_ids or said is None or said.tool_calls or not said.text:
+    if said is None or said.tool_calls or not said.text:
         return False
-    return run.open_tool_ids <= {result.tool_call_id for result in turns.tool_results_newest_first(call)}
+    open_ids = run.open_tool_ids
+    return bool(open_ids) and open_ids.issubset(r.tool_call_id for r in turns.tool_results_newest_first(call))
 
 
 def _is_given_up(call: Call, run: RunState) -> bool:
     """The user says something new, and of the tools that were asked for last nothing is heard: the agent was
     stopped there, by its user or by a limit."""
-    conversation = [message for message in call.messages if turns.is_said(message)]
-    if not run.open_tool_ids or not conversation or not turns.is_user(conversation[-1]):
+    conversation, open_ids = turns.parts(call).said, run.open_tool_ids
+    if not open_ids or not conversation or not turns.is_user(conversation[-1]):
         return False
-    if turns.new_tool_results(call) or run.open_tool_ids & set(call.mentioned_ids):
+    if turns.new_tool_results(call) or not open_ids.isdisjoint(call.mentioned_ids):
         return False
     said, news = turns.tail(call)
     told = "\n".join(message.text.lower() for message in (said, *news) if message is not None)

@@ -81,8 +81,10 @@ def fork_of(call: Call, session_id: str, evidence: Evidence) -> Anchor | None:
     state = marks.extended_token(call)
     if state is None:
         return None
-    version = names.agent_version(call)
     owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
+    if not owners:
+        return None
+    version = names.agent_version(call)
     others = [anchor for anchor in owners if session_of(anchor, evidence) == session_id]
     runs = ((anchor, evidence.find_run((anchor.project_id, anchor.run_id))) for anchor in others)
     same = [anchor for anchor, run in runs if run is not None and run.agent_version == version]
@@ -236,6 +238,8 @@ def _all_fingerprints(call: Call) -> Fingerprints:
 def _holding(call: Call, kind: AnchorKind, present: Fingerprints, evidence: Evidence) -> list[Anchor]:
     """Anchors of which at least one part is in the request, word for word."""
     owners = evidence.texts.owners_of_any(call.project_id, kind, present, call.started_at_us)
+    if not owners:
+        return []
     newest = sorted(owners, key=_age)[-MAX_CANDIDATES:]
     return [anchor for anchor in newest if any(map(present.issuperset, Mark.read(anchor).parts))]
 
@@ -316,7 +320,7 @@ def _criteria(call: Call) -> tuple[_Criterion, ...]:
     client, opening = Client.of(call), turns.opening(call)
     version = names.agent_version(call)
     is_agents_first = bool(call.tool_names) and not turns.has_past(call)
-    last_said = next((m.text.lower() for m in reversed(call.messages) if turns.is_user(m)), "")
+    last_said = next((message.text.lower() for message in reversed(turns.parts(call).users)), "")
 
     def is_done_with_tools(run: RunState | None) -> bool:
         return run is not None and run.is_finished and run.has_used_tools

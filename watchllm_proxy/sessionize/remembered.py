@@ -13,6 +13,8 @@ from watchllm_proxy.sessionize.connections import Connections
 from watchllm_proxy.sessionize.run_state import RunKey
 from watchllm_proxy.sessionize.text_index import INDEXED_KINDS, TextIndex
 
+_BINDINGS = frozenset({AnchorKind.CHILD, AnchorKind.VERIFIED})
+
 
 class Remembered:
     """A function of the anchors put into it, in order.
@@ -31,10 +33,14 @@ class Remembered:
         self._new: dict[tuple[str, str, str], Anchor] = {}
 
     def put(self, anchor: Anchor) -> None:
-        self._newest_seq += 1
-        anchor = numbered(anchor, self._newest_seq)
-        self._new[anchor.project_id, anchor.kind, anchor.value] = anchor
-        self._index(anchor)
+        self.put_all((anchor,))
+
+    def put_all(self, anchors: Iterable[Anchor]) -> None:
+        for new in anchors:
+            self._newest_seq += 1
+            anchor = numbered(new, self._newest_seq)
+            self._new[anchor.project_id, anchor.kind, anchor.value] = anchor
+            self._index(anchor)
         self._keep_windows()
 
     def load(self, anchors: Iterable[Anchor]) -> None:
@@ -50,14 +56,7 @@ class Remembered:
 
     def issuer(self, call: Call, value: str) -> Anchor | None:
         """Who issued this id before, if anyone of the call's project did."""
-        return next(
-            (
-                anchor
-                for kind in (AnchorKind.REISSUED_ID, AnchorKind.ISSUED_ID)
-                if (anchor := self.anchors.find(call.project_id, kind, value, call.started_at_us))
-            ),
-            None,
-        )
+        return self.anchors.issuer(call.project_id, value, call.started_at_us)
 
     def forget_before(self, newest_us: int) -> None:
         self.texts.forget_before(newest_us - self._horizon_us)
@@ -78,7 +77,7 @@ class Remembered:
             self.texts.put(anchor)
             if anchor.kind == AnchorKind.STATE:
                 self.connections.put(anchor)
-        elif anchor.kind in {AnchorKind.CHILD, AnchorKind.VERIFIED}:
+        elif anchor.kind in _BINDINGS:
             self.children.put(anchor)
         elif anchor.kind == AnchorKind.HELPER:
             self.children.put_helper(anchor)

@@ -14,7 +14,7 @@ To add a rule, write the function and put it into its table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind, record
@@ -107,28 +107,30 @@ def parent_agent(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 def previous_response(call: Call, evidence: Evidence) -> Iterator[Clue]:
     for client_id in _ids(call, ClientIdKind.PREVIOUS_RESPONSE):
-        yield from _issued(LinkKind.PREVIOUS_RESPONSE, client_id.value, call, evidence)
+        if (issuer := _issuer(client_id.value, call, evidence)) is not None:
+            yield _lead_to_issuer(LinkKind.PREVIOUS_RESPONSE, client_id.value, issuer)
 
 
 def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """The last id in the body that an upstream gave this project, and to one session only: the newest piece of
     the history, one look-up for each."""
     for value in reversed(call.mentioned_ids):
-        clues = [c for c in _issued(LinkKind.ISSUED_ID, value, call, evidence) if _is_certain(c)]
-        if clues:
-            yield from clues
+        issuer = _issuer(value, call, evidence)
+        if issuer is not None and not _is_reissued(issuer):
+            yield _lead_to_issuer(LinkKind.ISSUED_ID, value, issuer)
             return
 
 
 def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """The same of an id that several sessions were given ("call_0"): it leads to the last of them. Not asked
     where an id of this session alone is there too."""
-    if any(any(map(_is_certain, _issued(LinkKind.ISSUED_ID, v, call, evidence))) for v in call.mentioned_ids[-2:]):
+    newest = [_issuer(value, call, evidence) for value in call.mentioned_ids[-2:]]
+    if any(issuer is not None and not _is_reissued(issuer) for issuer in newest):
         return
     for value in reversed(call.mentioned_ids):
-        clues = [c for c in _issued(LinkKind.ISSUED_ID, value, call, evidence) if not _is_certain(c)]
-        if clues:
-            yield from clues
+        issuer = _issuer(value, call, evidence)
+        if issuer is not None and _is_reissued(issuer):
+            yield _lead_to_issuer(LinkKind.ISSUED_ID, value, issuer)
             return
 
 
@@ -248,6 +250,21 @@ RULES: tuple[Rule, ...] = (
     retry,
 )
 
+_OF_CLIENTS_WITH_IDS = frozenset(
+    {
+        explicit_run,
+        explicit_session,
+        agent_context,
+        explicit_parent,
+        parent_agent,
+        previous_response,
+        conversation,
+    }
+)
+"""Those of them that look at `Call.client_ids`, and nowhere else where these are empty."""
+
+_OF_A_CLIENT_WITHOUT_IDS = tuple(rule for rule in RULES if rule not in _OF_CLIENTS_WITH_IDS)
+
 BY_ID: tuple[Rule, ...] = (agent_context, previous_response, issued_id, conversation)
 """Those of them that cost next to nothing to ask twice, and lead to a run."""
 
@@ -269,12 +286,17 @@ LAST_RESORTS: tuple[Rule, ...] = (
 
 def collect(call: Call, evidence: Evidence) -> list[Clue]:
     """Strongest first."""
-    clues = [clue for rule in RULES for clue in rule(call, evidence)]
+    asked = RULES if call.client_ids else _OF_A_CLIENT_WITHOUT_IDS
+    clues = [clue for rule in asked for clue in rule(call, evidence)]
     for rule in INFERENCE:
-        if any(clue.names_run or clue.leads_to or clue.task for clue in clues if not is_person(clue)):
+        if _tell_where(clues):
             break
         clues += rule(call, evidence)
     return clues + [clue for rule in LAST_RESORTS for clue in rule(call, evidence)]
+
+
+def _tell_where(clues: Iterable[Clue]) -> bool:
+    return any((clue.names_run or clue.leads_to or clue.task) and not is_person(clue) for clue in clues)
 
 
 def is_person(clue: Clue) -> bool:
@@ -304,10 +326,6 @@ def _is_main(agent: ClientId, call: Call) -> bool:
     return agent.value == session_of(call)
 
 
-def _is_certain(clue: Clue) -> bool:
-    return clue.link.confidence is Confidence.CERTAIN
-
-
 def _ids(call: Call, kind: ClientIdKind) -> Iterator[ClientId]:
     """Strongest first; the order of the request among equals."""
     if call.client_ids:
@@ -318,11 +336,16 @@ def _find(call: Call, evidence: Evidence, kind: AnchorKind, value: str) -> Ancho
     return evidence.anchors.find(call.project_id, kind, value, call.started_at_us)
 
 
-def _issued(kind: LinkKind, value: str, call: Call, evidence: Evidence) -> Iterator[Clue]:
-    reissued = _find(call, evidence, AnchorKind.REISSUED_ID, value)
-    anchor = reissued or _find(call, evidence, AnchorKind.ISSUED_ID, value)
-    if anchor is not None:
-        yield _lead(kind, value, Confidence.PROBABLE if reissued else Confidence.CERTAIN, anchor)
+def _issuer(value: str, call: Call, evidence: Evidence) -> Anchor | None:
+    return evidence.anchors.issuer(call.project_id, value, call.started_at_us)
+
+
+def _is_reissued(issuer: Anchor) -> bool:
+    return issuer.kind == AnchorKind.REISSUED_ID
+
+
+def _lead_to_issuer(kind: LinkKind, value: str, issuer: Anchor) -> Clue:
+    return _lead(kind, value, Confidence.PROBABLE if _is_reissued(issuer) else Confidence.CERTAIN, issuer)
 
 
 def _lead(kind: LinkKind, value: str, confidence: Confidence, anchor: Anchor) -> Clue:
@@ -333,7 +356,7 @@ def _is_ahead(call: Call, evidence: Evidence) -> bool:
     """It answers tool calls that no answer seen so far has made."""
     said, _ = turns.tail(call)
     asked = [tool.tool_call_id for tool in said.tool_calls if tool.tool_call_id] if said is not None else []
-    return bool(asked) and not any(any(_issued(LinkKind.ISSUED_ID, value, call, evidence)) for value in asked)
+    return bool(asked) and all(_issuer(value, call, evidence) is None for value in asked)
 
 
 def _short(found: Found) -> str:

@@ -57,6 +57,10 @@ class RunState:
     _tool_steps: dict[str, int] = field(default_factory=dict)  # newest tool_call or tool_result step by id
     _changed: set[int] = field(default_factory=set)
     _filled: list[tuple[int, str]] = field(default_factory=list)  # tool calls answered since `take_filled`
+    key: RunKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = (self.project_id, self.run_id)
 
     @classmethod
     def begun(cls, call: Call, run_id: str, session_id: str, parent_run_id: str | None) -> RunState:
@@ -97,10 +101,6 @@ class RunState:
         return state
 
     @property
-    def key(self) -> RunKey:
-        return self.project_id, self.run_id
-
-    @property
     def is_finished(self) -> bool:
         """The final answer has been given: nothing that it asked for is still open."""
         return self._judge_now() is RunStatus.COMPLETED
@@ -137,8 +137,8 @@ class RunState:
 
     @property
     def open_tool_ids(self) -> frozenset[str]:
-        found = (self.steps[index].tool_call_id for index in self._open_tools)
-        return frozenset(tool_call_id for tool_call_id in found if tool_call_id)
+        found = [self.steps[index].tool_call_id for index in self._open_tools]
+        return frozenset([tool_call_id for tool_call_id in found if tool_call_id])
 
     def asked_with(self, step_index: int) -> list[Step]:
         """Tool calls of the same answer."""
@@ -313,8 +313,9 @@ class RunState:
         last = self.steps[self._last_model]
         if last.type is StepType.ERROR:
             return RunStatus.RUNNING if steps.is_transient_error(last) else RunStatus.FAILED
-        if any(not steps.is_output_tool(self.steps[i]) for i in self._open_tools):
-            return RunStatus.RUNNING
+        for index in self._open_tools:
+            if not steps.is_output_tool(self.steps[index]):
+                return RunStatus.RUNNING
         if last.type is StepType.MODEL_RESPONSE:
             return RunStatus.COMPLETED
         return RunStatus.COMPLETED if self._handed_in(last) else RunStatus.RUNNING

@@ -86,7 +86,7 @@ class Sessionizer:
         )
         self._placements[call.call_id] = placement
         self._take_follower(call, run, where)
-        self._take_children(call, run, where)
+        self._take_children(call, run, where, evidence)
         self._runs.pass_time(call.ended_at_us)
         self._let_go()
         return placement
@@ -135,8 +135,9 @@ class Sessionizer:
             retried_step=retried_step,
             is_asked_elsewhere=lambda value: self._remembered.issuer(call, value) is not None,
         )
-        for anchor in anchors_of(call, run, where, model_index=model_index, find_issuer=self._remembered.issuer):
-            self._remembered.put(anchor)
+        self._remembered.put_all(
+            anchors_of(call, run, where, model_index=model_index, find_issuer=self._remembered.issuer)
+        )
 
     def _previous(self, call: Call, where: Place) -> RunState | None:
         return self._runs.get((call.project_id, where.follows_run_id)) if where.follows_run_id else None
@@ -176,7 +177,7 @@ class Sessionizer:
 
     # --- sub-agents
 
-    def _take_children(self, call: Call, run: RunState, where: Place) -> None:
+    def _take_children(self, call: Call, run: RunState, where: Place, evidence: Evidence) -> None:
         """Note which tool call started this run; and where this call brought results of tools, see whose
         answers they are."""
         if where.task is not None:
@@ -190,7 +191,7 @@ class Sessionizer:
                 )
             )
         if where.task is not None or self._may_be_misplaced(call, run):
-            for binding in list(families.in_order(run, self._evidence(call))):
+            for binding in list(families.in_order(run, evidence)):
                 self._bind(call, binding)
         results = [
             Result(call, parent, step_index, text)
@@ -200,7 +201,7 @@ class Sessionizer:
         ]
         for settle in (families.corrections, families.confirmations):
             for result in results:
-                for binding in list(settle(result, self._evidence(call))):
+                for binding in list(settle(result, evidence)):
                     self._bind(call, binding)
 
     def _may_be_misplaced(self, call: Call, run: RunState) -> bool:
@@ -318,5 +319,5 @@ class Sessionizer:
 
 
 def _named_runs(call: Call, evidence: Evidence) -> list[RunKey]:
-    clues = (clue for rule in (rules.person, rules.explicit_run) for clue in rule(call, evidence))
+    clues = [*rules.person(call, evidence), *rules.explicit_run(call, evidence)]
     return [(call.project_id, clue.names_run) for clue in clues if clue.names_run is not None]

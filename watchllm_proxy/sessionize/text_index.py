@@ -60,8 +60,11 @@ class TextIndex:
         listed = self._owners.get((project_id, kind))
         if listed is None:
             return []
+        held = listed.keys() & tokens
+        if not held:
+            return []
         found: dict[str, Anchor] = {}
-        for token in sorted(listed.keys() & tokens):
+        for token in sorted(held):
             owners = listed[token]
             if isinstance(owners, dict):
                 found.update(owners)
@@ -82,7 +85,7 @@ class TextIndex:
         listed = self._owners.setdefault((anchor.project_id, anchor.kind), {})
         tokens = marks.tokens_of(anchor)
         new = tokens.difference(listed)  # nearly all: listed at once, for a restart lists a million
-        for token in tokens - new:
+        for token in tokens - new if len(new) < len(tokens) else ():
             owners = listed[token]
             if isinstance(owners, dict):
                 owners[anchor.value] = anchor

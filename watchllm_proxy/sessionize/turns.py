@@ -22,10 +22,11 @@ _NEW_TASK = "New task:\n"
 
 @record
 class Parts:
-    """The messages of a request by who speaks in them, in order. Tools, and reasoning, are in none of them."""
+    """The messages of a request by who speaks in them, in order. Tools are in none of them."""
 
     system: tuple[Message, ...]
-    said: tuple[Message, ...]  # `is_said`
+    heard: tuple[Message, ...]  # the conversation
+    said: tuple[Message, ...]  # of these, all but reasoning, which says nothing aloud
     users: tuple[Message, ...]  # of these, what `is_user`
 
 
@@ -40,22 +41,26 @@ class UserInput:
 
 @once_a_call
 def parts(call: Call) -> Parts:
-    system = [message for message in call.messages if is_system(message)]
-    said = [message for message in call.messages if is_said(message)]
-    return Parts(tuple(system), tuple(said), tuple([message for message in said if is_user(message)]))
+    system: list[Message] = []
+    heard: list[Message] = []
+    for message in call.messages:
+        if message.role in _SYSTEM_ROLES or message.slot in _SYSTEM_SLOTS:
+            system.append(message)
+        elif message.slot in _CONVERSATION_SLOTS:
+            heard.append(message)
+    said = [m for m in heard if m.role != "assistant" or m.text or m.tool_calls or m.tool_results]
+    users = [m for m in said if m.role == "user" and not m.tool_results]
+    return Parts(tuple(system), tuple(heard), tuple(said), tuple(users))
 
 
 @once_a_call
 def tail(call: Call) -> tuple[Message | None, tuple[Message, ...]]:
     """The last thing a model said, as far as the request repeats it, and what came after it."""
-    news: list[Message] = []
-    for message in reversed(call.messages):
-        if message.slot not in _CONVERSATION_SLOTS or is_system(message):
-            continue
-        if message.role == "assistant" or message.tool_calls:
-            return message, tuple(reversed(news))
-        news.append(message)
-    return None, tuple(reversed(news))
+    heard = parts(call).heard
+    for at in range(len(heard) - 1, -1, -1):
+        if heard[at].role == "assistant" or heard[at].tool_calls:
+            return heard[at], heard[at + 1 :]
+    return None, heard
 
 
 @once_a_call
@@ -66,8 +71,10 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
     seen: Counter[bytes] = Counter()
     inputs = []
     for message in news:
-        text = spoken(message) if is_user(message) else ""
-        if not is_user(message) or (not text and message.text):
+        if not is_user(message):
+            continue
+        text = spoken(message)
+        if not text and message.text:
             continue
         repeat = seen[message.link_hash]
         seen[message.link_hash] += 1
@@ -82,19 +89,12 @@ def _occurrence(context: bytes, link_hash: bytes, repeat: int) -> str:
 @once_a_call
 def opening(call: Call) -> str | None:
     """The `occurrence` of the first user message: the same in every request that repeats it."""
-    first = next((m for m in call.messages if is_user(m) and spoken(m)), None)
+    first = next((message for message in parts(call).users if spoken(message)), None)
     return None if first is None else _occurrence(b"", first.link_hash, 0)
 
 
 def is_system(message: Message) -> bool:
     return message.role in _SYSTEM_ROLES or message.slot in _SYSTEM_SLOTS
-
-
-def is_said(message: Message) -> bool:
-    """A piece of the conversation: no system prompt, no tools, and no reasoning, which says nothing aloud."""
-    if message.slot not in _CONVERSATION_SLOTS or is_system(message):
-        return False
-    return bool(message.text or message.tool_calls or message.tool_results or message.role != "assistant")
 
 
 def is_user(message: Message) -> bool:
@@ -112,8 +112,8 @@ def spoken(message: Message) -> str:
 
 def observations(call: Call) -> tuple[str, ...]:
     """Tools' outputs that the tail brings as text, in order."""
-    texts = (m.text for m in tail(call)[1] if is_user(m) and m.text.startswith(_OBSERVATION))
-    return tuple(text.removeprefix(_OBSERVATION).partition(_NEW_TASK)[0].strip() for text in texts)
+    texts = [m.text for m in tail(call)[1] if m.text.startswith(_OBSERVATION) and is_user(m)]
+    return tuple([text.removeprefix(_OBSERVATION).partition(_NEW_TASK)[0].strip() for text in texts])
 
 
 def tool_results_newest_first(call: Call) -> Iterator[ToolResult]:
@@ -122,7 +122,7 @@ def tool_results_newest_first(call: Call) -> Iterator[ToolResult]:
 
 
 def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
-    return tuple(result for message in tail(call)[1] for result in message.tool_results)
+    return tuple([result for message in tail(call)[1] for result in message.tool_results])
 
 
 @once_a_call
