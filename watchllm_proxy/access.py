@@ -17,7 +17,7 @@ class ConsoleAccess:
     """Answers `visitor_of` from memory.
 
     A project key gets its own project, as far as its scopes go; one that is not in force gets nothing. Without a
-    key the project `default` is open where calls without a key are allowed too, as on one person's machine: whoever
+    key the project `default` is open where calls without a key are allowed too, as on one person's machine: who
     may write there may read there. Changing it takes the machine itself.
     """
 

@@ -6,13 +6,13 @@
 INSERT INTO agent_debug_logs (
     project_id, run_id, session_id, parent_run_id, agent_name, agent_version, user_id, title, status,
     started_at, ended_at, last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens,
-    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit
+    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit, reported
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::boolean[], $14::integer[],
     $15::integer[], $16::integer[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[],
-    $21::integer[], $22::jsonb[], $23::jsonb[], $24::boolean[]
+    $21::integer[], $22::jsonb[], $23::jsonb[], $24::boolean[], $25::text[]
 )
 ON CONFLICT (project_id, run_id) DO UPDATE SET
     session_id = excluded.session_id, parent_run_id = excluded.parent_run_id,
@@ -23,7 +23,8 @@ ON CONFLICT (project_id, run_id) DO UPDATE SET
     error_count = excluded.error_count, input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens, cache_read_input_tokens = excluded.cache_read_input_tokens,
     total_cost_usd = excluded.total_cost_usd, unpriced_calls = excluded.unpriced_calls,
-    tags = excluded.tags, flags = excluded.flags, is_explicit = excluded.is_explicit;
+    tags = excluded.tags, flags = excluded.flags, is_explicit = excluded.is_explicit,
+    reported = excluded.reported;
 
 -- name: save_steps
 -- Steps, new or changed.
@@ -31,13 +32,13 @@ INSERT INTO agent_debug_steps (
     project_id, run_id, step_index, type, started_at, duration_us, is_duration_inferred, summary, call_id,
     decision, tool, tool_call_id, tool_args, tool_output_summary, is_tool_error, model, input_tokens,
     output_tokens, cache_read_input_tokens, cost_usd, is_priced, time_to_first_token_us, http_status,
-    error_type, error_message, occurrence
+    error_type, error_message, occurrence, reported
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[],
     $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[],
     $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[], $21::boolean[], $22::bigint[],
-    $23::integer[], $24::text[], $25::text[], $26::text[]
+    $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[]
 )
 ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     type = excluded.type, started_at = excluded.started_at, duration_us = excluded.duration_us,
@@ -49,7 +50,7 @@ ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     cache_read_input_tokens = excluded.cache_read_input_tokens, cost_usd = excluded.cost_usd,
     is_priced = excluded.is_priced, time_to_first_token_us = excluded.time_to_first_token_us,
     http_status = excluded.http_status, error_type = excluded.error_type,
-    error_message = excluded.error_message, occurrence = excluded.occurrence;
+    error_message = excluded.error_message, occurrence = excluded.occurrence, reported = excluded.reported;
 
 -- name: drop_explanations
 -- Explanations of the runs ($1[i], $2[i]): they are written anew as a whole.
@@ -258,8 +259,13 @@ DELETE FROM pending_batches WHERE recorder = $1;
 -- counts, not the clock. The two conditions are those of the two indexes.
 WITH latest AS (
     SELECT greatest(
-        (SELECT max(last_activity_at) FROM agent_debug_logs WHERE status <> 'completed' OR is_explicit),
-        (SELECT max(last_activity_at) FROM agent_debug_logs WHERE NOT (status <> 'completed' OR is_explicit))
+        (
+            SELECT max(last_activity_at) FROM agent_debug_logs
+            WHERE (status <> 'completed' OR is_explicit) AND reported IS NULL
+        ), (
+            SELECT max(last_activity_at) FROM agent_debug_logs
+            WHERE NOT (status <> 'completed' OR is_explicit) AND reported IS NULL
+        )
     ) AS at
 )
 SELECT project_id, run_id, session_id, status, is_explicit,
@@ -267,18 +273,24 @@ SELECT project_id, run_id, session_id, status, is_explicit,
 FROM (
     (
         SELECT * FROM agent_debug_logs
-        WHERE (status <> 'completed' OR is_explicit)
+        WHERE (status <> 'completed' OR is_explicit) AND reported IS NULL
             AND last_activity_at >= (SELECT at FROM latest) - $1::interval
         ORDER BY last_activity_at DESC
         LIMIT $3
     ) UNION ALL (
         SELECT * FROM agent_debug_logs
-        WHERE NOT (status <> 'completed' OR is_explicit)
+        WHERE NOT (status <> 'completed' OR is_explicit) AND reported IS NULL
             AND last_activity_at >= (SELECT at FROM latest) - $2::interval
         ORDER BY last_activity_at DESC
         LIMIT $3
     )
 ) AS newest;
+
+-- name: told_runs
+-- The runs ($1[i], $2[i]), captured or reported.
+SELECT agent_debug_logs.*
+FROM agent_debug_logs
+JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id);
 
 -- name: steps_of_runs
 -- Steps of the runs ($1[i], $2[i]), in order.
@@ -300,10 +312,11 @@ WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval
     ) - CASE WHEN kind IN ('state', 'said', 'asked', 'observed', 'task') THEN $2::bigint ELSE $3::bigint END;
 
 -- name: runs_by_id
--- The runs ($1[i], $2[i]).
+-- The captured ones of the runs ($1[i], $2[i]).
 SELECT agent_debug_logs.*
 FROM agent_debug_logs
 JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
+WHERE reported IS NULL
 ORDER BY last_activity_at, project_id, run_id;
 
 -- name: run_filter
@@ -316,16 +329,17 @@ project_id = $1
     AND ($6::text IS NULL OR strpos(lower(concat_ws(E'\n', title, agent_name, run_id)), lower($6)) > 0)
     AND ($7::timestamptz IS NULL OR started_at >= $7)
     AND ($8::timestamptz IS NULL OR started_at < $8)
-    AND ($9::boolean OR is_agent);
+    AND ($9::boolean OR is_agent)
+    AND ($10::text IS NULL OR user_id = $10);
 
 -- name: list_runs
 -- One page of runs. The order is one of an allow-list in store/reading.py.
-SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $10 OFFSET $11;
+SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $11 OFFSET $12;
 
 -- name: count_runs
--- How many runs match, counted up to $10: nobody waits for a number that nobody reads to its end.
+-- How many runs match, counted up to $11: nobody waits for a number that nobody reads to its end.
 SELECT count(*)
-FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $10) AS newest;
+FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $11) AS newest;
 
 -- name: get_run
 -- One run.
@@ -389,8 +403,8 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 
 UPDATE api_keys SET revoked_at = $2 WHERE project_id = $1 AND revoked_at IS NULL RETURNING key_id;
 
 -- name: replace_key
--- A key $2 in force gets a time to end $3; the new key $4 takes over all that it may. Nothing where it is not in
--- force at $7, or is being replaced already.
+-- A key in force gets a time to end; the new key takes over all that it may. Nothing where it is not in force, or is
+-- being replaced already.
 WITH old AS (
     UPDATE api_keys SET expires_at = $3, replaced_by = $4
     WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL AND expires_at IS NULL
@@ -538,9 +552,9 @@ WHERE project_id = $1 AND run_id = $2 AND kind = 'merge' AND carried_out_at IS N
 ORDER BY ordinal DESC LIMIT 1;
 
 -- name: runs_of_sessions
--- The runs of the sessions $2, and of those that the runs $3 are in.
+-- The captured runs of the sessions $2, and of those that the runs $3 are in.
 SELECT * FROM agent_debug_logs
-WHERE project_id = $1 AND session_id = ANY(
+WHERE project_id = $1 AND reported IS NULL AND session_id = ANY(
     $2::text[] || ARRAY(SELECT session_id FROM agent_debug_logs WHERE project_id = $1 AND run_id = ANY($3::text[]))
 );
 
@@ -655,10 +669,15 @@ WITH RECURSIVE found (project_id) AS (
 SELECT project_id FROM found WHERE project_id IS NOT NULL;
 
 -- name: latest_activity
--- When the latest call of all projects was: by the two indexes on it, whose conditions these are.
+-- When the latest captured call of all projects was: by the two indexes on it, whose conditions these are.
 SELECT greatest(
-    (SELECT max(last_activity_at) FROM agent_debug_logs WHERE status <> 'completed' OR is_explicit),
-    (SELECT max(last_activity_at) FROM agent_debug_logs WHERE NOT (status <> 'completed' OR is_explicit))
+    (
+        SELECT max(last_activity_at) FROM agent_debug_logs
+        WHERE (status <> 'completed' OR is_explicit) AND reported IS NULL
+    ), (
+        SELECT max(last_activity_at) FROM agent_debug_logs
+        WHERE NOT (status <> 'completed' OR is_explicit) AND reported IS NULL
+    )
 );
 
 -- name: old_runs
@@ -785,8 +804,8 @@ FROM (
     FROM agent_debug_logs
     WHERE project_id = $1 AND session_id IN (
         SELECT session_id FROM agent_debug_logs
-        WHERE project_id = $1 AND started_at < $3 AND last_activity_at >= $2
-    )
+        WHERE project_id = $1 AND reported IS NULL AND started_at < $3 AND last_activity_at >= $2
+    ) AND reported IS NULL
     GROUP BY session_id
 ) AS sessions
 WHERE ended - began <= $4::interval
@@ -848,3 +867,105 @@ SELECT provider, prices::text AS prices, source, fetched_at FROM price_lists WHE
 INSERT INTO price_lists (provider, prices, source, fetched_at) VALUES ($1, $2::jsonb, $3, $4)
 ON CONFLICT (provider) DO UPDATE
 SET prices = excluded.prices, source = excluded.source, fetched_at = excluded.fetched_at;
+
+-- name: all_plans
+-- What can be had, the smallest first.
+SELECT plan, title, monthly_usd, monthly_requests, retention_days, features FROM plans ORDER BY rank;
+
+-- name: plan_of_project
+-- What the project $1 has.
+SELECT plans.plan, title, monthly_usd, monthly_requests, plans.retention_days, features
+FROM projects
+JOIN plans USING (plan)
+WHERE project_id = $1;
+
+-- name: save_usage
+-- What a source counted so far. Counts only grow: a file that a power cut set back does not set back what is here.
+INSERT INTO usage_by_day (
+    project_id, day, source, passed, passed_over_quota, refused_quota, refused_rate, refused_cap, refused_share
+)
+SELECT * FROM unnest(
+    $1::text[], $2::date[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+    $9::bigint[]
+)
+ON CONFLICT (project_id, day, source) DO UPDATE SET
+    passed = greatest(usage_by_day.passed, excluded.passed),
+    passed_over_quota = greatest(usage_by_day.passed_over_quota, excluded.passed_over_quota),
+    refused_quota = greatest(usage_by_day.refused_quota, excluded.refused_quota),
+    refused_rate = greatest(usage_by_day.refused_rate, excluded.refused_rate),
+    refused_cap = greatest(usage_by_day.refused_cap, excluded.refused_cap),
+    refused_share = greatest(usage_by_day.refused_share, excluded.refused_share);
+
+-- name: passed_elsewhere
+-- Requests of the days from $1 to before $2 that other sources than $3 counted, of projects with a quota.
+SELECT project_id, sum(passed) AS passed
+FROM usage_by_day
+JOIN projects USING (project_id)
+JOIN plans USING (plan)
+WHERE day >= $1 AND day < $2 AND source <> ALL ($3::text[]) AND monthly_requests IS NOT NULL
+GROUP BY project_id;
+
+-- name: near_quota
+-- Projects that used at least the share $3 of their quota in the days from $1 to before $2, and what share.
+SELECT project_id, (sum(passed) / greatest(monthly_requests, 1)) AS used
+FROM usage_by_day
+JOIN projects USING (project_id)
+JOIN plans USING (plan)
+WHERE day >= $1 AND day < $2 AND monthly_requests IS NOT NULL
+GROUP BY project_id, monthly_requests
+HAVING sum(passed) >= $3::float8 * monthly_requests
+ORDER BY used DESC, project_id;
+
+-- name: capped_projects
+-- Projects that spent what they may in the days from $1 to before $2.
+SELECT project_id
+FROM projects
+WHERE monthly_cap_usd <= coalesce((
+    SELECT sum(cost_usd) FROM spend_by_day
+    WHERE spend_by_day.project_id = projects.project_id AND day >= $1 AND day < $2
+), 0);
+
+-- name: capped_keys
+-- Keys that spent what they may in the days from $1 to before $2.
+SELECT key_id::text AS key_id
+FROM api_keys
+WHERE revoked_at IS NULL AND monthly_cap_usd <= coalesce((
+    SELECT sum(cost_usd) FROM spend_by_day
+    WHERE spend_by_day.project_id = api_keys.project_id AND day >= $1 AND day < $2
+        AND spend_by_day.key_id = api_keys.key_id::text
+), 0);
+
+-- name: used_days
+-- What the project $1 used on each of the days from $2 to before $3.
+SELECT
+    day,
+    coalesce(sum(passed), 0) AS passed, coalesce(sum(passed_over_quota), 0) AS passed_over_quota,
+    coalesce(sum(refused_quota), 0) AS refused_quota, coalesce(sum(refused_rate), 0) AS refused_rate,
+    coalesce(sum(refused_cap), 0) AS refused_cap, coalesce(sum(refused_share), 0) AS refused_share,
+    coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(unpriced_calls), 0) AS unpriced_calls
+FROM (
+    SELECT
+        day, passed, passed_over_quota, refused_quota, refused_rate, refused_cap, refused_share,
+        NULL::numeric AS cost_usd, NULL::bigint AS unpriced_calls
+    FROM usage_by_day WHERE project_id = $1
+    UNION ALL
+    SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, cost_usd, unpriced_calls
+    FROM spend_by_day WHERE project_id = $1
+) AS each
+WHERE day >= $2 AND day < $3
+GROUP BY day ORDER BY day;
+
+-- name: spent_by_key
+-- What calls of the project $1 cost in the days from $2 to before $3, by key.
+SELECT key_id, sum(cost_usd) AS cost_usd, sum(unpriced_calls) AS unpriced_calls
+FROM spend_by_day WHERE project_id = $1 AND day >= $2 AND day < $3
+GROUP BY key_id ORDER BY cost_usd DESC, key_id;
+
+-- name: add_spent
+-- What calls of a batch cost, beside what is there.
+INSERT INTO spend_by_day (project_id, day, key_id, cost_usd, priced_calls, unpriced_calls)
+SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::numeric[], $5::bigint[], $6::bigint[])
+ON CONFLICT (project_id, day, key_id) DO UPDATE SET
+    cost_usd = spend_by_day.cost_usd + excluded.cost_usd,
+    priced_calls = spend_by_day.priced_calls + excluded.priced_calls,
+    unpriced_calls = spend_by_day.unpriced_calls + excluded.unpriced_calls;

@@ -46,14 +46,42 @@ CREATE TABLE api_keys (
     name text NOT NULL,                             -- for people: what uses it
     key_hash bytea NOT NULL UNIQUE,                 -- SHA-256 of the whole key: 256 random bits need no salt
     key_prefix text NOT NULL,                       -- its first characters, to recognise it by
-    provider_key_encrypted bytea,                   -- put in place of the project key; NULL: the setting's
-    scopes text[] NOT NULL,                         -- what it may do: proxy, ingest, read
+    scopes text[] NOT NULL,                         -- what it may do: proxy, ingest, read, admin
     created_at timestamptz NOT NULL,
     revoked_at timestamptz,                         -- NULL: in force
     requests_per_minute integer CHECK (requests_per_minute > 0), -- NULL: only its project's limit holds
-    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0) -- US dollars in a month of UTC; NULL: only its project's cap holds
+    monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0), -- US dollars in a month of UTC; NULL: only its project's cap holds
+    expires_at timestamptz,                         -- in force until then, for it was replaced; NULL: until it is revoked
+    replaced_by uuid                                -- the key that takes its place; NULL: none
 );
 CREATE INDEX api_keys_project ON api_keys (project_id, created_at);
+
+-- What a project puts in place of its project keys when it calls the upstream.
+CREATE TABLE provider_keys (
+    project_id text PRIMARY KEY REFERENCES projects,
+    sealed text NOT NULL,                           -- by AES-256-GCM, with a key made of WATCHLLM_SECRET_KEY; bound to its project
+    last_four text NOT NULL,                        -- its last characters, to recognise it by
+    set_at timestamptz NOT NULL                     -- when it was set, or sealed anew
+);
+
+-- People who log in to the console. Each belongs to one project.
+CREATE TABLE people (
+    user_name text PRIMARY KEY,                     -- what they type to log in; of all projects
+    project_id text NOT NULL REFERENCES projects,
+    scopes text[] NOT NULL,                         -- what they may do: read, admin
+    password_hash text NOT NULL,                    -- argon2id, with its salt and its costs
+    created_at timestamptz NOT NULL
+);
+
+-- Who is logged in. The cookie itself is not stored.
+CREATE TABLE sessions (
+    session_hash bytea PRIMARY KEY,                 -- SHA-256 of the cookie: 256 random bits need no salt
+    project_id text NOT NULL REFERENCES projects,
+    user_name text NOT NULL REFERENCES people ON DELETE CASCADE, -- who it is
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL                 -- when the person has to log in again
+);
+CREATE INDEX sessions_person ON sessions (user_name);
 
 -- Runs: one row for each task of an agent. Totals are sums over its steps.
 CREATE TABLE agent_debug_logs (
@@ -81,6 +109,7 @@ CREATE TABLE agent_debug_logs (
     tags jsonb NOT NULL,                            -- [[name, value], …] in the client's order
     flags jsonb NOT NULL,                           -- [{kind, message, step_indexes, severity}, …]; replaced as a whole
     is_explicit boolean NOT NULL DEFAULT false,     -- the client named it by an id, and may come back to it
+    reported text,                                  -- what the client told of it, JSON; NULL: it was captured
     PRIMARY KEY (project_id, run_id)
 );
 CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC, run_id);
@@ -94,9 +123,9 @@ CREATE INDEX agent_debug_logs_duration ON agent_debug_logs (project_id, (ended_a
 CREATE INDEX agent_debug_logs_steps ON agent_debug_logs (project_id, total_steps DESC, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_children ON agent_debug_logs (project_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX agent_debug_logs_may_go_on ON agent_debug_logs (last_activity_at)
-WHERE status <> 'completed' OR is_explicit;
+WHERE (status <> 'completed' OR is_explicit) AND reported IS NULL;
 CREATE INDEX agent_debug_logs_settled ON agent_debug_logs (last_activity_at)
-WHERE NOT (status <> 'completed' OR is_explicit);
+WHERE NOT (status <> 'completed' OR is_explicit) AND reported IS NULL;
 
 -- Steps: the rows of the debugger.
 CREATE TABLE agent_debug_steps (
@@ -126,6 +155,7 @@ CREATE TABLE agent_debug_steps (
     error_type text,                                -- NULL: no error
     error_message text,                             -- NULL: no error
     occurrence text,                                -- hash of a user message and of what it follows; NULL: no user message
+    reported text,                                  -- what the client told of it, JSON; NULL: it was captured
     PRIMARY KEY (project_id, run_id, step_index)
 );
 

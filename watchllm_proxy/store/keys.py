@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -31,7 +31,7 @@ DEFAULT_SCOPES = (Scope.PROXY, Scope.INGEST)
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A project key as it can be listed. `revoked_at_us` None: in force."""
+    """A project key as it can be listed. `expires_at_us` None: in force until it is revoked."""
 
     key_id: UUID
     project_id: str
@@ -39,7 +39,12 @@ class KeyInfo:
     key_prefix: str
     scopes: tuple[str, ...]
     created_at_us: int
-    revoked_at_us: int | None
+    revoked_at_us: int | None = None
+    expires_at_us: int | None = None
+    replaced_by: UUID | None = None
+
+    def is_in_force(self, now_us: int) -> bool:
+        return self.revoked_at_us is None and (self.expires_at_us is None or now_us < self.expires_at_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +59,14 @@ async def create_key(
     pool: asyncpg.Pool, project_id: str, name: str, *, scopes: Sequence[str] = DEFAULT_SCOPES
 ) -> NewKey:
     """Raises `StoreRejected` when there is no such project."""
-    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = _new_key()
     info = KeyInfo(
         key_id=uuid4(),
         project_id=project_id,
         name=views.text(name),
         key_prefix=key[:SHOWN_CHARACTERS],
-        scopes=tuple(scopes),
+        scopes=tuple(sorted(scopes)),
         created_at_us=views.at_us(datetime.now(UTC)),
-        revoked_at_us=None,
     )
     async with transaction(pool, UPKEEP) as connection:
         await connection.execute(
@@ -70,7 +74,7 @@ async def create_key(
             info.key_id,
             info.project_id,
             info.name,
-            hashlib.sha256(key.encode()).digest(),
+            _digest(key),
             info.key_prefix,
             list(info.scopes),
             views.instant(info.created_at_us),
@@ -91,6 +95,8 @@ async def list_keys(pool: asyncpg.Pool, project_id: str) -> tuple[KeyInfo, ...]:
             scopes=tuple(row["scopes"]),
             created_at_us=views.at_us(row["created_at"]),
             revoked_at_us=views.optional_at_us(row["revoked_at"]),
+            expires_at_us=views.optional_at_us(row["expires_at"]),
+            replaced_by=None if row["replaced_by"] is None else uuid_from(row["replaced_by"]),
         )
         for row in found
     )
@@ -101,6 +107,43 @@ async def revoke_key(pool: asyncpg.Pool, project_id: str, key_id: UUID) -> bool:
     async with transaction(pool, UPKEEP) as connection:
         row = await connection.fetchrow(queries("postgres")["revoke_key"], project_id, key_id, datetime.now(UTC))
     return row is not None
+
+
+async def revoke_keys(pool: asyncpg.Pool, project_id: str) -> int:
+    """Ends all keys of a project; returns how many were not ended before."""
+    async with transaction(pool, UPKEEP) as connection:
+        return len(await connection.fetch(queries("postgres")["revoke_keys"], project_id, datetime.now(UTC)))
+
+
+async def replace_key(pool: asyncpg.Pool, project_id: str, key_id: UUID, *, grace_s: float) -> NewKey | None:
+    """A new key that may what the old one may, which ends `grace_s` from now: time to bring the new one about.
+
+    None: the project has no such key in force, or it is being replaced already.
+    """
+    now, key, new_id = datetime.now(UTC), _new_key(), uuid4()
+    async with transaction(pool, UPKEEP) as connection:
+        row = await connection.fetchrow(
+            queries("postgres")["replace_key"],
+            project_id,
+            key_id,
+            now + timedelta(seconds=grace_s),
+            new_id,
+            _digest(key),
+            key[:SHOWN_CHARACTERS],
+            now,
+        )
+    if row is None:
+        return None
+    scopes = tuple(row["scopes"])
+    return NewKey(KeyInfo(new_id, project_id, row["name"], key[:SHOWN_CHARACTERS], scopes, views.at_us(now)), key)
+
+
+def _new_key() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 async def load_grants(pool: asyncpg.Pool, seen: str = "") -> tuple[str, Grants | None]:
@@ -126,6 +169,7 @@ def _grant(row: asyncpg.Record) -> KeyGrant:
         project_id=row["project_id"],
         key_id=str(row["key_id"]),
         scopes=known_scopes(tuple(row["scopes"])),
+        expires_at_us=views.optional_at_us(row["expires_at"]),
         requests_per_minute=row["requests_per_minute"],
     )
 
@@ -133,6 +177,7 @@ def _grant(row: asyncpg.Record) -> KeyGrant:
 def _terms(row: asyncpg.Record) -> ProjectTerms:
     return ProjectTerms(
         project_id=row["project_id"],
+        sealed_provider_key=row["sealed_provider_key"],
         plan=row["plan"],
         monthly_requests=row["monthly_requests"],
         passes_over_quota=row["over_quota"] == "pass",

@@ -68,6 +68,11 @@ STATE = Work(
 """What the recorder reads at its start: much, and as of one moment."""
 
 KEYRING = Work(Role.KEYRING, statement_timeout_ms=10_000, lock_timeout_ms=3_000, idle_timeout_ms=10_000)
+LOGIN = Work(
+    Role.RECORDER, statement_timeout_ms=10_000, lock_timeout_ms=3_000, idle_timeout_ms=10_000, is_readonly=False
+)
+"""Somebody waits to be let in."""
+
 UPKEEP = Work(
     Role.RECORDER, statement_timeout_ms=300_000, lock_timeout_ms=10_000, idle_timeout_ms=30_000, is_readonly=False
 )

@@ -23,8 +23,13 @@ from watchllm_proxy.store.transactions import BATCH, KEYRING, QUESTION, Role, op
 NOBODYS_ROWS = {"plans", "price_lists", "capture_offsets", "pending_batches", "dead_letters", "schema_migrations"}
 """Tables without a tenant: the recorder's alone. A new one is put here by somebody who has thought about it."""
 
-HIDDEN_FROM_READERS = {"api_keys"}
-"""Seen by column only: the hashes are not among them."""
+SHOWN_TO_READERS = {
+    "api_keys": "key_id, project_id, name, key_prefix, expires_at",
+    "provider_keys": "project_id, last_four, set_at",
+    "people": "project_id, user_name, scopes, created_at",
+    "sessions": "project_id, user_name, created_at, expires_at",
+}
+"""Seen by column only: what is secret is not among them."""
 
 MINE, THEIRS, NOBODY = "default", "other", "nobody"
 
@@ -82,8 +87,8 @@ async def fill_every_table(owner: asyncpg.Connection) -> None:
             )
             names = ", ".join(row["column_name"] for row in columns)
             values = ", ".join(
-                "$1::text" if row["column_name"] == "project_id"
-                else "sha256(convert_to($1::text, 'UTF8'))" if row["column_name"] == "key_hash"
+                "$1::text" if row["column_name"] in {"project_id", "user_name"}
+                else "sha256(convert_to($1::text, 'UTF8'))" if row["column_name"] in {"key_hash", "session_hash"}
                 else CHOICES.get(row["column_name"]) or SAMPLES[row["data_type"]]
                 for row in columns
             )  # fmt: skip
@@ -133,7 +138,7 @@ async def test_a_reader_that_filters_nothing_sees_its_own_project_in_every_table
         assert await owner.fetchval(f"SELECT count(DISTINCT project_id) FROM {table}") == 2, (
             f"{table} is not filled"
         )
-        columns = "*" if table not in HIDDEN_FROM_READERS else "key_id, project_id, name, key_prefix"
+        columns = SHOWN_TO_READERS.get(table, "*")
         for project in (MINE, THEIRS, NOBODY, ""):
             async with transaction(pool, QUESTION, project) as connection:
                 seen = await connection.fetch(f"SELECT {columns} FROM {table}")
@@ -242,6 +247,9 @@ async def test_a_reader_cannot_write_and_sees_no_hash_of_a_key(pool: asyncpg.Poo
         "DELETE FROM agent_debug_logs",
         "INSERT INTO projects VALUES ('x', 'x', now())",
         "SELECT key_hash FROM api_keys",
+        "SELECT sealed FROM provider_keys",
+        "SELECT password_hash FROM people",
+        "SELECT session_hash FROM sessions",
         "SELECT * FROM dead_letters",
         "SELECT * FROM capture_offsets",
     ):
@@ -254,6 +262,7 @@ async def test_the_keyring_sees_keys_and_nothing_else(owner: asyncpg.Connection,
     await fill_every_table(owner)
     async with transaction(pool, KEYRING) as connection:
         assert await connection.fetchval("SELECT count(DISTINCT project_id) FROM api_keys") == 2
+        assert await connection.fetchval("SELECT count(DISTINCT project_id) FROM provider_keys") == 2
     with pytest.raises(StoreUnavailable, match="42501"):
         async with transaction(pool, KEYRING) as connection:
             await connection.execute("SELECT * FROM agent_debug_logs")
