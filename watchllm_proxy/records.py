@@ -458,6 +458,7 @@ class Step:
     error_type: str | None = None
     error_message: str | None = None
     occurrence: str | None = None  # of a user message: the same wherever the same history is sent again
+    reported: str | None = None  # what the client told of it, JSON; None: it was captured
 
 
 @record
@@ -487,6 +488,7 @@ class Run:
     unpriced_calls: int
     tags: tuple[tuple[str, str], ...] = ()
     is_explicit: bool = False  # the client named it, and may name it again
+    reported: str | None = None  # what the client told of it, JSON; None: it was captured
 
 
 @record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -78,8 +78,13 @@ async def delete_old_runs(pool: asyncpg.Pool, retention: Retention, now_us: int,
             old = await connection.fetch(queries("postgres")["old_runs"], project_id, before, limit)
             gone = await delete_runs(connection, project_id, [each["run_id"] for each in old])
         newest = max((each["last_activity_at"] for each in old), default=None)
-        deleted += replace(gone, may_be_remembered=newest is not None and newest > latest - 2 * REMEMBERED)
+        deleted += replace(gone, may_be_remembered=_is_recent(newest, latest))
     return deleted
+
+
+def _is_recent(newest: datetime | None, latest: datetime | None) -> bool:
+    """Reported runs are in nobody's memory: where there are no others, there is no `latest`."""
+    return newest is not None and latest is not None and newest > latest - 2 * REMEMBERED
 
 
 async def delete_runs(connection: asyncpg.Connection, project_id: str, run_ids: Sequence[str]) -> DeletedRuns:

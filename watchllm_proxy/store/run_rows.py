@@ -46,6 +46,7 @@ def run_row(run: Run, flags: Sequence[Flag]) -> Row:
         views.bigint(run.input_tokens), views.bigint(run.output_tokens), views.bigint(run.cache_read_input_tokens),
         views.usd(run.total_cost_usd), views.integer(run.unpriced_calls),
         _json(views.names_and_values(run.tags)), _json([_flag_object(flag) for flag in flags]), run.is_explicit,
+        run.reported,
     )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def run_from(row: Stored) -> Run:
         unpriced_calls=row["unpriced_calls"],
         tags=tuple((name, value) for name, value in orjson.loads(row["tags"])),
         is_explicit=row["is_explicit"],
+        reported=row["reported"],
     )
 
 
@@ -117,6 +119,7 @@ def step_row(project_id: str, run_id: str, step: Step) -> Row:
         views.usd(step.cost_usd), step.is_priced, views.tokens(step.time_to_first_token_us),
         views.optional_integer(step.http_status),
         views.optional_text(step.error_type), views.optional_text(step.error_message), step.occurrence,
+        step.reported,
     )  # fmt: skip
 
 
@@ -146,6 +149,7 @@ def step_from(row: Stored) -> Step:
         error_type=row["error_type"],
         error_message=row["error_message"],
         occurrence=row["occurrence"],
+        reported=row["reported"],
     )
 
 
