@@ -42,6 +42,7 @@ from watchllm_proxy.records import (
 )
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer, Shelf
+from watchllm_proxy.settling import Settler
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
 from watchllm_proxy.store.event_rows import (
@@ -108,6 +109,7 @@ class Recorder:
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
+        self._settler = Settler(runs, events, self._patience)
         self.rules = RetentionRules(runs.pool, retention_days)
         self._eraser = Eraser(
             runs.pool,
@@ -288,7 +290,8 @@ class Recorder:
             await self._patience.on_postgres(self._redacting.follow_projects)
         await self._patience.on_postgres(self._pricing.follow)
         understood = await asyncio.to_thread(self._thinker.understand, batch)
-        return await asyncio.to_thread(self._thinker.place, understood, self._sessionizer)
+        runs_of = await self._settler.runs_of(understood.settlements)
+        return await asyncio.to_thread(self._thinker.place, understood, self._sessionizer, runs_of)
 
     async def _load_runs(self, keys: Sequence[tuple[str, str]]) -> list[StoredRun]:
         return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
@@ -305,6 +308,7 @@ class Recorder:
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
         await self._move(thought.changes.moved)
+        await self._settler.write(thought.settlements)
         await self._patience.on_postgres(lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}

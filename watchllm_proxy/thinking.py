@@ -6,14 +6,16 @@ the sessionizer, same time: same thoughts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from uuid import UUID
 
 import structlog
 
 from watchllm_proxy import setting_aside
 from watchllm_proxy.capture.merge import Batch, MergedRecord
-from watchllm_proxy.decode import KnownMessages, decode
+from watchllm_proxy.decode import KnownMessages, decode, settlement_of
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
@@ -22,7 +24,7 @@ from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.patience import Stopping
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recorder_stats import RecorderStats
-from watchllm_proxy.records import Call, Explanation, Flag, Placement, RunChanges
+from watchllm_proxy.records import Call, Explanation, Flag, Placement, RunChanges, Settlement
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.postgres import DeadLetter, Tally
@@ -31,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
+
+_NONE: Mapping[UUID, str] = MappingProxyType({})
 
 Flags = dict[RunKey, tuple[Flag, ...]]
 Explanations = dict[RunKey, tuple[Explanation, ...]]
@@ -46,6 +50,7 @@ class Thought:
     flags: Flags
     explanations: Explanations
     tallies: dict[str, Tally] = field(default_factory=dict)  # by log
+    settlements: tuple[Settlement, ...] = ()  # of calls of this batch, or stored before
 
     @classmethod
     def of_nothing_but(cls, letter: DeadLetter, batch: Batch) -> Thought:
@@ -60,6 +65,7 @@ class Understood:
     batch: Batch
     calls: tuple[tuple[MergedRecord, Call], ...]
     dead_letters: tuple[DeadLetter, ...]
+    settlements: tuple[Settlement, ...] = ()
 
 
 class Thinker:
@@ -90,6 +96,7 @@ class Thinker:
         """
         calls: list[tuple[MergedRecord, Call]] = []
         dead: list[DeadLetter] = []
+        settlements: list[Settlement] = []
         for record in batch.records:
             if record.exchange is None:
                 dead.append(self.as_kept(setting_aside.unreadable(record), record))
@@ -100,12 +107,19 @@ class Thinker:
                 if self._redacting is not None:
                     call = self._redacting.call(call)
                 calls.append((record, withhold_content(call)))
+                if (told := settlement_of(record.exchange)) is not None:
+                    settlements.append(told)
             except Exception as exc:
                 dead.append(self.as_kept(setting_aside.crashed(record, exc), record))
-        return Understood(batch, tuple(calls), tuple(dead))
+        return Understood(batch, tuple(calls), tuple(dead), tuple(settlements))
 
-    def place(self, understood: Understood, sessionizer: Sessionizer) -> Thought:
-        """Give each call its run. Touches nothing but the sessionizer's state, which asks its shelf for runs."""
+    def place(
+        self, understood: Understood, sessionizer: Sessionizer, runs_of_settled: Mapping[UUID, str] = _NONE
+    ) -> Thought:
+        """Give each call its run. Touches nothing but the sessionizer's state, which asks its shelf for runs.
+
+        `runs_of_settled`: the run of each call that a settlement is about, as far as it is stored.
+        """
         now_us = understood.batch.bounds.now_us
         sessionizer.bring(call for _, call in understood.calls)
         placed: list[tuple[Call, Placement]] = []
@@ -117,6 +131,8 @@ class Thinker:
                 raise  # the record is not to blame
             except Exception as exc:
                 dead.append(self.as_kept(setting_aside.crashed(record, exc), record))
+        for told in understood.settlements:
+            sessionizer.settle(told, runs_of_settled.get(told.call_id))
         sessionizer.tick(now_us)
         changes = sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}
@@ -125,6 +141,7 @@ class Thinker:
             calls=tuple((call, final.get(call.call_id, placement)) for call, placement in placed),
             dead_letters=tuple(dead),
             tallies=setting_aside.tallies(understood.batch, dead),
+            settlements=understood.settlements,
         )
 
     def conclude(
@@ -134,9 +151,11 @@ class Thinker:
         calls: tuple[tuple[Call, Placement], ...] = (),
         dead_letters: Sequence[DeadLetter] = (),
         tallies: dict[str, Tally] | None = None,
+        settlements: tuple[Settlement, ...] = (),
     ) -> Thought:
         """With what is worth a look in the runs that changed."""
-        return Thought(calls, tuple(dead_letters), changes, *self.insights(changes), tallies or {})
+        flags, explanations = self.insights(changes)
+        return Thought(calls, tuple(dead_letters), changes, flags, explanations, tallies or {}, settlements)
 
     def insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
         """A bug here costs a run its flags, never its calls."""

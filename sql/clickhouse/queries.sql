@@ -111,6 +111,42 @@ WHERE project_id = {project_id:String}
 ORDER BY stored_at DESC
 LIMIT 1 BY call_id;
 
+-- name: settle_call
+-- A call whose cost was told afterwards: its row again, one microsecond younger, with what was told. "" is "not told":
+-- then it stays as it is. A repeat is harmless.
+INSERT INTO events
+SELECT * REPLACE (
+    stored_at + toIntervalMicrosecond(1) AS stored_at,
+    coalesce(toUInt64OrNull({input_tokens:String}), input_tokens) AS input_tokens,
+    coalesce(toUInt64OrNull({output_tokens:String}), output_tokens) AS output_tokens,
+    coalesce(toUInt64OrNull({total_tokens:String}), total_tokens) AS total_tokens,
+    coalesce(toUInt64OrNull({cache_read_input_tokens:String}), cache_read_input_tokens) AS cache_read_input_tokens,
+    coalesce(toUInt64OrNull({reasoning_tokens:String}), reasoning_tokens) AS reasoning_tokens,
+    is_usage_estimated AND empty({input_tokens:String}) AS is_usage_estimated,
+    toDecimal64OrNull({cost_usd:String}, 12) AS upstream_cost_usd,
+    toDecimal64OrNull({cost_usd:String}, 12) AS cost_usd,
+    {cost_source:String} AS cost_source,
+    NULL AS price_provider,
+    NULL AS price_date
+)
+FROM events FINAL
+WHERE project_id = {project_id:String} AND call_id = {call_id:UUID};
+
+-- name: reprice_calls
+-- Calls that are priced anew: their rows again, one microsecond younger. What the call call_ids[i] costs stands in
+-- costs_usd[i] and its fellows; "" is "not known". What an upstream told of its cost stays. A repeat is harmless.
+INSERT INTO events
+SELECT * REPLACE (
+    stored_at + toIntervalMicrosecond(1) AS stored_at,
+    toDecimal64OrNull(transform(toString(call_id), {call_ids:Array(String)}, {costs_usd:Array(String)}, ''), 12) AS cost_usd,
+    transform(toString(call_id), {call_ids:Array(String)}, {cost_sources:Array(String)}, '') AS cost_source,
+    nullIf(transform(toString(call_id), {call_ids:Array(String)}, {price_providers:Array(String)}, ''), '') AS price_provider,
+    nullIf(transform(toString(call_id), {call_ids:Array(String)}, {price_dates:Array(String)}, ''), '') AS price_date
+)
+FROM events FINAL
+WHERE project_id = {project_id:String} AND cost_source NOT IN ('upstream', 'generation')
+  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+
 -- name: expired_partitions
 -- Partitions of a table whose day has come, the oldest first, with their rows.
 SELECT expires_on, count() AS rows

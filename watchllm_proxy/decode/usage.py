@@ -87,15 +87,15 @@ def upstream_cost(usage: dict[str, Json]) -> Decimal | None:
         return ticks * _USD_PER_TICK
     cost = usage.get("cost")
     if isinstance(cost, dict):
-        return _money(cost.get("total_cost"))
-    told = _money(cost)
+        return money(cost.get("total_cost"))
+    told = money(cost)
     if usage.get("is_byok") is True:
-        upstream = _money(as_dict(usage.get("cost_details")).get("upstream_inference_cost"))
+        upstream = money(as_dict(usage.get("cost_details")).get("upstream_inference_cost"))
         return told if upstream is None else upstream + (told or 0)
     return told
 
 
-def _money(value: Json) -> Decimal | None:
+def money(value: Json) -> Decimal | None:
     """Through `str`: the shortest text of a double is the figure that was sent, free of binary noise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_USD:
         return None

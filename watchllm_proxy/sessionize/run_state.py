@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from watchllm_proxy.records import Call, Run, RunOutline, RunStatus, Step, StepType, ToolResult
+from watchllm_proxy.records import Call, Run, RunOutline, RunStatus, Settlement, Step, StepType, ToolResult
 from watchllm_proxy.sessionize import names, steps, turns
 from watchllm_proxy.sessionize.tool_errors import is_tool_error
 from watchllm_proxy.sessionize.turns import UserInput
@@ -172,6 +172,15 @@ class RunState:
         self.take_told(told)
         self._note(call)
         return model_index
+
+    def settle(self, told: Settlement) -> bool:
+        """The upstream told afterwards what a call of this run used and cost. False: it is none of its calls."""
+        index = next((s.step_index for s in self.steps if s.is_priced and s.call_id == told.call_id), None)
+        if index is None:
+            return False
+        self.steps[index] = steps.with_settlement(self.steps[index], told)
+        self._changed.add(index)
+        return True
 
     def tool_step_index(self, issued_id: str) -> int | None:
         return self._tool_steps.get(issued_id)

@@ -24,7 +24,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
 
-from watchllm_proxy.records import Anchor, Api, Call, ClientIdKind, Moved, Placement, RunChanges, RunOutline
+from watchllm_proxy.records import (
+    Anchor,
+    Api,
+    Call,
+    ClientIdKind,
+    Moved,
+    Placement,
+    RunChanges,
+    RunOutline,
+    Settlement,
+)
 from watchllm_proxy.sessionize import families, rules
 from watchllm_proxy.sessionize.anchoring import anchors_of
 from watchllm_proxy.sessionize.anchors import AnchorKind
@@ -148,6 +158,21 @@ class Sessionizer:
         if previous is not None and previous.take_results(call):
             previous.judge()
             self._runs.touch(previous)
+
+    # --- figures that are told later
+
+    def settle(self, told: Settlement, run_id: str | None) -> None:
+        """What a call observed before really used and cost. `run_id`: of its run as it is stored; None where the
+        call was observed since the last drain."""
+        placement = self._placements.get(told.call_id)
+        run_id = placement.run_id if placement is not None else run_id
+        if run_id is None:
+            return  # it is of no run, or is gone
+        key = (told.project_id, run_id)
+        self._runs.name([key])  # of any age
+        run = self._runs.get(key)
+        if run is not None and run.settle(told):
+            self._runs.change(run)
 
     # --- late answers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from watchllm_proxy.records import Api, Call, ExchangeEnd, Step, StepType, ToolCall, ToolResult
+from watchllm_proxy.records import Api, Call, ExchangeEnd, Settlement, Step, StepType, ToolCall, ToolResult
 from watchllm_proxy.sessionize.names import SUMMARY_CHARS, cut
 from watchllm_proxy.sessionize.tool_errors import is_tool_error
 from watchllm_proxy.sessionize.turns import UserInput
@@ -73,6 +73,19 @@ def model_step(index: int, call: Call) -> Step:
         http_status=call.http_status,
         error_type=error.type if error else None,
         error_message=cut(error.message, SUMMARY_CHARS) if error else None,
+    )
+
+
+def with_settlement(step: Step, told: Settlement) -> Step:
+    """With the figures that the upstream told afterwards; those it did not tell stay."""
+    usage = told.usage
+    cached = usage.cache_read_input_tokens
+    return replace(
+        step,
+        input_tokens=step.input_tokens if usage.input_tokens is None else usage.input_tokens,
+        output_tokens=step.output_tokens if usage.output_tokens is None else usage.output_tokens,
+        cache_read_input_tokens=step.cache_read_input_tokens if cached is None else cached,
+        cost_usd=told.cost.usd,
     )
 
 

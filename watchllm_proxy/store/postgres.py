@@ -123,6 +123,12 @@ class RunStore:
             runs.append((run, tuple(steps_by_run.get(key, ()))))
         return runs
 
+    async def runs_of_calls(self, project_id: str, call_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Of those of these calls that are in a run."""
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["runs_of_calls"], views.key(project_id), list(call_ids))
+        return {run_rows.uuid_from(row["call_id"]): row["run_id"] for row in found}
+
     async def offsets(self) -> dict[str, LogPosition]:
         """How far each log is stored, by its name."""
         async with transaction(self._pool, STATE) as connection:

@@ -90,6 +90,12 @@ def picodollars(value: Decimal | None) -> Decimal | None:
     return None if value is None else value.quantize(_PICODOLLAR)
 
 
+def picodollar_text(value: Decimal | None) -> str:
+    """The same as decimal text; "" where it is not known."""
+    rounded = picodollars(value)
+    return "" if rounded is None else format(rounded, "f")
+
+
 def instant(at_us: int) -> datetime:
     """Microseconds since the epoch as a datetime, kept within what a timestamp can say."""
     try:
