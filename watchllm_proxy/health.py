@@ -8,10 +8,10 @@ import time
 import urllib.parse
 from collections.abc import Awaitable, Callable
 
-from watchllm_proxy.console.context import Health
+from watchllm_proxy.console.context import Health, Waiting
 from watchllm_proxy.errors import StoreError, StoreRejected
-from watchllm_proxy.lifecycle import rest
-from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, RecorderStats
+from watchllm_proxy.lifecycle import STORE_RETRY_S, rest
+from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, Outage, RecorderStats
 
 UPSTREAM_CHECK_S = 30.0
 UPSTREAM_CHECK_TIMEOUT_S = 5.0
@@ -30,13 +30,16 @@ class StoresAway:
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
+        self.outages: dict[str, Outage] = {}
 
-    def note(self, store: str, error: StoreError | None) -> None:
+    def note(self, store: str, error: StoreError | None, retry_in_s: float = STORE_RETRY_S) -> None:
         """None: it is there."""
         if error is None:
             self.problems.pop(store, None)
+            self.outages.pop(store, None)
         else:  # what a store refuses at the start is for a person to put right: a schema that is not ours
             self.problems[store] = str(error) if isinstance(error, StoreRejected) else AWAY
+            self.outages[store] = Outage.noted(self.outages.get(store), retry_in_s)
 
 
 class UpstreamWatch:
@@ -78,6 +81,7 @@ def health_of(
     async def health() -> Health:
         return Health(
             checks=checks(stats, away),
+            waiting=waiting(stats, away, time.time_ns() // 1000),
             is_upstream_reachable=watch.is_reachable,
             upstream_ms=watch.connect_ms,
             started_at_us=started_at_us,
@@ -94,6 +98,18 @@ def checks(stats: RecorderStats | None, away: StoresAway) -> Checks:
     if stats is not None:
         found[RECORDER] = _recorder_check(stats)
     return found
+
+
+def waiting(stats: RecorderStats | None, away: StoresAway, now_us: int) -> dict[str, Waiting]:
+    """For whom of those that `checks` names somebody waits: since when, and for how long till the next try."""
+    outages = dict(away.outages)
+    if stats is not None and stats.outage is not None:
+        outages[RECORDER if stats.waiting_for == LOG else str(stats.waiting_for)] = stats.outage
+    return {name: _told(outage, now_us) for name, outage in outages.items()}
+
+
+def _told(outage: Outage, now_us: int) -> Waiting:
+    return Waiting(outage.since_us, outage.tries, retry_in_s=max(0, outage.next_try_us - now_us) / 1_000_000)
 
 
 def _recorder_check(stats: RecorderStats) -> str | None:

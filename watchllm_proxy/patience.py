@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from watchllm_proxy.errors import CaptureLogError, StoreUnavailable
-from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, RecorderStats
+from watchllm_proxy.recorder_stats import CLICKHOUSE, LOG, POSTGRES, Outage, RecorderStats
 
 log = structlog.get_logger(__name__)
 
@@ -55,16 +55,18 @@ class Patience:
             except (StoreUnavailable, CaptureLogError) as exc:
                 if self._stats.waiting_for is None:
                     log.warning("recorder.store_away", store=store, error=str(exc))
-                self._stats.waiting_for = store
+                retry_in_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+                before = self._stats.outage if self._stats.waiting_for == store else None
+                self._stats.waiting_for, self._stats.outage = store, Outage.noted(before, retry_in_s)
                 await self._note_lag()
                 if self.stop.is_set():
                     raise Stopping from exc
-                await self.rest(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                await self.rest(retry_in_s)
                 delay_s = min(delay_s * 2, MAX_BACKOFF_S)
                 continue
             if self._stats.waiting_for == store:
                 log.info("recorder.store_back", store=store)
-                self._stats.waiting_for = None
+                self._stats.waiting_for = self._stats.outage = None
             return result
 
     async def rest(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -9,6 +10,22 @@ from watchllm_proxy.accounting import Balance
 from watchllm_proxy.outcomes import DeadLetterReason
 
 POSTGRES, CLICKHOUSE, LOG = "postgres", "clickhouse", "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Something is away. It is tried now and then, once at a time; the first try that succeeds ends it."""
+
+    since_us: int
+    tries: int  # since then, all in vain
+    next_try_us: int  # when it is asked again, by the clock
+
+    @classmethod
+    def noted(cls, before: Outage | None, retry_in_s: float) -> Outage:
+        """One more try was in vain; `before`: how it stood until now, None: it was there."""
+        now_us = time.time_ns() // 1000
+        next_try_us = now_us + int(retry_in_s * 1_000_000)
+        return cls(before.since_us, before.tries + 1, next_try_us) if before else cls(now_us, 1, next_try_us)
 
 
 @dataclass(slots=True)
@@ -25,4 +42,5 @@ class RecorderStats:
     lag_s: float = 0.0  # age of the oldest record of the last batch when it was stored; 0 when idle
     is_starting: bool = True  # until what the last process left half done is done
     waiting_for: str | None = None  # POSTGRES, CLICKHOUSE or LOG while that is away; None when all is well
+    outage: Outage | None = None  # of what it waits for
     books: Balance | None = None  # what became of every capture, over all restarts; None: not looked at yet

@@ -135,7 +135,7 @@ async def watch_stores(stores: Stores, away: StoresAway, stop: asyncio.Event) ->
             try:
                 await ping()
             except StoreError as exc:
-                away.note(store, exc)
+                away.note(store, exc, STORE_CHECK_S)
             else:
                 away.note(store, None)
         await rest(stop, STORE_CHECK_S)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from watchllm_proxy.commands.api_client import ApiClient, ServerUnreachable
 from watchllm_proxy.commands.findings import Finding, ok, problem, warning
 from watchllm_proxy.commands.terminal import clean
+from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.demo.json_access import as_object, as_text
 from watchllm_proxy.ports import holder_in_words
 from watchllm_proxy.settings import Settings
@@ -66,14 +67,14 @@ def _readiness(client: ApiClient) -> Iterator[Finding]:
     status, body = client.get_any("/readyz")
     answer = as_object(_parsed(body))
     unwell = {
-        name: as_text(as_object(check).get("detail"))
+        name: as_object(check)
         for name, check in as_object(answer.get("checks")).items()
         if as_object(check).get("status") != "ok"
     }
-    for name, detail in unwell.items():
+    for name, check in unwell.items():
         yield warning(
             "server",
-            f"{clean(name)}: {clean(detail) or 'degraded'}",
+            f"{clean(name)}: {clean(as_text(check.get('detail'))) or 'degraded'}{_waiting(check)}",
             "Requests pass. docs/operations.md tells what to do.",
         )
     if unwell:
@@ -84,6 +85,14 @@ def _readiness(client: ApiClient) -> Iterator[Finding]:
         yield warning(
             "server", f"it takes no new work now: {clean(as_text(answer.get('status')))}", "Wait, or start it."
         )
+
+
+def _waiting(check: Mapping[str, object]) -> str:
+    """Since when a part that is away is away, and when it is tried again."""
+    since, tries, retry_in_s = (check.get(name) for name in ("since", "tries", "retry_in_s"))
+    if not isinstance(since, str) or not isinstance(tries, int) or not isinstance(retry_in_s, int | float):
+        return ""
+    return f" (since {clean(since)}, tried {count_of(tries, 'time')}, again in {retry_in_s:.1f} s)"
 
 
 def _parsed(body: bytes) -> object:

@@ -16,13 +16,24 @@ from watchllm_proxy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something is away, and is tried now and then."""
+
+    since_us: int
+    tries: int  # since then, all in vain
+    retry_in_s: float  # 0: it is being tried
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the parts behind this console are.
 
     `checks` names each part and says, in a sentence for a person, what is wrong with it; None means it is well.
+    `waiting` says of those that are away how long, and when they are tried again.
     """
 
     checks: Mapping[str, str | None] = field(default_factory=dict)
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
     is_upstream_reachable: bool | None = None  # None: nobody has asked yet
     upstream_ms: float | None = None  # how long it took to connect
     started_at_us: int | None = None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
 from tests.console_runs import MemoryReading, call_id, make_run, refund_run
 from watchllm_proxy.console.addresses import encode_id
+from watchllm_proxy.console.app import build_app
+from watchllm_proxy.console.context import Health, Waiting
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.settings import Settings
 
 ODD_IDS = ["a/b", "a?b=c", "a#b", "100%", "%2F", "ü λ 中", '"quoted" \'id\'', ".", "..", "a.json", "fixture", "a b+c", "<b>", "x" * 200]  # fmt: skip  # noqa: E501
 
@@ -149,6 +154,22 @@ async def test_following_the_calls_brings_each_once(client: TestClient, reading:
         after = page["next_after"]
     assert seen == [str(call_id(n)) for n in range(2, 7)]
     assert after == str(call_id(6))
+
+
+async def test_what_is_away_is_told_with_since_when_and_when_it_is_tried_again(
+    aiohttp_client: Callable[[web.Application], Awaitable[TestClient]],
+) -> None:
+    async def health() -> Health:
+        waiting = {"clickhouse": Waiting(since_us=1_700_000_000_000_000, tries=12, retry_in_s=3.24)}
+        return Health(checks={"clickhouse": "away", "postgres": None}, waiting=waiting)
+
+    client = await aiohttp_client(build_app(MemoryReading([], []), settings=Settings(), health=health))
+    checks = (await (await client.get("/readyz")).json())["checks"]
+    assert checks["clickhouse"].pop("since").startswith("2023-11-14T22:13:20")
+    assert checks == {
+        "clickhouse": {"status": "degraded", "detail": "away", "tries": 12, "retry_in_s": 3.2},
+        "postgres": {"status": "ok"},
+    }
 
 
 async def test_what_is_degraded_is_told_in_readyz(client: TestClient, health: dict[str, str | None]) -> None:

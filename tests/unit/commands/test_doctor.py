@@ -75,6 +75,22 @@ def test_a_person_reads_marks_and_what_to_do_next(machine: FakeApi, watchllm: Wa
     assert result.exit_code == 0, "a warning is no failure"
 
 
+def test_since_when_a_store_is_away_and_when_it_is_tried_again_is_told(
+    machine: FakeApi, watchllm: Watchllm
+) -> None:
+    away = {
+        "status": "degraded",
+        "detail": "away",
+        "since": "2026-11-22T10:00:00Z",
+        "tries": 12,
+        "retry_in_s": 3.24,
+    }
+    machine.routes["/readyz"] = {"status": "degraded", "checks": {"clickhouse": away}}
+    _, areas = examined(watchllm)
+    (told,) = (finding["text"] for finding in areas["server"] if "clickhouse" in finding["text"])
+    assert told == "clickhouse: away (since 2026-11-22T10:00:00Z, tried 12 times, again in 3.2 s)"
+
+
 def test_a_server_that_is_draining_is_pointed_at(machine: FakeApi, watchllm: Watchllm) -> None:
     machine.routes["/readyz"] = (503, {"status": "stopping", "checks": {}})
     _, areas = examined(watchllm)

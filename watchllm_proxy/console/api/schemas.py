@@ -99,7 +99,14 @@ ALL: Final[Mapping[str, Schema]] = {
                 "type": "object",
                 "additionalProperties": {
                     "type": "object",
-                    "properties": {"status": {"enum": ["ok", "degraded"]}, "detail": STRING},
+                    "properties": {
+                        "status": {"enum": ["ok", "degraded"]},
+                        "detail": STRING,
+                        # Of what is away, and tried now and then.
+                        "since": INSTANT,
+                        "tries": COUNT,
+                        "retry_in_s": {"type": "number", "minimum": 0},
+                    },
                     "required": ["status"],
                 },
             },

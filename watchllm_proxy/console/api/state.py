@@ -6,7 +6,8 @@ from aiohttp import web
 
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.openapi import DOCUMENT
-from watchllm_proxy.console.context import HEALTH
+from watchllm_proxy.console.context import HEALTH, Waiting
+from watchllm_proxy.console.formats import instant
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -16,12 +17,21 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """200 as long as the console can answer at all; `checks` say what is degraded. The proxy adds its own."""
     health = await request.app[HEALTH]()
-    checks = {name: _check(detail) for name, detail in health.checks.items()}
+    checks = {name: _check(detail, health.waiting.get(name)) for name, detail in health.checks.items()}
     return json_answer({"status": "degraded" if health.problems else "ok", "checks": checks})
 
 
-def _check(detail: str | None) -> dict[str, object]:
-    return {"status": "ok"} if detail is None else {"status": "degraded", "detail": detail}
+def _check(detail: str | None, waiting: Waiting | None) -> dict[str, object]:
+    if detail is None:
+        return {"status": "ok"}
+    check: dict[str, object] = {"status": "degraded", "detail": detail}
+    if waiting is not None:
+        check |= {
+            "since": instant(waiting.since_us),
+            "tries": waiting.tries,
+            "retry_in_s": round(waiting.retry_in_s, 1),
+        }
+    return check
 
 
 async def openapi(request: web.Request) -> web.Response:
