@@ -29,7 +29,7 @@ from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, re
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.recorder_stats import RecorderStats
-from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.redacting import ProjectRedaction, Redacting
 from watchllm_proxy.redaction_key import redaction_key
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.settings import Settings
@@ -101,8 +101,14 @@ async def _run_parts(
 
 def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
     access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous), is_loopback=settings.is_loopback)
-    desk = Corrections(stores.pool)
-    return build_app(stores.reading, settings=settings, health=health, visitor_of=access.visitor_of, desk=desk)
+    return build_app(
+        stores.reading,
+        settings=settings,
+        health=health,
+        visitor_of=access.visitor_of,
+        desk=Corrections(stores.pool),
+        redaction=ProjectRedaction(stores.pool, redaction_key(settings), RedactionMode(settings.redact)),
+    )
 
 
 def new_recorder(settings: Settings, stores: Stores) -> Recorder:

@@ -1,8 +1,12 @@
-"""CONDUCTOR of redaction: what each project wants, and calls and dead letters as they may be stored then."""
+"""CONDUCTOR of redaction: what each project wants, and calls and dead letters as they may be stored then.
+
+And the desk at which a person looks that up, changes it and tries it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -10,10 +14,13 @@ import structlog
 
 from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.merge import MergedRecord
+from watchllm_proxy.console.redaction import Tried, Wishes
 from watchllm_proxy.enrich.redact import RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule, own_rules
-from watchllm_proxy.records import Call
+from watchllm_proxy.enrich.redaction.tags import KEY_BYTES
+from watchllm_proxy.records import Call, Report
+from watchllm_proxy.store import project_settings
 from watchllm_proxy.store.postgres import DeadLetter
 from watchllm_proxy.store.project_settings import AllProjectSettings, ProjectSettings
 
@@ -50,6 +57,16 @@ class Redacting:
             return redacted
         return replace(redacted, is_content_refused=True, redaction_mode=f"{redacted.redaction_mode}, no content")
 
+    def report(self, report: Report) -> Report:
+        """Marked as refused by its client where its project wants no content kept. Its words are still in it."""
+        if report.project_id not in self._without_content:
+            return report
+        return replace(report, is_content_refused=True)
+
+    def document(self, document: bytes, project_id: str) -> bytes:
+        """JSON of a report as it may be stored."""
+        return self._redactor.document(document, project_id)
+
     def text(self, text: str, project_id: str) -> str:
         """As it stands in what is stored: a user's id that was redacted is found by this."""
         return self._redactor.text(text, project_id)
@@ -60,6 +77,8 @@ class Redacting:
         Of a record that cannot be read, and of one that even this fails on, nothing is kept: nobody knows whose it
         is or what is in it. The capture log still has it until it is trimmed.
         """
+        if record.report is not None:
+            return replace(letter, payload=self._report_as_kept(record.report))
         if record.exchange is None:
             kept = self._default_mode is RedactionMode.OFF
             return letter if kept else replace(letter, payload=b"")
@@ -72,6 +91,54 @@ class Redacting:
             return replace(letter, payload=b"".join(part for part in parts if isinstance(part, bytes)))
         except Exception:  # the bug that set it aside may be in what redacts
             return replace(letter, payload=b"")
+
+
+    def _report_as_kept(self, report: Report) -> bytes:
+        if report.is_content_refused or report.project_id in self._without_content:
+            return b""
+        try:
+            body = self._redactor.document(report.body, report.project_id)
+            parts = payload.pack_report(replace(report, body=body))
+            return b"".join(part for part in parts if isinstance(part, bytes))
+        except Exception:  # the bug that set it aside may be in what redacts
+            return b""
+
+
+class ProjectRedaction:
+    """The desk: `console.redaction.RedactionDesk` over what the projects' settings hold."""
+
+    def __init__(self, pool: asyncpg.Pool, key: bytes, default_mode: RedactionMode) -> None:
+        self._pool = pool
+        self._stored = Redacting(pool, key, default_mode)
+        self._throwaway_key = os.urandom(KEY_BYTES)
+
+    async def wishes(self, project_id: str) -> Wishes:
+        settings = await project_settings.of_project(self._pool, project_id)
+        if settings is None:
+            return Wishes()
+        mode = None if settings.redaction is None else RedactionMode(settings.redaction)
+        rules = tuple(OwnRule(name, pattern) for name, pattern in settings.redaction_rules)
+        return Wishes(mode, rules, settings.store_content)
+
+    async def change(self, project_id: str, wishes: Wishes) -> None:
+        def edit(before: ProjectSettings) -> ProjectSettings:
+            return replace(
+                before,
+                redaction=wishes.mode,
+                redaction_rules=tuple((rule.name, rule.pattern) for rule in wishes.rules),
+                store_content=wishes.store_content,
+            )
+
+        if await project_settings.change(self._pool, project_id, edit) is None:
+            raise LookupError(project_id)
+
+    def tried(self, text: str, mode: RedactionMode, rules: Sequence[OwnRule]) -> Tried:
+        policy = RedactionPolicy(mode, own_rules={"": tuple(rules)})
+        return Tried(*Redactor(self._throwaway_key, policy).shown(text, ""))
+
+    async def as_stored(self, project_id: str, text: str) -> str:
+        await self._stored.follow_projects()
+        return self._stored.text(text, project_id)
 
 
 def policy_of(

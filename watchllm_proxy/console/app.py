@@ -8,6 +8,7 @@ from aiohttp import web
 
 from watchllm_proxy.console import context
 from watchllm_proxy.console.api import calls, corrections, runs, state
+from watchllm_proxy.console.api import redaction as redaction_api
 from watchllm_proxy.console.assets import static_file
 from watchllm_proxy.console.desk import CorrectionDesk, NobodysDesk
 from watchllm_proxy.console.guard import (
@@ -18,10 +19,12 @@ from watchllm_proxy.console.guard import (
     readable_errors,
 )
 from watchllm_proxy.console.pages import corrections as correction_forms
+from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
 from watchllm_proxy.console.pages import welcome
 from watchllm_proxy.console.reading import RunReading
+from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
 
@@ -50,6 +53,8 @@ READ_ROUTES = (
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
+    web.get("/settings/redaction", redaction_pages.redaction_page),
+    web.get("/api/redaction", redaction_api.show_redaction),
 )
 ADMIN_ROUTES = (
     web.post("/runs/{run_id}/merge", correction_forms.merge_form),
@@ -58,6 +63,9 @@ ADMIN_ROUTES = (
     web.post("/api/agent-runs/{run_id}/merge", corrections.merge_run),
     web.post("/api/agent-runs/{run_id}/split", corrections.split_run),
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
+    web.post("/settings/redaction", redaction_pages.redaction_form),
+    web.patch("/api/redaction", redaction_api.change_redaction),
+    web.post("/api/redaction/try", redaction_api.try_redaction),
 )
 ROUTES = (*OPEN_ROUTES, *READ_ROUTES, *ADMIN_ROUTES)
 
@@ -69,8 +77,10 @@ def build_app(
     health: context.HealthOf,
     visitor_of: context.VisitorOf = context.owner_of_default,
     desk: CorrectionDesk | None = None,
+    redaction: RedactionDesk | None = None,
 ) -> web.Application:
-    """The application over one store. Without a `desk` runs cannot be corrected.
+    """The application over one store. Without a `desk` runs cannot be corrected, and without
+    `redaction` nothing about it can be changed.
 
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
@@ -78,6 +88,7 @@ def build_app(
     app = web.Application(middlewares=[own_host_only, readable_errors, own_pages_only, known_visitors_only])
     app[context.READING] = reading
     app[context.DESK] = desk or NobodysDesk()
+    app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.SETTINGS] = settings
     app[context.HEALTH] = health
     app[context.VISITOR_OF] = visitor_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -22,6 +23,9 @@ class Waiting:
     since_us: int
     tries: int  # since then, all in vain
     retry_in_s: float  # 0: it is being tried
+
+if TYPE_CHECKING:  # it asks for this context itself
+    from watchllm_proxy.console.redaction import RedactionDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ VisitorOf = Callable[[web.Request], Awaitable[Visitor | None]]
 
 HealthOf = Callable[[], Awaitable[Health]]
 
+REDACTION: web.AppKey[RedactionDesk] = web.AppKey("REDACTION")
 READING: web.AppKey[RunReading] = web.AppKey("READING")
 DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")

@@ -72,10 +72,17 @@ _REDACTED = {
 
 
 def redaction_note(counts: Iterable[tuple[str, int]]) -> str | None:
-    """ "1 API key, 3 e-mail addresses redacted"; None where nothing was. An unknown kind by its name."""
-    known = {kind.value: words for kind, words in _REDACTED.items()}
-    parts = [count_of(count, *known.get(kind, (kind, kind))) for kind, count in counts]
+    """ "1 API key, 3 e-mail addresses redacted"; None where nothing was."""
+    parts = [count_of(count, *_kind_words(kind)) for kind, count in counts]
     return f"{', '.join(parts)} redacted" if parts else None
+
+
+def _kind_words(kind: str) -> tuple[str, str]:
+    """Of one, and of several. Of a project's own rule by its name, and of an unknown kind too."""
+    if kind in _REDACTED:
+        return _REDACTED[RedactionKind(kind)]
+    name = kind.removeprefix(f"{RedactionKind.CUSTOM}.")
+    return f"{name} value", f"{name} values"
 
 
 def status_label(status: RunStatus) -> str:

@@ -75,6 +75,7 @@ _PARAMETERS: Mapping[str, tuple[str, Parse]] = {
     "agent": ("agent", _text),
     "flag": ("flag", _one_of(FlagKind)),
     "session": ("session", _text),
+    "user": ("user", _text),
     "q": ("q", _text),
     "since": ("since_us", parse_instant),
     "until": ("until_us", parse_instant),

@@ -101,6 +101,18 @@ class Redactor:
         """As it stands in what is stored: also to look a value up there."""
         return Reading(self._project(project_id)).string(text)
 
+    def document(self, document: bytes, project_id: str) -> bytes:
+        """JSON as it may be stored: each value in its place, and all else as it was spelt."""
+        if self.mode(project_id) is RedactionMode.OFF:
+            return document
+        return Reading(self._project(project_id)).raw(document) or b"null"
+
+    def shown(self, text: str, project_id: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+        """The text as `text` gives it, and how many values were taken out of it, by kind."""
+        reading = Reading(self._project(project_id))
+        redacted = reading.string(text)
+        return redacted, _sorted(reading.counts)
+
     def redact(self, call: Call) -> Call:
         """The same call where its project wants none."""
         mode = self.mode(call.project_id)
@@ -138,7 +150,7 @@ class Redactor:
             raw_request=reading.raw(call.raw_request) if is_opaque else None,
             raw_response=reading.raw(call.raw_response) if is_opaque and not call.is_stream else None,
             redaction_mode=self.policy.named(call.project_id),
-            redacted=tuple(sorted((str(kind), count) for kind, count in reading.counts.items())),
+            redacted=_sorted(reading.counts),
         )
 
     def redact_exchange(self, exchange: Exchange) -> Exchange:
@@ -191,6 +203,10 @@ class Redactor:
         self._known_bytes += redacted.size_bytes
         while self._known_bytes > self._max_bytes:
             self._known_bytes -= self._known.popitem(last=False)[1].size_bytes
+
+
+def _sorted(counts: Counts) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((str(kind), count) for kind, count in counts.items()))
 
 
 def _request_hash(call: Call, skeleton: bytes, messages: tuple[Message, ...], reading: Reading) -> bytes:

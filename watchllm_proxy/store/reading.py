@@ -187,7 +187,7 @@ class StoreReading:
 
 
 def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
-    """$1 to $9 of `run_filter`."""
+    """$1 to $10 of `run_filter`."""
     flag = orjson.dumps([{"kind": query.flag.value}]).decode() if query.flag else None
     return [
         views.key(project_id),
@@ -199,6 +199,7 @@ def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
         views.optional_instant(query.since_us),
         views.optional_instant(query.until_us),
         query.with_chats,
+        views.optional_text(query.user),
     ]
 
 

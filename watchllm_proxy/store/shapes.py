@@ -44,6 +44,7 @@ class RunQuery:
     agent: str | None = None
     flag: FlagKind | None = None
     session: str | None = None
+    user: str | None = None
     q: str | None = None
     since_us: int | None = None
     until_us: int | None = None

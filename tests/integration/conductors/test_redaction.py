@@ -14,12 +14,17 @@ import pytest
 from tests import canaries
 from tests.capture_records import make_exchange
 from tests.integration.conductors.recording import Bug, Recording, Running, chat, run_until_stored, until_true
+from watchllm_proxy.console.redaction import Wishes
+from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
+from watchllm_proxy.enrich.redaction.own import OwnRule
 from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange
-from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.redacting import ProjectRedaction, Redacting
 from watchllm_proxy.store import erasures, project_settings
 from watchllm_proxy.store.erasures import Erasure, ErasureScope
 from watchllm_proxy.store.project_settings import ProjectSettings
+from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.shapes import RunQuery
 
 KEY = bytes(range(32))
 
@@ -246,6 +251,37 @@ async def test_a_user_whose_id_was_redacted_is_erased_by_the_id(recording: Recor
     async with Running(recorder):
         await until_true(is_done, "the erasure")
     assert sorted(await recording.call_ids()) == sorted(exchange.exchange_id for exchange in others)
+
+
+async def test_a_user_is_looked_for_by_the_id_that_was_sent(recording: Recording) -> None:
+    await recording.write([*tool_run(), chat(1)])
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    desk = ProjectRedaction(recording.runs.pool, KEY, RedactionMode.ALL)
+    user = await desk.as_stored(DEFAULT_PROJECT_ID, canaries.EMAIL)
+    assert user.startswith("[email_")
+    reading = StoreReading(recording.runs.pool, recording.events, rebuild=rebuild)
+    found = await reading.list_runs(DEFAULT_PROJECT_ID, RunQuery(user=user, with_chats=True))
+    assert [row.run.user_id for row in found.rows] == [user]
+    assert found.total == 1
+
+
+async def test_what_the_desk_changes_holds_for_the_recorder(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_settings, "SETTINGS_S", 0.0)
+    desk = ProjectRedaction(recording.runs.pool, KEY, RedactionMode.ALL)
+    wishes = Wishes(RedactionMode.SECRETS, (OwnRule("bird", "Blue[a-z]+"),), store_content=True)
+    await desk.change(DEFAULT_PROJECT_ID, wishes)
+    assert await desk.wishes(DEFAULT_PROJECT_ID) == wishes
+    with pytest.raises(LookupError):
+        await desk.change("nobody", wishes)
+    await recording.write([said(f"Bluebird {canaries.EMAIL}")])
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    stored_as = await desk.as_stored(DEFAULT_PROJECT_ID, f"Bluebird {canaries.EMAIL}")
+    assert any(stored_as.encode() in text for text in await everything(recording))
+    tried = desk.tried("Bluebird", RedactionMode.ALL, wishes.rules)
+    assert tried.redacted == (("custom.bird", 1),)
+    assert tried.text not in stored_as, "nobody can try whom a tag stands for"
 
 
 async def test_what_was_redacted_is_counted_by_kind(recording: Recording) -> None:

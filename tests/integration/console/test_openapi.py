@@ -43,6 +43,9 @@ ASKED = {
     "/api/agent-runs/{run_id}/merge": None,
     "/api/agent-runs/{run_id}/split": None,
     "/api/agent-runs/{run_id}/undo": None,
+    "/settings/redaction": "/settings/redaction",
+    "/api/redaction": "/api/redaction",
+    "/api/redaction/try": None,
 }
 REFUSED = (
     ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
@@ -65,6 +68,14 @@ CORRECTED = (
     ("split", {"call_id": NOBODY}, 404),
     ("split", {"call_id": str(call_id(1))}, 422),
     ("undo", {"correction_id": NOBODY}, 404),
+)
+
+
+TRIED = (
+    ("patch", "/api/redaction", {"mode": "tender"}, 422),
+    ("patch", "/api/redaction", [], 400),
+    ("post", "/api/redaction/try", {"text": "x"}, 200),
+    ("post", "/api/redaction/try", {}, 422),
 )
 
 
@@ -125,6 +136,15 @@ async def test_what_a_correction_is_answered_with_is_as_described(
     assert answer.status == status
     path = f"/api/agent-runs/{{run_id}}/{asked}"
     _check(await _document(client), path, status, await answer.json(), method="post")
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), TRIED)
+async def test_what_is_said_about_redaction_is_as_described(
+    client: TestClient, method: str, path: str, body: object, status: int
+) -> None:
+    answer = await client.request(method.upper(), path, json=body)
+    assert answer.status == status
+    _check(await _document(client), path, status, await answer.json(), method=method)
 
 
 async def test_a_wrong_answer_would_be_found(client: TestClient) -> None:

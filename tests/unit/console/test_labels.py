@@ -11,6 +11,7 @@ from watchllm_proxy.records import Confidence, FlagKind, Link, LinkKind, RunStat
 def test_what_was_redacted_is_told_in_words() -> None:
     assert labels.redaction_note([("apikey", 1), ("email", 3)]) == "1 API key, 3 e-mail addresses redacted"
     assert labels.redaction_note([]) is None
+    assert labels.redaction_note([("custom.employee", 2)]) == "2 employee values redacted"
     assert set(labels._REDACTED) == set(RedactionKind)
 
 

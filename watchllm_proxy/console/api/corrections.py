@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
 from watchllm_proxy.console import correcting
 from watchllm_proxy.console.answers import Problem, json_answer
+from watchllm_proxy.console.api.bodies import json_object
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.store.corrections import CorrectionState
 
 
 async def merge_run(request: web.Request) -> web.Response:
-    fields = await _fields(request)
+    fields = await json_object(request)
     correcting.known_fields_only(fields, "into")
     return _answer(await correcting.merge(request, correcting.text_field(fields, "into")))
 
 
 async def split_run(request: web.Request) -> web.Response:
-    fields = await _fields(request)
+    fields = await json_object(request)
     correcting.known_fields_only(fields, "call_id", "only")
     only = fields.get("only", False)
     if not isinstance(only, bool):
@@ -28,21 +27,9 @@ async def split_run(request: web.Request) -> web.Response:
 
 
 async def undo_correction(request: web.Request) -> web.Response:
-    fields = await _fields(request)
+    fields = await json_object(request)
     correcting.known_fields_only(fields, "correction_id")
     return _answer(await correcting.undo(request, correcting.uuid_field(fields, "correction_id")))
-
-
-async def _fields(request: web.Request) -> dict[str, object]:
-    if request.content_type != "application/json":
-        raise Problem(415, "unsupported_media_type", "Send a JSON object, with Content-Type: application/json.")
-    try:
-        found = json.loads(await request.read())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Problem(400, "invalid_json", "The body must be a JSON object.")
-    return found
 
 
 def _answer(state: CorrectionState) -> web.Response:

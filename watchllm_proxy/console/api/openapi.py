@@ -68,6 +68,14 @@ def _form(summary: str) -> Schema:
     }
 
 
+def _sent(method: str, summary: str, body: str, ok: Schema) -> Schema:
+    """JSON that is answered at once."""
+    errors = {status: _ERRORS[status] for status in ("400", "401", "403", "404", "415", "422", "503")}
+    content = {"application/json": {"schema": ref(body)}}
+    request = {"required": True, "content": content}
+    return {method: {"summary": summary, "requestBody": request, "responses": {"200": ok, **errors}}}
+
+
 def _query(name: str, description: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
@@ -90,6 +98,7 @@ _FILTERS: Final = [
     _query("agent", "Only runs of the agent with this name.", _TEXT),
     _query("flag", "Only runs with this flag.", {"enum": list(FlagKind)}),
     _query("session", "Only runs of this session.", _TEXT),
+    _query("user", "Only runs of this user: as it was sent, also where it is stored redacted.", _TEXT),
     _query("q", "Only runs with this text in title, agent or run id.", _TEXT),
     _query("since", "Only runs that started then or later: an instant, or a time ago.", _INSTANT),
     _query("until", "Only runs that started before then.", _INSTANT),
@@ -151,6 +160,29 @@ _API: Final = {
     ),
 }
 
+_REDACTION: Final = _json_answer("As it is.", ref("Redaction"))
+_REDACTION_FORM: Final[Schema] = {
+    "summary": "Save what is taken out, or try it on a text, from the page",
+    "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}},
+    "responses": {"200": _PAGE, **{status: _ERRORS[status] for status in ("401", "403", "404", "422", "503")}},
+}
+_SETTINGS: Final = {
+    "/api/redaction": {
+        **_get("What the project has taken out of its calls", _REDACTION, errors="401 403 503"),
+        **_sent("patch", "Change it; what is left out stays", "RedactionChange", _REDACTION),
+    },
+    "/api/redaction/try": _sent(
+        "post",
+        "How a text would be stored; it is kept nowhere, and its tags are made up",
+        "RedactionTrial",
+        _json_answer("The text.", ref("Redacted")),
+    ),
+    "/settings/redaction": {
+        **_get("What is taken out, as a page", _PAGE, errors="401 403 503"),
+        "post": _REDACTION_FORM,
+    },
+}
+
 _PAGES: Final = {
     "/": {"get": {"summary": "Where to begin", "responses": {"302": _ELSEWHERE}}},
     "/welcome": _get("How to point an agent here; waits for the first request", _PAGE, errors="401 503"),
@@ -196,6 +228,6 @@ _ABOUT: Final = (
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
-    "paths": {**_API, **_PAGES, **_OPERATIONS},
+    "paths": {**_API, **_SETTINGS, **_PAGES, **_OPERATIONS},
     "components": {"schemas": schemas.ALL},
 }

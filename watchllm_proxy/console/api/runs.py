@@ -10,12 +10,13 @@ from watchllm_proxy.console.api.debug import debug_document, run_list
 from watchllm_proxy.console.context import desk_of, now_us, project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.queries import run_query
+from watchllm_proxy.console.redaction import as_stored
 from watchllm_proxy.console.samples import sample_run
 
 
 async def list_runs(request: web.Request) -> web.Response:
     query = run_query(request.query, now_us())
-    found = await reading_of(request).list_runs(project_of(request), query)
+    found = await reading_of(request).list_runs(project_of(request), await as_stored(request, query))
     return json_answer(run_list(found, query))
 
 

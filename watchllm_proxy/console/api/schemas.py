@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS
+from watchllm_proxy.enrich.redaction.kinds import RedactionMode
+from watchllm_proxy.enrich.redaction.own import MAX_NAME_LETTERS, MAX_PATTERN_CHARACTERS, MAX_RULES
 from watchllm_proxy.records import (
     Api,
     Confidence,
@@ -54,6 +57,16 @@ UUID: Final[Schema] = {"type": "string", "format": "uuid"}
 MAYBE_UUID: Final[Schema] = {"type": ["string", "null"], "format": "uuid"}
 ANYTHING: Final[Schema] = {"description": "Any JSON, as it was captured."}
 
+_RULES: Final[Schema] = {
+    "type": "array",
+    "maxItems": MAX_RULES,
+    "items": _object(
+        {
+            "name": {**STRING, "pattern": f"^[a-z]{{1,{MAX_NAME_LETTERS}}}$"},
+            "pattern": {**STRING, "maxLength": MAX_PATTERN_CHARACTERS, "description": "RE2."},
+        }
+    ),
+}
 _CORRECTION: Final = {
     "correction_id": UUID,
     "kind": _enum(CorrectionKind),
@@ -335,4 +348,32 @@ ALL: Final[Mapping[str, Schema]] = {
         "additionalProperties": False,
     },
     "UndoRequest": _object({"correction_id": UUID}),
+    "Redaction": _object(
+        {
+            "redaction": _object(
+                {
+                    "mode": _or_null(_enum(RedactionMode)),
+                    "default_mode": _enum(RedactionMode),
+                    "store_content": BOOLEAN,
+                    "rules": _RULES,
+                }
+            )
+        }
+    ),
+    "RedactionChange": {
+        "type": "object",
+        "properties": {"mode": _or_null(_enum(RedactionMode)), "store_content": BOOLEAN, "rules": _RULES},
+        "additionalProperties": False,
+    },
+    "RedactionTrial": {
+        "type": "object",
+        "properties": {
+            "text": {**STRING, "maxLength": MAX_TRIED_CHARACTERS},
+            "mode": _or_null(_enum(RedactionMode)),
+            "rules": _RULES,
+        },
+        "required": ["text"],
+        "additionalProperties": False,
+    },
+    "Redacted": _object({"text": STRING, "redacted": {"type": "object", "additionalProperties": COUNT}}),
 }

@@ -14,6 +14,7 @@ from watchllm_proxy.console.labels import flag_label, status_label
 from watchllm_proxy.console.pages.figures import run_duration_us
 from watchllm_proxy.console.queries import run_query
 from watchllm_proxy.console.reading import RunReading
+from watchllm_proxy.console.redaction import as_stored
 from watchllm_proxy.records import FlagKind, RunStatus
 from watchllm_proxy.store.shapes import RunCounts, RunQuery
 
@@ -43,7 +44,7 @@ async def runs_page(request: web.Request) -> web.Response:
     now = now_us()
     query = run_query({"limit": str(PAGE_SIZE), **given}, now)
     reading, project_id = reading_of(request), project_of(request)
-    found = await reading.list_runs(project_id, query)
+    found = await reading.list_runs(project_id, await as_stored(request, query))
     if not found.total and not given and await _has_chats(reading, project_id):
         raise web.HTTPFound(runs_path({"kind": "all"}))  # a first `curl` is a lone chat, and wants to be seen
     counts = await reading.counts(project_id, with_chats=query.with_chats)
@@ -99,6 +100,8 @@ def filter_in_words(query: RunQuery, given: Mapping[str, str]) -> str:
         words.append(f"flagged “{flag_label(query.flag)}”")
     if query.session:
         words.append(f"in the session “{query.session}”")
+    if query.user:
+        words.append(f"of the user “{query.user}”")
     if query.q:
         words.append(f"that match “{query.q}”")
     if query.since_us is not None:
