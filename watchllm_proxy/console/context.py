@@ -15,6 +15,9 @@ from watchllm_proxy.grants import ALL_SCOPES, Scope
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
 
+if TYPE_CHECKING:  # it asks for this context itself
+    from watchllm_proxy.console.redaction import RedactionDesk
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -23,9 +26,6 @@ class Waiting:
     since_us: int
     tries: int  # since then, all in vain
     retry_in_s: float  # 0: it is being tried
-
-if TYPE_CHECKING:  # it asks for this context itself
-    from watchllm_proxy.console.redaction import RedactionDesk
 
 
 @dataclass(frozen=True, slots=True)
