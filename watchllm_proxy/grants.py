@@ -15,6 +15,10 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final, TypeVar
 
+KEY_ID_HEADER = "X-WatchLLM-Key-Id"
+"""Of a captured exchange: with which project key it came. Written behind all that the client sent, so the last one
+counts; never sent anywhere."""
+
 
 class Scope(StrEnum):
     """What a key, or a person, may do in its project. None of them holds another one."""

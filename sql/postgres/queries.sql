@@ -286,6 +286,13 @@ FROM (
     )
 ) AS newest;
 
+-- name: reported_among
+-- Those of the runs ($1[i], $2[i]) that were reported, not captured.
+SELECT project_id, run_id
+FROM agent_debug_logs
+JOIN unnest($1::text[], $2::text[]) AS wanted (project_id, run_id) USING (project_id, run_id)
+WHERE reported IS NOT NULL;
+
 -- name: told_runs
 -- The runs ($1[i], $2[i]), captured or reported.
 SELECT agent_debug_logs.*
@@ -510,6 +517,7 @@ ON CONFLICT (project_id) DO NOTHING RETURNING project_id;
 SELECT projects.project_id, projects.name, projects.created_at, count(api_keys.key_id) AS keys
 FROM projects
 LEFT JOIN api_keys ON api_keys.project_id = projects.project_id AND api_keys.revoked_at IS NULL
+    AND (api_keys.expires_at IS NULL OR api_keys.expires_at > now())
 GROUP BY projects.project_id ORDER BY projects.created_at, projects.project_id;
 
 -- name: ask_for_correction
@@ -825,15 +833,17 @@ DELETE FROM run_anchors WHERE project_id = $1 AND run_id = ANY($2::text[]);
 
 -- name: backfill
 -- How far a backfill of the project $1 came, that has not come to its end.
-SELECT from_at, to_at, done_until, thought_calls, moved_calls, left_calls FROM backfills WHERE project_id = $1;
+SELECT from_at, to_at, done_until, thought_calls, moved_calls, left_calls, repriced_calls
+FROM backfills WHERE project_id = $1;
 
 -- name: save_backfill
 -- It has come so far.
-INSERT INTO backfills (project_id, from_at, to_at, done_until, thought_calls, moved_calls, left_calls)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO backfills (project_id, from_at, to_at, done_until, thought_calls, moved_calls, left_calls, repriced_calls)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (project_id) DO UPDATE SET
     from_at = excluded.from_at, to_at = excluded.to_at, done_until = excluded.done_until,
-    thought_calls = excluded.thought_calls, moved_calls = excluded.moved_calls, left_calls = excluded.left_calls;
+    thought_calls = excluded.thought_calls, moved_calls = excluded.moved_calls, left_calls = excluded.left_calls,
+    repriced_calls = excluded.repriced_calls;
 
 -- name: end_backfill
 -- It has come to its end.

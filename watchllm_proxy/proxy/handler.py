@@ -10,14 +10,15 @@ from uuid import UUID
 
 from aiohttp import web
 
-from watchllm_proxy.grants import Scope
+from watchllm_proxy.grants import KEY_ID_HEADER, Scope
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.auth import PROJECT_KEY_PREFIX, Authenticator, Identity, KeyRing
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
 from watchllm_proxy.proxy.generation import GenerationLookups
-from watchllm_proxy.proxy.headers import RequestHead, encode_request, read_request_head
+from watchllm_proxy.proxy.headers import Field, RequestHead, encode_request, read_request_head
 from watchllm_proxy.proxy.journal import RepeatedWarning
+from watchllm_proxy.proxy.limits.admission import Admission
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import Pool
 from watchllm_proxy.proxy.relay import Relay
@@ -30,6 +31,9 @@ from watchllm_proxy.sealing import Vault
 from watchllm_proxy.settings import Settings
 
 _NOT_WORTH_A_LINE = frozenset((ExchangeEnd.COMPLETE, ExchangeEnd.CLIENT_ABORTED))
+
+_KEY_ID_FIELD = KEY_ID_HEADER.encode()
+_NO_TEXT: Field = (b"X-WatchLLM-No-Content", b"true")
 
 REFUSED_METHODS = frozenset(("CONNECT", "TRACE"))
 """Never passed on: one is for tunnels, the other tells back credentials."""
@@ -48,6 +52,7 @@ class Handler:
         console: Pool | None,
         counters: Counters,
         max_requests: int,
+        admission: Admission,
         operate: Callable[[Route], Awaitable[Answer]],
         intake: Intake | None = None,
     ) -> None:
@@ -59,6 +64,7 @@ class Handler:
         self._console = console
         self._counters = counters
         self._max_requests = max_requests
+        self._admission = admission
         self._authenticator = Authenticator(
             keys,
             upstream_key=settings.upstream_api_key,
@@ -108,8 +114,11 @@ class Handler:
         )
         self._counters.requests[where.name.lower()] += 1
         if where is Route.FORWARD:
-            relay = self._forward(request, client, head, exchange_id, started_s)
-            return await self._run(relay, "proxy.upstream_failed")
+            self._admit(head)
+            identity = self._authenticator.identify(head.credentials)
+            relay = self._forward(request, client, head, identity, exchange_id=exchange_id, started_s=started_s)
+            with self._admission.shares.holding(identity.project_id):
+                return await self._run(relay, "proxy.upstream_failed")
         if where is Route.CONSOLE:
             relay = self._pass_to_console(request, client, head, exchange_id, started_s)
             return await self._run(relay, "proxy.console_failed")
@@ -139,11 +148,11 @@ class Handler:
         request: web.BaseRequest,
         client: ClientConnection,
         head: RequestHead,
+        identity: Identity,
+        *,
         exchange_id: UUID,
         started_s: float,
     ) -> Relay:
-        self._admit(head)
-        identity = self._authenticator.identify(head.credentials)
         request_bytes = encode_request(
             request.method,
             upstream_target(self._prefix, request.raw_path),
@@ -152,6 +161,7 @@ class Handler:
             replaced=identity.replaced,
         )
         _refuse_stray_key(request_bytes, identity)
+        keeps_text = self._admission.admit(identity.terms, identity.grant)
         tee = Tee(
             self._log,
             self.budget,
@@ -159,7 +169,7 @@ class Handler:
             project_id=identity.project_id,
             method=request.method,
             target=request.raw_path,
-            fields=request.raw_headers,
+            fields=_captured_fields(request.raw_headers, identity, keeps_text=keeps_text),
             client_address=client.address,
             body_limit_bytes=self._body_limit_bytes,
             content_length=head.content_length,
@@ -261,15 +271,19 @@ class Handler:
     ) -> Answer:
         """It counts as under way until its answer is known: whoever drains waits for that."""
         self._admit(head)
-        project_id = self._authenticator.identify(head.credentials, Scope.INGEST).project_id
+        identity = self._authenticator.identify(head.credentials, Scope.INGEST)
+        project_id = identity.project_id
         check_type(request)
+        keeps_text = self._admission.admit(identity.terms, identity.grant)
         self._reports += 1
         body = b""
         try:
             reader = BodyReader(request, client, head)
             body = await reader.read(self.budget, progress_s=self._limits.body_progress_s)
             self._counters.request_bytes += len(body)
-            is_content_refused = request.headers.get("X-WatchLLM-No-Content", "").lower() == "true"
+            is_content_refused = (
+                not keeps_text or request.headers.get("X-WatchLLM-No-Content", "").lower() == "true"
+            )
             now_us = time.time_ns() // 1000
             return await intake(
                 Reported(
@@ -297,6 +311,13 @@ class Handler:
         ) or request.version < (1, 1)
         client.send([answer.encode(str(exchange_id), is_head=request.method == "HEAD", is_last=is_last)])
         return ENDS if is_last else GOES_ON
+
+
+def _captured_fields(fields: tuple[Field, ...], identity: Identity, *, keeps_text: bool) -> tuple[Field, ...]:
+    """The head as it is captured: with what the recorder must know of the call beside what the client sent."""
+    if identity.grant is not None:
+        fields = (*fields, (_KEY_ID_FIELD, identity.grant.key_id.encode()))
+    return fields if keeps_text else (*fields, _NO_TEXT)
 
 
 def _refuse_stray_key(request_bytes: bytes, identity: Identity) -> None:

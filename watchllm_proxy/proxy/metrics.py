@@ -32,6 +32,7 @@ class Counters:
     request_bytes: int = 0
     response_bytes: int = 0
     stale_retries: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)  # by reason: quota, rate, cap, share
     generation_lookups: Counter[str] = field(default_factory=Counter)  # told, given_up
     in_flight: int = 0
     overhead: list[int] = field(default_factory=lambda: [0] * (len(OVERHEAD_BUCKETS_S) + 1))
@@ -74,6 +75,7 @@ def snapshot(counters: Counters, gauges: Gauges) -> Snapshot:
         "request_bytes": counters.request_bytes,
         "response_bytes": counters.response_bytes,
         "stale_retries": counters.stale_retries,
+        "refusals": dict(counters.refusals),
         "generation_lookups": dict(counters.generation_lookups),
         "in_flight": counters.in_flight,
         "overhead": {str(index): count for index, count in enumerate(counters.overhead)},
@@ -175,6 +177,7 @@ _COUNTERS = (
     ("request_bytes", "watchllm_proxy_request_body_bytes", "Request body bytes passed on.", None),
     ("response_bytes", "watchllm_proxy_response_body_bytes", "Answer body bytes passed on.", None),
     ("stale_retries", "watchllm_proxy_stale_retries", "Requests sent again on a fresh connection.", None),
+    ("refusals", "watchllm_proxy_refusals", "Requests refused by a limit of their project, by reason.", "reason"),
     (
         "generation_lookups",
         "watchllm_generation_lookups",

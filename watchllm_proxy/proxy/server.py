@@ -23,6 +23,11 @@ from watchllm_proxy.proxy.answers import Answer
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.client import ClientServer
 from watchllm_proxy.proxy.handler import Handler
+from watchllm_proxy.proxy.limits import report
+from watchllm_proxy.proxy.limits.admission import Admission
+from watchllm_proxy.proxy.limits.counts import Usage
+from watchllm_proxy.proxy.limits.rates import RateTable
+from watchllm_proxy.proxy.limits.shares import Shares
 from watchllm_proxy.proxy.metrics import Counters, Gauges
 from watchllm_proxy.proxy.pool import Origin, Pool
 from watchllm_proxy.proxy.reported import Intake
@@ -76,6 +81,16 @@ class ProxyServer:
             else None
         )
         room = _room_for_connections()
+        max_requests = min(settings.max_requests, room)
+        self._usage = Usage(settings.usage_dir, worker)
+        self._rates = RateTable(settings.usage_dir / "rates")
+        self._admission = Admission(
+            self._usage,
+            self._rates,
+            Shares(max_requests),
+            refusals=self._counters.refusals,
+            is_alone=lambda: keys.has_one_project,
+        )
         self._handler = Handler(
             settings,
             log=log,
@@ -83,7 +98,8 @@ class ProxyServer:
             upstream=self._upstream,
             console=self._console,
             counters=self._counters,
-            max_requests=min(settings.max_requests, room),
+            max_requests=max_requests,
+            admission=self._admission,
             operate=self._operate,
             intake=intake,
         )
@@ -112,6 +128,7 @@ class ProxyServer:
     ) -> None:
         """Listen on `host` and `port` (default: the settings'), or on the bound `sock`. Raises OSError."""
         loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open_counts)
         self._clients = ClientServer(
             self._handler,
             head_timeout_s=self._settings.header_timeout_s,
@@ -131,6 +148,7 @@ class ProxyServer:
         self._shed_watch = operations.ShedWatch((await self._captures()).shed)
         self._background.append(loop.create_task(self._watch_captures()))
         self._background.append(loop.create_task(self._sweep_for_ever()))
+        self._background.append(loop.create_task(self._follow_usage()))
         if self._settings.workers > 1:
             self._background.append(loop.create_task(self._write_snapshots()))
 
@@ -198,6 +216,24 @@ class ProxyServer:
         self._upstream.sweep(now_s)
         if self._console is not None:
             self._console.sweep(now_s)
+
+    def _open_counts(self) -> None:
+        self._usage.open(time.time())
+        self._rates.open()
+
+    async def _follow_usage(self) -> None:
+        """Who counts beside us, and what is counted elsewhere. An unreadable report leaves the last one."""
+        directory, seen = self._settings.usage_dir, None
+        while True:
+            try:
+                changed = await asyncio.to_thread(report.changed_at, directory)
+                if changed != seen:
+                    seen = changed
+                    self._admission.take_over(await asyncio.to_thread(report.read_report, directory))
+            except (OSError, ValueError) as exc:
+                log.error("proxy.usage_report_unreadable", error=type(exc).__name__)
+            await asyncio.to_thread(self._usage.look_around, time.time())
+            await asyncio.sleep(SNAPSHOT_INTERVAL_S)
 
     async def _watch_captures(self) -> None:
         while True:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from watchllm_proxy.grants import KeyGrant, ProjectTerms
@@ -23,26 +22,15 @@ from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.limits.counts import Counted, Usage
 from watchllm_proxy.proxy.limits.months import Month
 from watchllm_proxy.proxy.limits.rates import RateLimit, RateTable
+from watchllm_proxy.proxy.limits.report import NOTHING_KNOWN, UsageReport
 from watchllm_proxy.proxy.limits.shares import Shares
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReport:
-    """What the stores know of a month and this machine does not, as of some seconds ago. Empty: nothing."""
-
-    month: str = ""
-    elsewhere: Mapping[str, int] = field(default_factory=dict)
-    """Requests by project that count against a quota and that no file of this machine holds."""
-    capped_projects: frozenset[str] = frozenset()
-    capped_keys: frozenset[str] = frozenset()
-    """Those that spent what they may in the month: ids."""
-
-
-_NOTHING_KNOWN = UsageReport()
-
-
 class Admission:
-    """Of one worker. `is_alone` tells whether the installation knows one project only."""
+    """Of one worker. `is_alone` tells whether the installation knows one project only.
+
+    `refusals` counts them by reason, for `/metrics`.
+    """
 
     def __init__(
         self,
@@ -50,6 +38,7 @@ class Admission:
         rates: RateTable,
         shares: Shares,
         *,
+        refusals: Counter[str],
         is_alone: Callable[[], bool] = lambda: True,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
@@ -57,9 +46,9 @@ class Admission:
         self._rates = rates
         self._is_alone = is_alone
         self._clock_s = clock_s
-        self._report = _NOTHING_KNOWN
+        self._report = NOTHING_KNOWN
         self.shares = shares
-        self.refusals: Counter[str] = Counter()  # by reason, for /metrics
+        self._refusals = refusals
 
     def take_over(self, report: UsageReport) -> None:
         self._report = report
@@ -125,7 +114,7 @@ class Admission:
 
     def _refused(self, what: Counted, now_s: float, terms: ProjectTerms, answer: Answer) -> Refusal:
         self._usage.count(now_s, terms.project_id, what)
-        self.refusals[what.name.removeprefix("REFUSED_").lower()] += 1
+        self._refusals[what.name.removeprefix("REFUSED_").lower()] += 1
         return Refusal(answer)
 
 

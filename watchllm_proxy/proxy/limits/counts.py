@@ -42,6 +42,9 @@ _AT_MAGIC, _AT_ID, _AT_MONTH, _AT_RECORDS = 0, 1, 3, 4
 _NAME_CELLS, _AT_DAY, _AT_BEFORE, _AT_COUNTS = 8, 8, 9, 10
 _NAME_BYTES = _NAME_CELLS * 8
 
+PREPARED_S = 60
+"""Before a month begins its file is there: no request waits for that."""
+
 
 class Counted(IntEnum):
     """What became of a request; its place in a record. `PASSED_OVER_QUOTA` is counted as `PASSED` too."""
@@ -82,7 +85,7 @@ class WorkerCounts:
             self._map(_taken_over(path, month) or _begun(path, month))
         except OSError as exc:
             self._go_on_in_memory(exc)
-        self._latest.update(_latest(self._cells, 0, self._cells[_AT_RECORDS]))
+        self._latest.update(_records(self._cells, 0, self._cells[_AT_RECORDS]))
 
     def count(self, project_id: str, day: int, *what: Counted) -> None:
         """`day` of the month, from 1."""
@@ -150,102 +153,109 @@ class SiblingCounts:
     """A look into another worker's file. Raises OSError or ValueError for one that cannot be read."""
 
     def __init__(self, path: Path, month: Month) -> None:
-        self._path = path
-        self._month = month
         self._records = 0
         self._latest: dict[str, int] = {}
-        self._map()
-
-    def passed(self, project_id: str) -> int:
-        """As of this moment."""
-        if self._cells[_AT_RECORDS] != self._records:
-            self._take_up()
-        return _passed(self._cells, self._latest.get(project_id))
-
-    def close(self) -> None:
-        self._cells.release()
-        self._mapping.close()
-
-    def _take_up(self) -> None:
-        records = self._cells[_AT_RECORDS]
-        if (records + 1) * _RECORD_BYTES > len(self._mapping):
-            with suppress(OSError, ValueError):
-                mapping, cells = self._mapping, self._cells
-                self._map()
-                cells.release()
-                mapping.close()
-        records = min(records, len(self._mapping) // _RECORD_BYTES - 1)
-        self._latest.update(_latest(self._cells, self._records, records))
-        self._records = records
-
-    def _map(self) -> None:
-        descriptor = _open(self._path, os.O_RDONLY)
+        descriptor = _open(path, os.O_RDONLY)
         try:
             mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(descriptor)
-        cells = memoryview(mapping)[: len(mapping) // _RECORD_BYTES * _RECORD_BYTES].cast("Q")
-        if not _is_usage(cells, self._month):
-            cells.release()
+        self._room = len(mapping) // _RECORD_BYTES - 1
+        self._cells = memoryview(mapping)[: (self._room + 1) * _RECORD_BYTES].cast("Q")
+        if not _is_usage(self._cells, month):
             raise ValueError("no counts of this month")
-        self._mapping, self._cells = mapping, cells
+
+    @property
+    def is_outgrown(self) -> bool:
+        """The file has become longer than what is seen of it."""
+        return self._cells[_AT_RECORDS] > self._room
+
+    def passed(self, project_id: str) -> int:
+        """As of this moment."""
+        records = min(self._cells[_AT_RECORDS], self._room)
+        if records != self._records:
+            self._latest.update(_records(self._cells, self._records, records))
+            self._records = records
+        return _passed(self._cells, self._latest.get(project_id))
+
+
+class _MonthHere:
+    """One month of this machine: this worker's file, and a look at those of the others."""
+
+    def __init__(self, directory: Path, worker: str, month: Month) -> None:
+        self.month = month
+        self._directory = directory / month.name
+        self._worker = worker
+        self.own = WorkerCounts(self._directory / worker, month)
+        self.siblings: dict[str, SiblingCounts] = {}
+
+    def look_around(self) -> None:
+        found = {name: each for name, each in self.siblings.items() if not each.is_outgrown}
+        with suppress(OSError):
+            for path in self._directory.iterdir():
+                if path.name not in {self._worker, *found} and not path.name.startswith("."):
+                    with suppress(OSError, ValueError):
+                        found[path.name] = SiblingCounts(path, self.month)
+            self.siblings = found  # at once: the loop may be going through the old ones
 
 
 class Usage:
     """This month's requests: what this worker counts, and what it sees of the others of this machine.
 
-    `directory` holds a directory for each month, and that a file for each worker, be it alive or not. Another
-    worker's file is seen from the next `look_around` on.
+    `directory` holds a directory for each month, and that a file for each worker, be it alive or not. `open` and
+    `look_around` wait for the disk; the other two do not, or once: a worker that did not look around in the last
+    minute of a month opens the next one's file with its first request.
     """
 
-    def __init__(self, directory: Path, worker: str, now_s: float) -> None:
+    def __init__(self, directory: Path, worker: str) -> None:
         self._directory = directory
         self._worker = worker
-        self._siblings: dict[str, SiblingCounts] = {}
-        self._begin(Month.of(now_s), now_s)
+        self._next: _MonthHere | None = None
+        self._day_starts_s = self._day_ends_s = 0  # no day yet
+
+    def open(self, now_s: float) -> None:
+        """Before anything else."""
+        self._now = self._month_here(Month.of(now_s))
+        self._note_day(now_s)
+
+    @property
+    def month(self) -> Month:
+        return self._now.month
 
     def count(self, now_s: float, project_id: str, *what: Counted) -> None:
         if not self._day_starts_s <= now_s < self._day_ends_s:
             self._turn(now_s)
-        self._own.count(project_id, self._day, *what)
+        self._now.own.count(project_id, self._day, *what)
 
     def passed(self, now_s: float, project_id: str) -> int:
         """Requests of the project that this machine passed on this month."""
         if not self._day_starts_s <= now_s < self._day_ends_s:
             self._turn(now_s)
-        others = sum(sibling.passed(project_id) for sibling in self._siblings.values())
-        return self._own.passed(project_id) + others
+        others = sum(sibling.passed(project_id) for sibling in self._now.siblings.values())
+        return self._now.own.passed(project_id) + others
 
-    def look_around(self) -> None:
-        """Find workers' files that were begun since. To be told about once a second."""
-        directory = self._directory / self.month.name
-        with suppress(OSError):
-            for path in directory.iterdir():
-                if path.name == self._worker or path.name in self._siblings:
-                    continue
-                with suppress(OSError, ValueError):
-                    self._siblings[path.name] = SiblingCounts(path, self.month)
-
-    def close(self) -> None:
-        self._own.close()
-        for sibling in self._siblings.values():
-            sibling.close()
-        self._siblings.clear()
+    def look_around(self, now_s: float) -> None:
+        """Find other workers' files, and see to the next month's. To be told about once a second."""
+        self._now.look_around()
+        soon = Month.of(now_s + PREPARED_S)
+        if soon == self._now.month:
+            return
+        if self._next is None or self._next.month != soon:
+            self._next = self._month_here(soon)
+        self._next.look_around()
 
     def _turn(self, now_s: float) -> None:
-        """Another day. Once a month that is a new file: the one moment at which a request waits for a disk."""
-        month = Month.of(now_s)
-        if month == self.month:
-            self._note_day(now_s)
-            return
-        self.close()
-        self._begin(month, now_s)
-
-    def _begin(self, month: Month, now_s: float) -> None:
-        self.month = month
-        self._own = WorkerCounts(self._directory / month.name / self._worker, month)
-        self.look_around()
+        """Another day, or another month."""
+        month, prepared = Month.of(now_s), self._next
+        if month != self._now.month:
+            is_prepared = prepared is not None and prepared.month == month
+            self._now = prepared if prepared is not None and is_prepared else self._month_here(month)
         self._note_day(now_s)
+
+    def _month_here(self, month: Month) -> _MonthHere:
+        here = _MonthHere(self._directory, self._worker, month)
+        here.look_around()
+        return here
 
     def _note_day(self, now_s: float) -> None:
         self._day_starts_s = int(now_s) // DAY_S * DAY_S
@@ -311,11 +321,6 @@ def _is_usage(cells: Sequence[int], month: Month) -> bool:
 
 def _passed(cells: Sequence[int], at: int | None) -> int:
     return 0 if at is None else cells[at + _AT_BEFORE] + cells[at + _AT_COUNTS + Counted.PASSED]
-
-
-def _latest(cells: memoryview[int], start: int, stop: int) -> dict[str, int]:
-    """Where the last record of each project begins, of those from `start` to `stop`."""
-    return dict(_records(cells, start, stop))
 
 
 def _records(cells: memoryview[int], start: int, stop: int) -> Iterator[tuple[str, int]]:

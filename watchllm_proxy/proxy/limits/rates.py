@@ -39,11 +39,18 @@ class RateLimit(NamedTuple):
 
 
 class RateTable:
-    """The buckets. `path` None, or one that cannot be had: this process alone knows of them."""
+    """The buckets. Before `open`, and where the file cannot be had, this process alone knows of them."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._mapping = _shared(path) if path is not None else mmap.mmap(-1, SLOTS * _SLOT_BYTES)
-        self._cells = memoryview(self._mapping).cast("Q")
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cells = memoryview(mmap.mmap(-1, SLOTS * _SLOT_BYTES)).cast("Q")
+
+    def open(self) -> None:
+        """Waits for the disk."""
+        try:
+            self._cells = memoryview(_shared(self._path)).cast("Q")
+        except OSError as exc:
+            log.error("rates.not_shared", error=type(exc).__name__, detail=exc.strerror)
 
     def take(self, limits: Sequence[RateLimit], now_ns: int | None = None) -> float:
         """A token from each of these buckets, or from none of them: then seconds until there would be one, else 0.
@@ -59,10 +66,6 @@ class RateTable:
             self._cells[at] = tag
             self._cells[at + 1] = full_ns
         return 0.0
-
-    def close(self) -> None:
-        self._cells.release()
-        self._mapping.close()
 
     def _one_less(self, limit: RateLimit, now_ns: int) -> tuple[int, int, int]:
         """Its place, its tag, and from when on its bucket would be full again."""
@@ -96,14 +99,10 @@ def _tag(subject: str) -> int:
 
 
 def _shared(path: Path) -> mmap.mmap:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, SLOTS * _SLOT_BYTES)
-            return mmap.mmap(descriptor, SLOTS * _SLOT_BYTES)
-        finally:
-            os.close(descriptor)
-    except OSError as exc:
-        log.error("rates.not_shared", error=type(exc).__name__, detail=exc.strerror)
-        return mmap.mmap(-1, SLOTS * _SLOT_BYTES)
+        os.posix_fallocate(descriptor, 0, SLOTS * _SLOT_BYTES)
+        return mmap.mmap(descriptor, SLOTS * _SLOT_BYTES)
+    finally:
+        os.close(descriptor)

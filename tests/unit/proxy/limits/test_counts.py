@@ -27,6 +27,12 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
+def usage_of(directory: Path, worker: str, now_s: float) -> Usage:
+    opened = Usage(directory, worker)
+    opened.open(now_s)
+    return opened
+
+
 def totals(path: Path) -> dict[tuple[str, date], tuple[int, ...]]:
     found = read_snapshot(path, NOVEMBER)
     assert found is not None
@@ -96,6 +102,8 @@ def test_another_worker_sees_each_request_at_once_however_many_projects_there_ar
     own, seen = WorkerCounts(tmp_path / "w0", NOVEMBER), SiblingCounts(tmp_path / "w0", NOVEMBER)
     for number in range(1_000):  # beyond the first file's room, twice
         own.count(f"project-{number}", 1, Counted.PASSED)
+        if seen.is_outgrown:
+            seen = SiblingCounts(tmp_path / "w0", NOVEMBER)
         assert seen.passed(f"project-{number}") == 1
     own.count("project-0", 2, Counted.PASSED)
     assert seen.passed("project-0") == 2
@@ -121,7 +129,7 @@ def test_without_room_on_the_disk_it_counts_in_memory(tmp_path: Path, monkeypatc
 
 def test_where_no_directory_can_be_made_it_counts_in_memory(tmp_path: Path) -> None:
     (tmp_path / "2026-11").write_text("in the way")
-    usage = Usage(tmp_path, "w0", at("2026-11-05T12:00:00"))
+    usage = usage_of(tmp_path, "w0", at("2026-11-05T12:00:00"))
     usage.count(at("2026-11-05T12:00:00"), "acme", Counted.PASSED)
     assert usage.passed(at("2026-11-05T12:00:00"), "acme") == 1
 
@@ -131,11 +139,10 @@ def test_where_no_directory_can_be_made_it_counts_in_memory(tmp_path: Path) -> N
 
 def test_the_machines_total_is_that_of_all_its_workers_gone_ones_too(tmp_path: Path) -> None:
     now = at("2026-11-05T12:00:00")
-    gone = Usage(tmp_path, "w2", now)
+    gone = usage_of(tmp_path, "w2", now)
     gone.count(now, "acme", Counted.PASSED)
-    gone.close()
-    first, second = Usage(tmp_path, "w0", now), Usage(tmp_path, "w1", now)
-    first.look_around()
+    first, second = usage_of(tmp_path, "w0", now), usage_of(tmp_path, "w1", now)
+    first.look_around(now)
     for worker in (first, second, first):
         worker.count(now, "acme", Counted.PASSED)
     assert first.passed(now, "acme") == second.passed(now, "acme") == 4
@@ -144,8 +151,9 @@ def test_the_machines_total_is_that_of_all_its_workers_gone_ones_too(tmp_path: P
 def test_a_month_begins_at_nothing_for_each_worker_at_its_own_first_request(tmp_path: Path) -> None:
     """The race at the turn: one worker is over it, the other is not yet; each counts as its clock says."""
     before, after = at("2026-11-30T23:59:59.9"), at("2026-12-01T00:00:00.1")
-    first, second = Usage(tmp_path, "w0", before), Usage(tmp_path, "w1", before)
-    first.look_around()
+    first, second = usage_of(tmp_path, "w0", before), usage_of(tmp_path, "w1", before)
+    for worker in (first, second, first):
+        worker.look_around(before)
     for _ in range(3):
         first.count(before, "acme", Counted.PASSED)
         second.count(before, "acme", Counted.PASSED)
@@ -155,13 +163,21 @@ def test_a_month_begins_at_nothing_for_each_worker_at_its_own_first_request(tmp_
     assert second.passed(before, "acme") == 7
     assert second.passed(after, "acme") == 1
     second.count(after, "acme", Counted.PASSED)
-    first.look_around()
     assert first.passed(after, "acme") == 2
     assert totals(tmp_path / "2026-11" / "w1") == {("acme", date(2026, 11, 30)): (4, 0, 0, 0, 0, 0)}
 
 
+def test_the_next_months_file_is_there_before_its_first_request(tmp_path: Path) -> None:
+    usage = usage_of(tmp_path, "w0", at("2026-11-30T23:50:00"))
+    usage.look_around(at("2026-11-30T23:58:59"))
+    assert not (tmp_path / "2026-12").exists()
+    usage.look_around(at("2026-11-30T23:59:01"))
+    assert (tmp_path / "2026-12" / "w0").exists()
+    assert usage.month == NOVEMBER
+
+
 def test_a_clock_that_is_put_back_counts_where_it_says(tmp_path: Path) -> None:
-    usage = Usage(tmp_path, "w0", at("2026-12-01T00:00:01"))
+    usage = usage_of(tmp_path, "w0", at("2026-12-01T00:00:01"))
     usage.count(at("2026-12-01T00:00:01"), "acme", Counted.PASSED)
     usage.count(at("2026-11-30T23:59:59"), "acme", Counted.PASSED)
     usage.count(at("2026-12-01T00:00:02"), "acme", Counted.PASSED)
@@ -171,10 +187,10 @@ def test_a_clock_that_is_put_back_counts_where_it_says(tmp_path: Path) -> None:
 
 def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
     now = at("2026-11-05T12:00:00")
-    usage = Usage(tmp_path, "w0", now)
+    usage = usage_of(tmp_path, "w0", now)
     (tmp_path / "2026-11" / "notes").write_text("not a count")
     (tmp_path / "2026-11" / "directory").mkdir()
-    usage.look_around()
+    usage.look_around(now)
     assert usage.passed(now, "acme") == 0
 
 
@@ -187,10 +203,10 @@ def test_any_requests_in_any_order_add_up_over_a_restart(
 ) -> None:
     directory = tmp_path_factory.mktemp("usage")
     start = NOVEMBER.starts_s
-    usage = Usage(directory, "w0", start)
+    usage = usage_of(directory, "w0", start)
     for number, (project, offset_s, outcome) in enumerate(requests):
         if number == restart_after:
-            usage = Usage(directory, "w0", start + offset_s)
+            usage = usage_of(directory, "w0", start + offset_s)
         usage.count(start + offset_s, project, outcome)
     found: dict[tuple[str, date, int], int] = {}
     for month in (NOVEMBER, NOVEMBER.next):
