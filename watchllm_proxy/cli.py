@@ -1,5 +1,5 @@
-"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | dead`, the parts,
-and `erase | retain | export | import` for what is stored.
+"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | provider-keys | dead`, the
+parts, and `erase | retain | export | import` for what is stored.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """
@@ -17,7 +17,17 @@ import uvloop
 
 from watchllm_proxy import __version__, child, logs, settings
 from watchllm_proxy.announcement import Announcement
-from watchllm_proxy.commands import dead, doctor, keeping, keys, reading, replaying
+from watchllm_proxy.commands import (
+    dead,
+    doctor,
+    keeping,
+    keys,
+    pricing,
+    provider_keys,
+    reading,
+    redaction,
+    replaying,
+)
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.settings import with_local_access
 
@@ -74,6 +84,9 @@ def demo(
 reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer needs comes first
 doctor.add_to(app)
 keys.add_to(app)
+provider_keys.add_to(app)
+redaction.add_to(app)
+pricing.add_to(app)
 dead.add_to(app)
 keeping.add_to(app)
 

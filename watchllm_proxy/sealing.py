@@ -18,8 +18,13 @@ if TYPE_CHECKING:  # a worker that has no secret starts without the library
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = "1"
+UNSET = (
+    "WATCHLLM_SECRET_KEY is not set, and without it no provider key can be sealed. "
+    "`openssl rand -base64 32` makes one; the proxies and the console need the same."
+)
 NONCE_BYTES = 12
 MARK_BYTES = 6
+MAX_PROVIDER_KEY_CHARACTERS = 4096
 
 
 class Vault:
@@ -35,7 +40,7 @@ class Vault:
     def seal(self, project_id: str, value: str) -> str:
         """Raises ValueError where there is no secret."""
         if self._first is None:
-            raise ValueError("WATCHLLM_SECRET_KEY is not set")
+            raise ValueError(UNSET)
         nonce = secrets.token_bytes(NONCE_BYTES)
         ciphertext = self._by_mark[self._first].encrypt(nonce, value.encode(), _bound_to(project_id))
         return f"{VERSION}.{self._first}.{_text(nonce + ciphertext)}"
@@ -64,6 +69,13 @@ class Vault:
         if terms.sealed_provider_key is None:
             return None
         return self.open(terms.project_id, terms.sealed_provider_key).encode()
+
+
+def is_provider_key(text: str) -> bool:
+    """Whether `text` can stand in a header as a credential: one word of printable ASCII."""
+    return (
+        0 < len(text) <= MAX_PROVIDER_KEY_CHARACTERS and text.isascii() and text.isprintable() and " " not in text
+    )
 
 
 def _cipher(secret: str) -> tuple[str, AESGCM]:

@@ -407,7 +407,8 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE project_id = $1 
 
 -- name: revoke_keys
 -- Ends all keys of a project.
-UPDATE api_keys SET revoked_at = $2 WHERE project_id = $1 AND revoked_at IS NULL RETURNING key_id;
+UPDATE api_keys SET revoked_at = $2
+WHERE project_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) RETURNING key_id;
 
 -- name: replace_key
 -- A key in force gets a time to end; the new key takes over all that it may. Nothing where it is not in force, or is

@@ -13,6 +13,7 @@ import asyncpg
 from watchllm_proxy import settings
 from watchllm_proxy.commands.api_client import CommandFailed, ExitStatus, NotFound
 from watchllm_proxy.commands.terminal import clean
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import keys, projects
@@ -42,12 +43,12 @@ def list_projects() -> Sequence[ProjectInfo]:
     return asked(projects.list_projects)
 
 
-def create_key(project_id: str, name: str) -> str:
-    """The key itself, which nobody can ask for again."""
+def create_key(project_id: str, name: str, scopes: Sequence[Scope]) -> str:
+    """The key itself, which nobody can ask for again. No `scopes`: the usual ones."""
 
     async def create(pool: asyncpg.Pool) -> str:
         await must_exist(pool, project_id)
-        return (await keys.create_key(pool, project_id, name)).key
+        return (await keys.create_key(pool, project_id, name, scopes=scopes or keys.DEFAULT_SCOPES)).key
 
     return asked(create)
 
@@ -70,6 +71,46 @@ def revoke_key(project_id: str, wanted: str) -> KeyInfo:
         return meant
 
     return asked(revoke)
+
+
+def replace_key(project_id: str, wanted: str, grace_s: float) -> tuple[KeyInfo, str]:
+    """What is replaced, and the new key. `wanted` as for `revoke_key`; `CommandFailed` for one not in force."""
+
+    async def replace(pool: asyncpg.Pool) -> tuple[KeyInfo, str]:
+        await must_exist(pool, project_id)
+        meant = only_match(await keys.list_keys(pool, project_id), wanted)
+        return meant, await _replaced(pool, meant, grace_s)
+
+    return asked(replace)
+
+
+def revoke_all(project_id: str) -> int:
+    """Ends every key of a project; how many there were."""
+
+    async def revoke(pool: asyncpg.Pool) -> int:
+        await must_exist(pool, project_id)
+        return await keys.revoke_keys(pool, project_id)
+
+    return asked(revoke)
+
+
+def replace_all(project_id: str, grace_s: float) -> list[tuple[KeyInfo, str]]:
+    """As `replace_key`, every key of a project that is in force and not being replaced already."""
+
+    async def replace(pool: asyncpg.Pool) -> list[tuple[KeyInfo, str]]:
+        await must_exist(pool, project_id)
+        found = await keys.list_keys(pool, project_id)
+        meant = [each for each in found if each.revoked_at_us is None and each.expires_at_us is None]
+        return [(each, await _replaced(pool, each, grace_s)) for each in meant]
+
+    return asked(replace)
+
+
+async def _replaced(pool: asyncpg.Pool, old: KeyInfo, grace_s: float) -> str:
+    made = await keys.replace_key(pool, old.project_id, old.key_id, grace_s=grace_s)
+    if made is None:
+        raise CommandFailed(f"{old.key_prefix}… is revoked, or is being replaced already")
+    return made.key
 
 
 def only_match(found: Sequence[KeyInfo], wanted: str) -> KeyInfo:

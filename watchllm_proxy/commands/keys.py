@@ -1,4 +1,4 @@
-"""`watchllm projects create|list` and `watchllm keys create|list|revoke`.
+"""`watchllm projects` and `watchllm keys`: create, list, revoke, rotate.
 
 They ask Postgres and not the running server: keys are needed before anybody is let in, and also while the console
 is away. A running installation takes a change up within three seconds (core.KEY_REFRESH_S, app.KEY_POLL_S).
@@ -7,15 +7,16 @@ is away. A running installation takes a change up within three seconds (core.KEY
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from watchllm_proxy.commands import options
+from watchllm_proxy.commands.api_client import ExitStatus
 from watchllm_proxy.commands.terminal import Column, Terminal, clean, errors_told, table
 from watchllm_proxy.console import formats
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 
 if TYPE_CHECKING:  # what needs the drivers is imported late: `--help` need not wait for them
@@ -23,12 +24,27 @@ if TYPE_CHECKING:  # what needs the drivers is imported late: `--help` need not 
     from watchllm_proxy.store.projects import ProjectInfo
 
 PROJECT_COLUMNS = (Column("PROJECT"), Column("KEYS", align_right=True), Column("MADE"), Column("NAME"))
-KEY_COLUMNS = (Column("KEY"), Column("BEGINS WITH"), Column("STATE"), Column("MADE"), Column("NAME"))
+KEY_COLUMNS = (
+    Column("KEY"),
+    Column("BEGINS WITH"),
+    Column("STATE"),
+    Column("SCOPES"),
+    Column("MADE"),
+    Column("NAME"),
+)
 
 Project = Annotated[str, typer.Option("--project", "-p", help="The project that the key belongs to.")]
 
-keys = typer.Typer(name="keys", help="Make, list and revoke project keys.", no_args_is_help=True)
-projects = typer.Typer(name="projects", help="Make and list projects.", no_args_is_help=True)
+Key = Annotated[
+    str, typer.Argument(help="Its id as `keys list` shows it or the beginning of that, or the key itself.")
+]
+Grace = Annotated[
+    str,
+    typer.Option("--grace", help="How long the old key stays in force: 30s, 15m, 1h, 2d; 0s for no time."),
+]
+
+keys = typer.Typer(name="keys", help="Make, list, revoke and replace project keys.", no_args_is_help=True)
+projects = typer.Typer(name="projects", help="Make and list projects; end all their keys.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,8 +78,41 @@ def list_projects(*, as_json: options.Json = False) -> None:
         if as_json:
             terminal.json({"projects": [_dated(asdict(each)) for each in found]})
             return
-        for line in table(PROJECT_COLUMNS, [_project_cells(each, _now_us()) for each in found]):
+        for line in table(PROJECT_COLUMNS, [_project_cells(each, options.now_us()) for each in found]):
             terminal.line(line)
+
+
+@projects.command("revoke")
+def revoke_project(
+    project: Annotated[str, typer.Argument(help="Its id.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """End every key of a project for good, on every proxy within seconds. What is stored stays."""
+    with errors_told():
+        from watchllm_proxy.commands import key_work  # noqa: PLC0415
+
+        if not yes and not typer.confirm(f"End every key of the project {clean(project)!r}?", err=True):
+            raise typer.Exit(ExitStatus.ERROR)
+        Terminal().say(f"Revoked: {formats.count_of(key_work.revoke_all(project), 'key')}.")
+
+
+@projects.command("rotate")
+def rotate_project(
+    project: Annotated[str, typer.Argument(help="Its id.")], grace: Grace = "1h", *, as_json: options.Json = False
+) -> None:
+    """Replace every key of a project: prints the beginning of each old key, and the new one."""
+    with errors_told():
+        from watchllm_proxy.commands import key_work  # noqa: PLC0415
+
+        terminal = Terminal()
+        done = key_work.replace_all(project, options.duration_s(grace, "--grace"))
+        if as_json:
+            rows = [{"replaced": str(old.key_id), "name": old.name, "key": key} for old, key in done]
+            terminal.json({"keys": rows})
+            return
+        for old, key in done:
+            terminal.out.print(f"{old.key_prefix}… {key}")
+        terminal.say(f"Replaced: {formats.count_of(len(done), 'key')}. The old ones end in {grace}.")
 
 
 def _project_cells(info: ProjectInfo, now_us: int) -> tuple[Text, ...]:
@@ -78,12 +127,16 @@ def _project_cells(info: ProjectInfo, now_us: int) -> tuple[Text, ...]:
 def create_key(
     project: Project = DEFAULT_PROJECT_ID,
     name: Annotated[str, typer.Option("--name", "-n", help="For people: what uses it.")] = "unnamed",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option("--scope", "-s", help="What it may do; may be given again. Default: proxy and ingest."),
+    ] = None,
 ) -> None:
     """Make a project key and print it: the only time that it can be seen."""
     with errors_told():
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
-        key = key_work.create_key(project, name)
+        key = key_work.create_key(project, name, scope or ())
         terminal = Terminal()
         terminal.out.print(key)  # whole, whatever the window's width
         terminal.say(
@@ -105,17 +158,24 @@ def list_keys(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = 
         if not found:
             terminal.say(f"No keys. `watchllm keys create --project {project}` makes one.")
             return
-        for line in table(KEY_COLUMNS, [_key_cells(each, _now_us()) for each in found]):
+        for line in table(KEY_COLUMNS, [_key_cells(each, options.now_us()) for each in found]):
             terminal.line(line)
 
 
+@keys.command("rotate")
+def rotate_key(key: Key, project: Project = DEFAULT_PROJECT_ID, grace: Grace = "1h") -> None:
+    """Make a key that may what this one may, and print it; this one ends after a time of grace."""
+    with errors_told():
+        from watchllm_proxy.commands import key_work  # noqa: PLC0415
+
+        old, new = key_work.replace_key(project, key, options.duration_s(grace, "--grace"))
+        terminal = Terminal()
+        terminal.out.print(new)
+        terminal.say(f"It replaces {old.key_prefix}… ({clean(old.name)}), which ends in {grace}.")
+
+
 @keys.command("revoke")
-def revoke_key(
-    key: Annotated[
-        str, typer.Argument(help="Its id as `keys list` shows it or the beginning of that, or the key itself.")
-    ],
-    project: Project = DEFAULT_PROJECT_ID,
-) -> None:
+def revoke_key(key: Key, project: Project = DEFAULT_PROJECT_ID) -> None:
     """End a key for good, on every proxy within seconds."""
     with errors_told():
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
@@ -125,15 +185,24 @@ def revoke_key(
 
 
 def _key_cells(info: KeyInfo, now_us: int) -> tuple[Text, ...]:
-    revoked_at_us = info.revoked_at_us
-    state = "in force" if revoked_at_us is None else f"revoked {formats.ago(revoked_at_us, now_us)}"
     return (
         Text(str(info.key_id)),
         Text(f"{info.key_prefix}…"),
-        Text(state, style="green" if revoked_at_us is None else "dim"),
+        Text(_state(info, now_us), style="green" if info.is_in_force(now_us) else "dim"),
+        Text(",".join(info.scopes)),
         Text(formats.ago(info.created_at_us, now_us)),
         Text(clean(info.name)),
     )
+
+
+def _state(info: KeyInfo, now_us: int) -> str:
+    if info.revoked_at_us is not None:
+        return f"revoked {formats.ago(info.revoked_at_us, now_us)}"
+    if info.expires_at_us is None:
+        return "in force"
+    if info.is_in_force(now_us):
+        return f"ends in {formats.duration(info.expires_at_us - now_us)}"
+    return f"ended {formats.ago(info.expires_at_us, now_us)}"
 
 
 def _dated(fields: dict[str, object]) -> dict[str, object]:
@@ -144,7 +213,3 @@ def _dated(fields: dict[str, object]) -> dict[str, object]:
         else value
         for name, value in fields.items()
     }
-
-
-def _now_us() -> int:
-    return round(datetime.now(UTC).timestamp() * 1e6)

@@ -28,6 +28,10 @@ _AGE = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+def now_us() -> int:
+    return round(datetime.now(UTC).timestamp() * 1e6)
+
+
 def client(url: str | None) -> ApiClient:
     return ApiClient(url or settings.load().base_url)
 
@@ -42,6 +46,14 @@ def instant_of(when: str | None, now: datetime) -> str | None:
 def instant_us(when: str, option: str, now: datetime) -> int:
     """The same in microseconds since 1970; `option`: where it was given."""
     return (_given(when, option, now) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def duration_s(written: str, option: str) -> int:
+    """`15m` in seconds; `option`: where it was given. Raises CommandFailed (usage)."""
+    age = _AGE.fullmatch(written.strip().lower())
+    if age is None:
+        raise CommandFailed(f"{option} {written!r}: give a time like 30s, 15m, 1h, 2d", ExitStatus.USAGE)
+    return round(timedelta(**{_UNITS[age[2]]: int(age[1])}).total_seconds())
 
 
 def _given(when: str, option: str, now: datetime) -> datetime:

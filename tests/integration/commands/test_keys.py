@@ -123,6 +123,10 @@ def test_projects_are_listed_with_their_keys_in_force() -> None:
         (("keys", "revoke", "-p", "nowhere", "12345678"), 3, "projects create"),
         (("keys", "revoke", "12345678"), 3, "keys list"),
         (("keys", "revoke", "1"), 2, "at least 8"),
+        (("keys", "rotate", "12345678"), 3, "keys list"),
+        (("keys", "rotate", "12345678", "--grace", "soon"), 2, "15m"),
+        (("projects", "revoke", "nowhere", "-y"), 3, "projects create"),
+        (("projects", "rotate", "nowhere"), 3, "projects create"),
         (("keys", "list"), 0, "keys create"),
     ],
 )
@@ -139,3 +143,45 @@ def test_without_a_server_the_embedded_one_is_used_and_stopped_again(
     new_key("-n", "first")
     assert not (tmp_path / "postgres" / "data" / "postmaster.pid").exists()
     assert [info["name"] for info in listed()] == ["first"]
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_new_key_sends_and_reports_and_reads_nothing_unless_it_is_said() -> None:
+    new_key("-n", "usual")
+    new_key("-n", "reader", "-s", "read", "--scope", "admin")
+    assert {info["name"]: info["scopes"] for info in listed()} == {
+        "usual": ["ingest", "proxy"],
+        "reader": ["admin", "read"],
+    }
+    assert watchllm("keys", "create", "--scope", "fly").exit_code == 2
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_key_is_replaced_by_one_that_may_the_same_and_ends_later() -> None:
+    old = new_key("-n", "agent", "-s", "proxy")
+    rotated = watchllm("keys", "rotate", old, "--grace", "1h")
+    assert rotated.exit_code == 0, rotated.stderr
+    assert rotated.stdout.strip() != old
+    before, after = listed()
+    assert (after["name"], after["scopes"], after["expires_at"]) == ("agent", ["proxy"], None)
+    assert (before["replaced_by"], before["revoked_at"]) == (after["key_id"], None)
+    assert before["expires_at"] is not None
+    assert "ends in" in watchllm("keys", "list").stdout
+    again = watchllm("keys", "rotate", old)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "already" in again.stderr
+
+
+@pytest.mark.usefixtures("installation")
+def test_all_keys_of_a_project_are_replaced_or_ended_at_once() -> None:
+    watchllm("projects", "create", "acme")
+    new_key("-n", "elsewhere")
+    olds = {new_key("-p", "acme", "-n", name) for name in ("one", "two")}
+    rotated = watchllm("projects", "rotate", "acme", "--grace", "0s", "--json")
+    news = {each["key"] for each in json.loads(rotated.stdout)["keys"]}
+    assert (len(news), news & olds) == (2, set())
+    assert json.loads(watchllm("projects", "list", "--json").stdout)["projects"][1]["keys_in_force"] == 2
+    assert "2 keys" in watchllm("projects", "revoke", "acme", "--yes").stderr
+    found = json.loads(watchllm("projects", "list", "--json").stdout)["projects"]
+    assert [each["keys_in_force"] for each in found] == [1, 0]
+    assert watchllm("projects", "revoke", "acme").exit_code == 1, "nobody said yes"
