@@ -1,4 +1,4 @@
-"""CONDUCTOR of `watchllm replay --from`: stored calls -> today's rules -> the same rows of both stores.
+"""CONDUCTOR of `watchllm replay --from`: stored calls -> today's rules and prices -> the same rows of both stores.
 
 A day of calls at a time is thought about by a sessionizer of its own, which first saw the day before and all of
 every session with a part in it. Of what it finds, *families* are written: runs that have a call or a session in
@@ -19,7 +19,8 @@ from watchllm_proxy import crash_points
 from watchllm_proxy.decode import KnownMessages, rebuild, recalled
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.insights.explain import explain
-from watchllm_proxy.records import Moved, Placement, Run, RunChanges, Step
+from watchllm_proxy.pricing import Pricing
+from watchllm_proxy.records import Call, Cost, Moved, Placement, Run, RunChanges, Step
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.sessionize.sessionizer import DAY_US
@@ -29,6 +30,7 @@ from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_rows import move_params, move_sql
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.stored_calls import Place, StoredCall, StoredCalls
+from watchllm_proxy.store.told_costs import reprice_params, reprice_sql
 
 WINDOW_US = DAY_US
 HORIZON_US = DAY_US
@@ -49,7 +51,11 @@ Told = Callable[[int, int], None]
 class Thinking:
     """Calls thought about in order, and what came of them. Its own shelf: nothing that is stored is looked at."""
 
-    def __init__(self, new_sessionizer: Callable[[Shelf], Sessionizer], said: SaidByPeople) -> None:
+    def __init__(
+        self, new_sessionizer: Callable[[Shelf], Sessionizer], said: SaidByPeople, pricing: Pricing
+    ) -> None:
+        self.new_costs: dict[UUID, Cost] = {}  # of calls that cost another sum now
+        self._pricing = pricing
         self.runs: dict[RunKey, Run] = {}
         self.steps: dict[RunKey, tuple[Step, ...]] = {}
         self.placements: dict[UUID, Placement] = {}
@@ -63,9 +69,19 @@ class Thinking:
     def take(self, page: Iterable[StoredCall], now_us: int) -> None:
         for stored in page:
             call = recalled(stored.call, stored.client_ids, stored.request, stored.answer, known=self._known)
+            call = self._priced(call)
             placement = self._sessionizer.observe(call, now_us)
             self.placements[placement.call_id] = placement
         self._drain()
+
+    def _priced(self, call: Call) -> Call:
+        """By today's prices. The same sum from the same kind of source is no change."""
+        priced = self._pricing.priced(call)
+        old, new = call.cost, priced.cost
+        if (views.picodollars(new.usd), new.source) == (views.picodollars(old.usd), old.source):
+            return call
+        self.new_costs[call.call_id] = new
+        return priced
 
     def end(self, now_us: int) -> None:
         self._sessionizer.tick(now_us)
@@ -115,19 +131,22 @@ class Backfill:
         *,
         new_sessionizer: Callable[[Shelf], Sessionizer],
         said: SaidByPeople,
+        pricing: Pricing,
         now_us: int,
         is_dry: bool = False,
     ) -> None:
-        """`is_dry`: only count what would move."""
+        """`is_dry`: only count what would change."""
         self.rows = Backfills(runs, project_id)
         self._calls = StoredCalls(events, project_id, rebuild=rebuild)
         self._events = events
         self._project_id = project_id
         self._new_sessionizer = new_sessionizer
         self._said = said
+        self._pricing = pricing
         self._now_us = now_us
         self._is_dry = is_dry
         self._move_sql = move_sql()
+        self._reprice_sql = reprice_sql()
         self._until_us = 0
         self._counted: set[UUID] = set()
 
@@ -161,7 +180,8 @@ class Backfill:
         from_us = progress.done_until_us
         began_us, ended_us = await self.rows.extent(from_us, to_us, MAX_SESSION_US) or (from_us, to_us)
         first_us, last_us = min(began_us, from_us) - HORIZON_US, max(ended_us + 1, to_us)
-        thinking = Thinking(self._new_sessionizer, self._said)
+        await self._pricing.follow()
+        thinking = Thinking(self._new_sessionizer, self._said, self._pricing)
         known: dict[UUID, Known] = {}
         looked_at = 0
         async for page in self._calls.pages(first_us, last_us):
@@ -176,16 +196,18 @@ class Backfill:
         within = {call_id for call_id, each in known.items() if from_us <= each.ended_at_us < to_us}
         sessions = await self.rows.session_of_runs({each.run_id for each in known.values()})
         families = [each for each in families_of(known, sessions, thinking.placements) if within & each.calls]
-        moved = left = 0
+        moved = left = repriced = 0
         for batch in _batches(families):
             written, new_places = await self._write(batch, known, thinking)
             moved += new_places
+            repriced += sum(len(within & family.calls & thinking.new_costs.keys()) for family in written)
             left += sum(len(within & family.calls) for family in batch if family not in written)
         return replace(
             progress,
             done_until_us=to_us,
             thought_calls=progress.thought_calls + looked_at,
             moved_calls=progress.moved_calls + moved,
+            repriced_calls=progress.repriced_calls + repriced,
             left_calls=progress.left_calls + left,
         )
 
@@ -235,6 +257,11 @@ class Backfill:
         moved = [_moved(each) for each in placements if _place(each) != known[each.call_id].place]
         for params in move_params(moved):
             await self._events.execute(self._move_sql, params)
+        new_costs = {
+            id_: thinking.new_costs[id_] for id_ in map(_call_id, placements) if id_ in thinking.new_costs
+        }
+        for params in reprice_params(self._project_id, new_costs):
+            await self._events.execute(self._reprice_sql, params)
         crash_points.reach("backfill.after_events")
         flags = {key: find_flags(run, changes.all_steps[key]) for key, run in _by_key(changes.runs)}
         explanations = {
@@ -329,6 +356,10 @@ def _place(placement: Placement) -> Place:
 def _moved(placement: Placement) -> Moved:
     run_id, session_id, parent_run_id = _place(placement)
     return Moved(placement.call_id, placement.project_id, run_id or "", session_id or "", parent_run_id)
+
+
+def _call_id(placement: Placement) -> UUID:
+    return placement.call_id
 
 
 def _by_key(runs: Iterable[Run]) -> list[tuple[RunKey, Run]]:

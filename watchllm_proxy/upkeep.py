@@ -19,6 +19,7 @@ from watchllm_proxy.core import new_recorder, sessionizers
 from watchllm_proxy.errors import AlreadyRunning, StoreRejected, StoreUnavailable
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import held, make_data_dir, make_run_dir
+from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store import erasures, old_runs
@@ -157,6 +158,7 @@ async def backfill(
                     project_id,
                     new_sessionizer=sessionizers(complete),
                     said=SaidByPeople(await Corrections(stores.runs.pool).in_force()),
+                    pricing=Pricing(stores.runs.pool, complete.upstream_url),
                     now_us=time.time_ns() // 1000,
                     is_dry=is_dry,
                 )

@@ -286,7 +286,8 @@ CREATE TABLE backfills (
     done_until timestamptz NOT NULL,                -- those that ended before are done
     thought_calls bigint NOT NULL,                 -- calls of these times that were thought about again
     moved_calls bigint NOT NULL,                    -- calls that belong to another run since
-    left_calls bigint NOT NULL                      -- calls left where they were
+    left_calls bigint NOT NULL,                     -- calls left where they were
+    repriced_calls bigint NOT NULL DEFAULT 0        -- calls that cost another sum since
 );
 
 -- Requests by project and day of UTC, as the proxies counted them. Their own counts, never sums: sent twice is sent once.

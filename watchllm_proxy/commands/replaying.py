@@ -47,9 +47,10 @@ def replay(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Group a recorded corpus into runs, one line of JSON per exchange; or stored calls again, with today's rules.
+    """Group a recorded corpus into runs, one line of JSON per exchange; or stored calls again, as of today.
 
-    With --from, no recorder may run. Cut short it goes on when it is asked for the same dates.
+    With --from today's rules and prices hold, and no recorder may run. Cut short it goes on when it
+    is asked for the same dates.
     """
     with errors_told():
         if (corpus is None) == (since is None):
@@ -84,13 +85,18 @@ def _think_again(since: str, until: str | None, project: str, *, is_dry: bool, a
     with progress(terminal, "thought about") as told:
         done = asyncio.run(backfill(settings.load(), project, from_us, to_us, told, is_dry=is_dry))
     if as_json:
-        found = {"calls": done.thought_calls, "moved": done.moved_calls, "left": done.left_calls, "is_dry": is_dry}
-        terminal.json({**found, "done_until": _written(done.done_until_us)})
+        found = {"calls": done.thought_calls, "moved": done.moved_calls, "repriced": done.repriced_calls}
+        terminal.json(
+            {**found, "left": done.left_calls, "is_dry": is_dry, "done_until": _written(done.done_until_us)}
+        )
         return
     would = "would change" if is_dry else "changed"
     terminal.line(
         f"{count_of(done.thought_calls, 'call')} thought about again: {done.moved_calls:,} {would} their run."
     )
+    if done.repriced_calls:
+        costs = "would cost" if is_dry else "cost"
+        terminal.line(f"{count_of(done.repriced_calls, 'call')} {costs} another sum by today's prices.")
     if done.left_calls:
         terminal.line(
             f"{count_of(done.left_calls, 'call')} left as they were: not all of their runs can be thought about."

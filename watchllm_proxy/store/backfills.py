@@ -25,6 +25,7 @@ class Progress:
     thought_calls: int = 0
     moved_calls: int = 0
     left_calls: int = 0
+    repriced_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,12 @@ class Backfills:
             row["thought_calls"],
             row["moved_calls"],
             row["left_calls"],
+            row["repriced_calls"],
         )
 
     async def note(self, progress: Progress) -> None:
         at = (progress.from_us, progress.to_us, progress.done_until_us)
-        done = (progress.thought_calls, progress.moved_calls, progress.left_calls)
+        done = (progress.thought_calls, progress.moved_calls, progress.left_calls, progress.repriced_calls)
         async with transaction(self._pool, UPKEEP) as connection:
             await connection.execute(self._sql["save_backfill"], self._project_id, *map(views.instant, at), *done)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from uuid import UUID
 
-from watchllm_proxy.records import Call, Settlement
+from watchllm_proxy.records import Cost, Settlement
 from watchllm_proxy.store import views
 from watchllm_proxy.store.sql import queries
 
@@ -40,15 +41,16 @@ def reprice_sql() -> str:
     return queries("clickhouse")["reprice_calls"]
 
 
-def reprice_params(calls: Sequence[Call]) -> Iterator[dict[str, str | list[str]]]:
-    """Of calls with their new costs, all of one project."""
-    for start in range(0, len(calls), REPRICED_AT_ONCE):
-        batch = calls[start : start + REPRICED_AT_ONCE]
+def reprice_params(project_id: str, costs: Mapping[UUID, Cost]) -> Iterator[dict[str, str | list[str]]]:
+    """Of calls of one project with their new costs."""
+    told = list(costs.items())
+    for start in range(0, len(told), REPRICED_AT_ONCE):
+        batch = told[start : start + REPRICED_AT_ONCE]
         yield {
-            "project_id": batch[0].project_id,
-            "call_ids": [str(call.call_id) for call in batch],
-            "costs_usd": [views.picodollar_text(call.cost.usd) for call in batch],
-            "cost_sources": [call.cost.source.value for call in batch],
-            "price_providers": [call.cost.price_provider or "" for call in batch],
-            "price_dates": [call.cost.price_date or "" for call in batch],
+            "project_id": project_id,
+            "call_ids": [str(call_id) for call_id, _ in batch],
+            "costs_usd": [views.picodollar_text(cost.usd) for _, cost in batch],
+            "cost_sources": [cost.source.value for _, cost in batch],
+            "price_providers": [cost.price_provider or "" for _, cost in batch],
+            "price_dates": [cost.price_date or "" for _, cost in batch],
         }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from uuid import UUID
 
+import orjson
 import pytest
 
 from tests.conftest import PROJECT
 from tests.integration.conductors.recording import SILENCE_US, Recording, chat, run_until_stored
 from watchllm_proxy import crash_points
 from watchllm_proxy.backfilling import Backfill
+from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.records import Correction, CorrectionKind, Exchange
 from watchllm_proxy.replay import read_corpus
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.sessionize.person import SaidByPeople
+from watchllm_proxy.store import prices
 from watchllm_proxy.store.backfills import Progress
 from watchllm_proxy.store.corrections import Corrections
 
@@ -53,6 +57,7 @@ async def backfill(
         "default",
         new_sessionizer=rules or (lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf)),  # type: ignore[arg-type]
         said=SaidByPeople(await Corrections(recording.runs.pool).in_force()),
+        pricing=Pricing(recording.runs.pool, None),
         now_us=LONG_AFTER_US,
         is_dry=is_dry,
     )
@@ -226,3 +231,43 @@ async def test_what_may_still_be_continued_is_left_alone(recording: Recording) -
     done = await backfill(recording)
     assert done.thought_calls == 1
     assert done.done_until_us == LONG_AFTER_US - DAY_US
+
+
+async def costs(recording: Recording) -> list[tuple[object, ...]]:
+    """What each call costs by ClickHouse, and by its step in Postgres."""
+    events = await recording.events.query(
+        "SELECT toString(call_id) AS call, cost_usd, cost_source, price_date FROM events FINAL "
+        "WHERE isNotNull(run_id) ORDER BY call"
+    )
+    found = await recording.runs.pool.fetch("SELECT call_id, cost_usd FROM agent_debug_steps WHERE is_priced")
+    by_step = {str(row["call_id"]): row["cost_usd"] for row in found}
+    return [(row["cost_usd"], by_step[str(row["call"])], row["cost_source"], row["price_date"]) for row in events]
+
+
+async def test_stored_calls_are_priced_by_todays_prices(recording: Recording) -> None:
+    stated = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13, "cost": 0.5}
+    calls = [chat(number, ended_at_us=NOW_US) for number in range(3)]
+    answer = orjson.loads(calls[2].response_body.content) | {"usage": stated}
+    body = orjson.dumps(answer)
+    calls[2] = replace(calls[2], response_body=replace(calls[2].response_body, content=body, size_bytes=len(body)))
+    await recorded(recording, calls)
+    before = await costs(recording)
+    await prices.set_override(recording.runs.pool, "default", "gpt-4o-mini", {"input": "1", "output": "10"})
+    would = await backfill(recording, is_dry=True)
+    assert await costs(recording) == before
+    done = await backfill(recording)
+    assert (would.repriced_calls, done.repriced_calls, done.moved_calls) == (2, 2, 0)
+    after = await costs(recording)
+    assert sorted((usd, source) for usd, _, source, _ in after) == [
+        (Decimal("0.0000033"), "price_table"),  # too late to be settled: left as it was
+        (Decimal("0.00004"), "override"),
+        (Decimal("0.00004"), "override"),
+        (Decimal("0.5"), "upstream"),
+    ]
+    assert all(usd == by_step for usd, by_step, *_ in after)
+    total = await recording.in_postgres("SELECT sum(total_cost_usd) FROM agent_debug_logs")
+    assert total == sum(usd for usd, *_ in after)  # type: ignore[misc]
+    assert (await backfill(recording)).repriced_calls == 0
+    await prices.remove_override(recording.runs.pool, "default", "gpt-4o-mini")
+    assert (await backfill(recording)).repriced_calls == 2
+    assert await costs(recording) == before
