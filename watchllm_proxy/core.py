@@ -26,6 +26,7 @@ from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
+from watchllm_proxy.metering import Metering, MeteringStats
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.recorder_stats import RecorderStats
@@ -73,6 +74,7 @@ async def _run_parts(
     watch, away = UpstreamWatch(settings.upstream_url), StoresAway()
     recording = new_recorder(settings, stores) if recorder else None
     housekeeping = _new_housekeeping(stores, recording) if recording else None
+    metering = Metering(stores.runs.pool, settings.usage_dir)
     async with asyncio.TaskGroup() as task_group, contextlib.AsyncExitStack() as closing:
         make_run_dir(settings.run_dir)
         if recording is not None:
@@ -83,7 +85,7 @@ async def _run_parts(
             stats = recording.stats if recording else None
             app = _console(settings, stores, keys, health_of(stats, watch, away))
             if stats is not None:
-                add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping))], None)
+                add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping, metering.stats))], None)
             await closing.enter_async_context(_serve(settings, app))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         take_up = partial(recording.take_up, stop) if recording is not None else None
@@ -91,6 +93,7 @@ async def _run_parts(
         if recording is not None and housekeeping is not None:
             task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
             task_group.create_task(housekeeping.run(stop))
+            task_group.create_task(metering.run(stop))
             if settings.price_update_hours:
                 task_group.create_task(price_updates.keep_up_to_date(settings, stores.runs.pool, stop))
             await recording.run(stop)
@@ -178,10 +181,10 @@ async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, st
 
 
 def _metrics_of(
-    stats: RecorderStats, housekeeping: Housekeeping | None
+    stats: RecorderStats, housekeeping: Housekeeping | None, metering: MeteringStats
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def metrics(request: web.Request) -> web.Response:
         kept = housekeeping.stats if housekeeping else None
-        return web.Response(body=recorder_metrics.exposition(stats, kept), content_type="text/plain")
+        return web.Response(body=recorder_metrics.exposition(stats, kept, metering), content_type="text/plain")
 
     return metrics

@@ -1,4 +1,4 @@
-"""What `/metrics` tells of the recorder and of housekeeping, in Prometheus' text format.
+"""What `/metrics` tells of the recorder, of housekeeping and of usage, in Prometheus' text format.
 
 The proxy puts it behind its own.
 """
@@ -12,14 +12,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from watchllm_proxy.accounting import Balance
 from watchllm_proxy.housekeeping import HousekeepingStats
+from watchllm_proxy.metering import MeteringStats
 from watchllm_proxy.recorder_stats import RecorderStats
 
 
-def exposition(stats: RecorderStats, housekeeping: HousekeepingStats | None = None) -> bytes:
+def exposition(
+    stats: RecorderStats, housekeeping: HousekeepingStats | None = None, metering: MeteringStats | None = None
+) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(stats))
     if housekeeping is not None:
         registry.register(_HousekeepingCollector(housekeeping))
+    if metering is not None:
+        registry.register(_MeteringCollector(metering))
     return generate_latest(registry)
 
 
@@ -119,4 +124,32 @@ class _HousekeepingCollector:
                 "watchllm_retention_last_pass_timestamp_seconds",
                 "When retention was last seen to, seconds since 1970.",
                 value=stats.retained_at_s,
+            )
+
+
+class _MeteringCollector:
+    def __init__(self, stats: MeteringStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        used = GaugeMetricFamily(
+            "watchllm_quota_used_ratio",
+            "How much of its monthly quota a project used, of projects at 80 % or more; 1 is all of it.",
+            labels=["project"],
+        )
+        for project_id, share in stats.near_quota.items():
+            used.add_metric([project_id], share)
+        yield used
+        capped = GaugeMetricFamily(
+            "watchllm_capped", "Projects and keys that reached their monthly cap on money.", labels=["whose"]
+        )
+        capped.add_metric(["project"], stats.capped_projects)
+        capped.add_metric(["key"], stats.capped_keys)
+        yield capped
+        if stats.reported_at_s is not None:
+            yield GaugeMetricFamily(
+                "watchllm_usage_reported_timestamp_seconds",
+                "When the proxies were last told what others counted, seconds since 1970.",
+                value=stats.reported_at_s,
             )

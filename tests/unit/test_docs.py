@@ -13,6 +13,7 @@ from docs import data_model
 from watchllm_proxy import recorder_metrics
 from watchllm_proxy.cli import app
 from watchllm_proxy.housekeeping import HousekeepingStats
+from watchllm_proxy.metering import MeteringStats
 from watchllm_proxy.outcomes import CaptureCounts
 from watchllm_proxy.proxy import metrics
 from watchllm_proxy.recorder import RecorderStats
@@ -81,7 +82,9 @@ def test_every_table_and_column_is_explained(engine: str) -> None:
 
 
 def test_metrics_that_pages_name_are_exposed() -> None:
-    of_recorder = recorder_metrics.exposition(RecorderStats(), HousekeepingStats(retained_at_s=0.0))
+    of_recorder = recorder_metrics.exposition(
+        RecorderStats(), HousekeepingStats(retained_at_s=0.0), MeteringStats(reported_at_s=0.0)
+    )
     exposed = (metrics.exposition({}, CaptureCounts()) + of_recorder).decode()
     for page in PAGES:
         for name in re.findall(r"\bwatchllm_(?!proxy\b|proxy/)[a-z]+_[a-z_]+\b", page.read_text(encoding="utf-8")):
