@@ -22,7 +22,7 @@ from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.decode import decode
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
-from watchllm_proxy.records import ClientIdKind, LogPosition
+from watchllm_proxy.records import ClientIdKind, Exchange, LogPosition, Report
 from watchllm_proxy.store import erasures
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
@@ -160,17 +160,22 @@ def is_meant(erasure: Erasure, content: bytes) -> bool:
     if the id stands in it."""
     subject = erasure.subject.encode("utf-8", "replace")
     try:
-        exchange = payload.unpack(content)
+        exchange = payload.unpack_any(content)
     except CaptureLogError:
         return (subject or erasure.project_id.encode()) in content
     if exchange.project_id != erasure.project_id:
         return False
     if erasure.scope is ErasureScope.PROJECT:
         return True
+    return subject in content if isinstance(exchange, Report) else _is_of(erasure, exchange, content)
+
+
+def _is_of(erasure: Erasure, exchange: Exchange, content: bytes) -> bool:
+    """Of its run, or its user."""
     try:
         call = decode(exchange)
     except Exception:
-        return subject in content
+        return erasure.subject.encode("utf-8", "replace") in content
     if erasure.scope is ErasureScope.USER:
         return call.user_id == erasure.subject
     return any(each.kind is ClientIdKind.RUN and each.value == erasure.subject for each in call.client_ids)

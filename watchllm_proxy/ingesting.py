@@ -42,7 +42,10 @@ RETRY_AFTER_S = 5
 
 Look = Callable[[], "TakenRun | TakenEvents"]
 
-_WHOLE = {"/v1/agent-runs": read_run, "/v1/events/batch": read_events}
+_WHOLE: dict[str, Callable[[bytes, str], TakenRun | TakenEvents]] = {
+    "/v1/agent-runs": read_run,
+    "/v1/events/batch": read_events,
+}
 _RUN = re.compile(r"/v1/agent-runs/([^/]+)(/steps)?")
 _EVENTS = re.compile(r"/v1/projects/([^/]+)/events")
 

@@ -41,6 +41,7 @@ from watchllm_proxy.records import (
     Moved,
 )
 from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.reporting import Reporting
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.settling import Settler
 from watchllm_proxy.store.clickhouse import AsyncEventStore
@@ -55,6 +56,7 @@ from watchllm_proxy.store.event_rows import (
 )
 from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import RunStore
+from watchllm_proxy.store.reported_rows import reported_insert
 from watchllm_proxy.store.retention import DEFAULT_DAYS
 from watchllm_proxy.thinking import Thinker, Thought
 
@@ -110,6 +112,7 @@ class Recorder:
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
         self._settler = Settler(runs, events, self._patience)
+        self._reporting = Reporting(runs, self._pricing, self._patience)
         self.rules = RetentionRules(runs.pool, retention_days)
         self._eraser = Eraser(
             runs.pool,
@@ -244,7 +247,7 @@ class Recorder:
     async def _store(self, batch: Batch) -> None:
         """Think about a batch and flush it; one that cannot be stored is bisected down to its poison record."""
         started = time.monotonic()
-        self._oldest_us = min((record.order_us for record in batch.records if record.exchange), default=None)
+        self._oldest_us = min((record.order_us for record in batch.records if record.project_id), default=None)
         await self._patience.on_postgres(lambda: self._runs.begin_batch(batch.bounds))
         crash_points.reach("recorder.after_begin")
         try:
@@ -291,7 +294,9 @@ class Recorder:
         await self._patience.on_postgres(self._pricing.follow)
         understood = await asyncio.to_thread(self._thinker.understand, batch)
         runs_of = await self._settler.runs_of(understood.settlements)
-        return await asyncio.to_thread(self._thinker.place, understood, self._sessionizer, runs_of)
+        thought = await asyncio.to_thread(self._thinker.place, understood, self._sessionizer, runs_of)
+        reported = await self._reporting.reported(understood.reports, thought.changes.runs)
+        return await asyncio.to_thread(self._thinker.with_reported, thought, reported)
 
     async def _load_runs(self, keys: Sequence[tuple[str, str]]) -> list[StoredRun]:
         return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
@@ -307,6 +312,9 @@ class Recorder:
         ):
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
+        if thought.events:
+            await self._insert(reported_insert(thought.events, bounds, retention))
+            crash_points.reach("recorder.after_reported_events")
         await self._move(thought.changes.moved)
         await self._settler.write(thought.settlements)
         await self._patience.on_postgres(lambda: self._commit(bounds, thought))
@@ -330,6 +338,7 @@ class Recorder:
             thought.explanations,
             thought.dead_letters,
             tallies=thought.tallies,
+            displaced=thought.displaced,
         )
 
     async def _tick(self, now_us: int) -> None:
@@ -371,7 +380,7 @@ class Recorder:
         stats.flush_seconds += took_s
         for letter in thought.dead_letters:
             stats.dead_letters[letter.reason] += 1
-        self._newest_us = max((record.order_us for record in batch.records if record.exchange), default=0)
+        self._newest_us = max((record.order_us for record in batch.records if record.project_id), default=0)
         await self._release(batch.bounds.ends)
         await self._note_lag()
 

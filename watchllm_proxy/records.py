@@ -131,6 +131,29 @@ class Report:
         return self.received_at_us
 
 
+@record
+class ReportedEvent:
+    """One event that a client told, with what it is searched by. `body` is the event as it was told, JSON."""
+
+    project_id: str
+    event_id: str
+    event_type: str
+    run_id: str | None
+    at_us: int
+    user_id: str | None
+    status: str | None
+    model: str | None
+    tags: tuple[str, ...]
+    release: str | None
+    env: str
+    latency_ms: int | None
+    tokens_input: int | None
+    tokens_output: int | None
+    cost_usd: Decimal | None
+    cost_source: CostSource  # UPSTREAM: as the client told
+    body: bytes
+
+
 # --- Call: an exchange, understood ------------------------------------------------------------------
 
 

@@ -7,7 +7,8 @@ the sessionizer, same time: same thoughts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from uuid import UUID
 
@@ -20,12 +21,23 @@ from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.ingest.tellings import Telling, tellings
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.patience import Stopping
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recorder_stats import RecorderStats
-from watchllm_proxy.records import Call, Explanation, Flag, Placement, RunChanges, Settlement
+from watchllm_proxy.records import (
+    Call,
+    Explanation,
+    Flag,
+    Placement,
+    Report,
+    ReportedEvent,
+    RunChanges,
+    Settlement,
+)
 from watchllm_proxy.redacting import Redacting
+from watchllm_proxy.reporting import Reported, joined
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.postgres import DeadLetter, Tally
 
@@ -51,6 +63,8 @@ class Thought:
     explanations: Explanations
     tallies: dict[str, Tally] = field(default_factory=dict)  # by log
     settlements: tuple[Settlement, ...] = ()  # of calls of this batch, or stored before
+    events: tuple[ReportedEvent, ...] = ()  # that clients told of
+    displaced: tuple[RunKey, ...] = ()  # reported runs that stand under another id from now on
 
     @classmethod
     def of_nothing_but(cls, letter: DeadLetter, batch: Batch) -> Thought:
@@ -66,6 +80,7 @@ class Understood:
     calls: tuple[tuple[MergedRecord, Call], ...]
     dead_letters: tuple[DeadLetter, ...]
     settlements: tuple[Settlement, ...] = ()
+    reports: tuple[tuple[Report, tuple[Telling, ...]], ...] = ()
 
 
 class Thinker:
@@ -97,11 +112,15 @@ class Thinker:
         calls: list[tuple[MergedRecord, Call]] = []
         dead: list[DeadLetter] = []
         settlements: list[Settlement] = []
+        reports: list[tuple[Report, tuple[Telling, ...]]] = []
         for record in batch.records:
-            if record.exchange is None:
+            if record.exchange is None and record.report is None:
                 dead.append(self.as_kept(setting_aside.unreadable(record), record))
                 continue
             try:
+                if record.exchange is None:
+                    reports.append(self._told(record.report))
+                    continue
                 call = decode(record.exchange, keep_raw=self._keep_raw, known=self._known_messages)
                 call = self._pricing.priced(estimate_usage(call))
                 if self._redacting is not None:
@@ -111,7 +130,16 @@ class Thinker:
                     settlements.append(told)
             except Exception as exc:
                 dead.append(self.as_kept(setting_aside.crashed(record, exc), record))
-        return Understood(batch, tuple(calls), tuple(dead), tuple(settlements))
+        return Understood(batch, tuple(calls), tuple(dead), tuple(settlements), tuple(reports))
+
+    def _told(self, report: Report | None) -> tuple[Report, tuple[Telling, ...]]:
+        """As it may be stored."""
+        assert report is not None  # noqa: S101 - a record that can be read is one of the two
+        redacting = self._redacting
+        if redacting is None:
+            return report, tuple(tellings(report, lambda document: document))
+        report = redacting.report(report)
+        return report, tuple(tellings(report, partial(redacting.document, project_id=report.project_id)))
 
     def place(
         self, understood: Understood, sessionizer: Sessionizer, runs_of_settled: Mapping[UUID, str] = _NONE
@@ -156,6 +184,18 @@ class Thinker:
         """With what is worth a look in the runs that changed."""
         flags, explanations = self.insights(changes)
         return Thought(calls, tuple(dead_letters), changes, flags, explanations, tallies or {}, settlements)
+
+    def with_reported(self, thought: Thought, reported: Reported) -> Thought:
+        """Runs that were told of are looked at like any others."""
+        flags, explanations = self.insights(reported.changes)
+        return replace(
+            thought,
+            changes=joined(thought.changes, reported.changes),
+            flags={**thought.flags, **flags},
+            explanations={**thought.explanations, **explanations},
+            events=reported.events,
+            displaced=reported.displaced,
+        )
 
     def insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
         """A bug here costs a run its flags, never its calls."""

@@ -338,13 +338,21 @@ def _description(letter: LetterInfo, exchange: object) -> list[str]:
 
 def _exchange(payload: bytes) -> dict[str, object] | None:
     """What the record says of its exchange that cannot be a secret: no query, no value of a header, no body."""
-    from watchllm_proxy.capture.payload import unpack  # noqa: PLC0415
+    from watchllm_proxy.capture.payload import unpack_any  # noqa: PLC0415
     from watchllm_proxy.errors import CaptureLogError  # noqa: PLC0415
+    from watchllm_proxy.records import Report  # noqa: PLC0415
 
     try:
-        exchange = unpack(payload)
+        exchange = unpack_any(payload)
     except CaptureLogError:
         return None
+    if isinstance(exchange, Report):
+        return {
+            "project": exchange.project_id,
+            "report": exchange.kind.value,
+            "received": _instant(exchange.received_at_us),
+            "body_bytes": len(exchange.body),
+        }
     return {
         "project": exchange.project_id,
         "request": f"{exchange.method} {exchange.target.partition('?')[0]}",

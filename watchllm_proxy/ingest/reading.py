@@ -200,7 +200,7 @@ _ESCAPE = re.compile(
 
 
 def _text(body: bytes) -> bytes:
-    """UTF-8 without lone surrogates, which JavaScript makes of a text cut in the middle: U+FFFD stands for each."""
+    """UTF-8 without lone surrogates, which JavaScript makes of a text cut in two: each becomes U+FFFD."""
     try:
         body.decode()
     except UnicodeDecodeError as exc:
@@ -225,9 +225,7 @@ def _read_run(decoder: _Decoder[T], body: bytes, project_id: str, run_id: str | 
     _check_project(told.project_id, project_id)
     _check_change(told)
     if len(told.steps) > MAX_STEPS:
-        raise Unfit(
-            413, "too_many_steps", f"Send at most {MAX_STEPS} steps at once, and the rest by …/steps.", "steps"
-        )
+        raise Unfit(413, "too_many_steps", f"At most {MAX_STEPS} steps at once, the rest by …/steps.", "steps")
     seen: set[int] = set()
     for place, step in enumerate(told.steps):
         if step.step_index in seen:

@@ -129,6 +129,24 @@ class RunStore:
             found = await connection.fetch(self._sql["runs_of_calls"], views.key(project_id), list(call_ids))
         return {run_rows.uuid_from(row["call_id"]): row["run_id"] for row in found}
 
+    async def reported_among(self, keys: Sequence[RunKey]) -> set[RunKey]:
+        """Those of these runs, by their keys, that were reported."""
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["reported_among"], *_columns(keys, 2))
+        return {(row["project_id"], row["run_id"]) for row in found}
+
+    async def load_any_runs(self, keys: Sequence[RunKey]) -> dict[RunKey, tuple[Run, tuple[Step, ...]]]:
+        """Those of these runs, by their keys, that are stored; only reported ones with their steps."""
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["told_runs"], *_columns(keys, 2))
+            told = [(row["project_id"], row["run_id"]) for row in found if row["reported"] is not None]
+            rows = await connection.fetch(self._sql["steps_of_runs"], *_columns(told, 2))
+        steps: dict[RunKey, list[Step]] = {}
+        for row in rows:
+            steps.setdefault((row["project_id"], row["run_id"]), []).append(run_rows.step_from(row))
+        runs = [run_rows.run_from(row) for row in found]
+        return {key: (run, tuple(steps.get(key, ()))) for run in runs for key in [(run.project_id, run.run_id)]}
+
     async def offsets(self) -> dict[str, LogPosition]:
         """How far each log is stored, by its name."""
         async with transaction(self._pool, STATE) as connection:
@@ -153,12 +171,17 @@ class RunStore:
         dead_letters: Sequence[DeadLetter] = (),
         *,
         tallies: Mapping[str, Tally] = _NOTHING_COUNTED,
+        displaced: Sequence[RunKey] = (),
     ) -> None:
         """All of it and the offsets, or nothing. Without `bounds` (time passed, no records) no offset moves.
 
-        `tallies` counts, for each log, what became of its records.
+        `tallies` counts, for each log, what became of its records. `displaced` runs go first, by their keys.
         """
-        writes = self._writes(changes, flags, explanations)
+        writes: list[tuple[str, Sequence[object]]] = []
+        if displaced:
+            gone = _columns(displaced)
+            writes = [(name, gone) for name in ("drop_runs", "drop_steps", "drop_explanations")]
+        writes += self._writes(changes, flags, explanations)
         if bounds is not None:
             writes += self._closing_writes(bounds, dead_letters, tallies)
         await self._write(writes)

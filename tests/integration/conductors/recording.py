@@ -17,7 +17,7 @@ from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.recorder import Recorder
-from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Exchange, Report
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.sessionize import Sessionizer
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
@@ -82,6 +82,11 @@ class Recording:
             keep_raw_days=keep_raw_days,
             redacting=redacting,
         )
+
+    async def write_reports(self, records: Sequence[Exchange | Report], log: str = "w0") -> None:
+        """In this order."""
+        await self.write([], log)
+        await asyncio.gather(*(self.writers[log].append_durable(each) for each in records))
 
     async def write(self, exchanges: Sequence[Exchange], log: str = "w0") -> list[UUID]:
         writer = self.writers.get(log)
