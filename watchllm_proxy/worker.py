@@ -14,6 +14,7 @@ import structlog
 
 from watchllm_proxy import keyfile
 from watchllm_proxy.capture.writer import LogWriter
+from watchllm_proxy.ingesting import Ingestion
 from watchllm_proxy.lifecycle import make_run_dir, on_signals, rest
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
@@ -33,7 +34,14 @@ async def run_proxy(settings: Settings, *, worker: str, is_child: bool) -> None:
     keys = KeyRing()
     capture = LogWriter(settings.capture_dir / worker, max_bytes=settings.log_max_bytes)
     capture.open()
-    server = ProxyServer(settings, log=capture, keys=keys, console_socket=settings.console_socket, worker=worker)
+    server = ProxyServer(
+        settings,
+        log=capture,
+        keys=keys,
+        console_socket=settings.console_socket,
+        worker=worker,
+        intake=Ingestion(capture),
+    )
     try:
         await _run_server(settings, server, keys, stop, cut, is_child=is_child)
     finally:
