@@ -45,6 +45,7 @@ _PROBE = {
 """A usage with a million to add or to take anywhere: what is part of something else stays smaller than that."""
 
 _EVERY_TOKEN = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_ROOM = dict(zip(_EVERY_TOKEN, (2, 1, 0, 0), strict=True))  # for one more cached token, and one more written
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -74,10 +75,10 @@ def cost_of(call: Call, upstream_url: str | None = None, book: PriceBook = NO_BO
 
 
 def marginals_of(call: Call, upstream_url: str | None = None, book: PriceBook = NO_BOOK) -> Marginals | None:
-    """What one more million of each count of `billed_of` would have cost. None: no list knows, or the price
-    depends on how long the prompt is."""
+    """What a million more of each kind of token would have cost, at the price of a prompt of this length. None: no
+    list knows."""
     for found in _price_lists(call, upstream_url, book, _EVERY_TOKEN):
-        return found.by_million
+        return found.marginals(billed_of(call))
     return None
 
 
@@ -168,6 +169,16 @@ class _PriceList:
         if self.calculate is not None:
             return self.calculate(billed).total_price
         return self.a_call + _sum(self.by_million or {}, billed)
+
+    def marginals(self, billed: dict[str, int]) -> Marginals:
+        if self.calculate is None:
+            return self.by_million or {}
+        some = {name: billed.get(name, 0) + room for name, room in _ROOM.items()}
+        total = self.calculate(some).total_price
+        return {
+            name: (self.calculate({**some, name: count + 1}).total_price - total) * _MILLION
+            for name, count in some.items()
+        }
 
 
 def _listed(listed: Listed, source: CostSource, provider_id: str | None) -> _PriceList:

@@ -334,6 +334,16 @@ def test_marginal_prices_tell_what_a_cached_token_saved() -> None:
     assert marginals_of(_call("no-such-model")) is None
 
 
+def test_marginal_prices_of_a_long_prompt_are_those_of_its_length() -> None:
+    """Claude Sonnet 4.5: $3, cached $0.30 a million; twice that from 200,000 tokens on."""
+    short = marginals_of(_call("claude-sonnet-4-5"))
+    long = marginals_of(_call("claude-sonnet-4-5", {"prompt_tokens": 300_000, "completion_tokens": 1}))
+    assert short is not None
+    assert long is not None
+    assert (short["input_tokens"], short["cache_read_tokens"]) == (Decimal(3), Decimal("-2.7"))
+    assert (long["input_tokens"], long["cache_read_tokens"]) == (Decimal(6), Decimal("-5.4"))
+
+
 def test_looking_something_up_costs_nothing() -> None:
     call = decoded("/v1/models", {}, {"data": []})
     assert cost_of(replace(call, method="GET")).usd == 0
