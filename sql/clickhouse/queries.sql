@@ -88,18 +88,27 @@ ORDER BY stored_at, ended_at, call_id
 LIMIT {limit:UInt32};
 
 -- name: move_calls
--- Calls whose run has been hung elsewhere: their rows again, one microsecond younger, so that these count.
--- "" is "none". A repeat is harmless.
+-- Calls whose run has been hung elsewhere: their rows again, one microsecond younger, so that these count. Where the
+-- call call_ids[i] goes stands in run_ids[i], session_ids[i] and parent_run_ids[i]; "" is "none". A repeat is harmless.
 INSERT INTO events
 SELECT * REPLACE (
     stored_at + toIntervalMicrosecond(1) AS stored_at,
-    nullIf({run_id:String}, '') AS run_id,
-    nullIf({session_id:String}, '') AS session_id,
-    nullIf({parent_run_id:String}, '') AS parent_run_id
+    nullIf(transform(toString(call_id), {call_ids:Array(String)}, {run_ids:Array(String)}, ''), '') AS run_id,
+    nullIf(transform(toString(call_id), {call_ids:Array(String)}, {session_ids:Array(String)}, ''), '') AS session_id,
+    nullIf(transform(toString(call_id), {call_ids:Array(String)}, {parent_run_ids:Array(String)}, ''), '') AS parent_run_id
 )
 FROM events FINAL
 WHERE project_id = {project_id:String}
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+
+-- name: redacted_of_run
+-- What was redacted in the calls of a run that began then or later.
+SELECT toString(events.call_id) AS call_id, redacted
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64})
+  AND events.run_id = {run_id:String}
+  AND notEmpty(redacted);
 
 -- name: call_heads
 -- What calls say of the run that they are part of, beside their text.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from watchllm_proxy.records import BatchBounds, Call, Message, Moved, Placement
@@ -15,9 +15,14 @@ from watchllm_proxy.store import views
 from watchllm_proxy.store.retention import Retention
 from watchllm_proxy.store.sql import queries
 
+T = TypeVar("T")
+
 OPAQUE_RAW_DAYS = 90
 """How long the bytes of a call that could not be understood are kept, whatever WATCHLLM_KEEP_RAW says: not longer
 than the call."""
+
+MOVED_AT_ONCE = 1000
+"""Calls in one statement: its parameters are a quarter of a megabyte at most, but for the longest of ids."""
 
 _LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 ends at 2299
 _NO_HASH = bytes(16)
@@ -101,25 +106,32 @@ def move_sql() -> str:
     return queries("clickhouse")["move_calls"]
 
 
-def move_params(moved: Iterable[Moved]) -> list[dict[str, str | list[str]]]:
-    """Parameters of the query `move_calls`: one for each run that calls now belong to."""
-    calls: dict[tuple[str, str, str, str], list[str]] = {}
+def move_params(moved: Iterable[Moved]) -> Iterator[dict[str, str | list[str]]]:
+    """Parameters of the query `move_calls`, one set for many calls: each statement looks through the calls of a
+    project and makes a part of its own, which takes as long for one call as for hundreds. Of a call that moved
+    twice the last place counts."""
+    places: dict[str, dict[str, Moved]] = {}
     for each in moved:
-        place = (each.project_id, each.run_id, each.session_id, each.parent_run_id or "")
-        calls.setdefault(place, []).append(str(each.call_id))
-    names = ("project_id", "run_id", "session_id", "parent_run_id")
-    return [{**dict(zip(names, place, strict=True)), "call_ids": ids} for place, ids in calls.items()]
+        places.setdefault(each.project_id, {})[str(each.call_id)] = each
+    for project_id, by_call in places.items():
+        for batch in _batched(list(by_call.items()), MOVED_AT_ONCE):
+            yield {
+                "project_id": project_id,
+                "call_ids": [call_id for call_id, _ in batch],
+                "run_ids": [each.run_id for _, each in batch],
+                "session_ids": [each.session_id for _, each in batch],
+                "parent_run_ids": [each.parent_run_id or "" for _, each in batch],
+            }
 
 
 def without_run_params(project_id: str, call_id: UUID) -> dict[str, str | list[str]]:
     """Parameters of `move_calls` for a call that is to belong to no run."""
-    return {
-        "project_id": project_id,
-        "run_id": "",
-        "session_id": "",
-        "parent_run_id": "",
-        "call_ids": [str(call_id)],
-    }
+    (params,) = move_params([Moved(call_id, project_id, run_id="", session_id="", parent_run_id=None)])
+    return params
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def token(bounds: BatchBounds, table: str) -> str:
@@ -138,11 +150,11 @@ def token(bounds: BatchBounds, table: str) -> str:
 def _kept_token(
     bounds: BatchBounds, table: str, calls: Sequence[tuple[Call, Placement]], retention: Retention
 ) -> str:
-    """`token`, how long the rows are kept, how they were redacted and by which prices: a batch that is taken again
-    may find each of them changed.
+    """`token`, how long the rows are kept, how they were redacted and by which prices: a batch that is taken
+    again may find each of them changed.
 
-    Its messages stand in other partitions then, or have other hashes, and must not be dropped for the old ones; nor
-    may its costs be, for the run store has the new ones.
+    Its messages stand in other partitions then, or have other hashes, and must not be dropped for the old ones;
+    nor may its costs be, for the run store has the new ones.
     """
     days = {call.project_id: f"{retention.days(call.project_id)}{_as_redacted(call)}" for call, _ in calls}
     named = ",".join(f"{project_id}={days[project_id]}" for project_id in sorted(days))

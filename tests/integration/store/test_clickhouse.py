@@ -82,6 +82,24 @@ def test_calls_of_a_run_that_is_hung_elsewhere_move_with_it(event_store: EventSt
     assert event_store.query("SELECT count() AS rows FROM events FINAL") == [{"rows": 20}]
 
 
+def test_calls_of_many_runs_move_in_one_statement_wherever_each_goes(event_store: EventStore) -> None:
+    calls = busy_calls(40, spread_days=3)
+    insert_all(event_store, calls)
+    names = [f"run {number} {text}" for number, text in enumerate(HOSTILE * 4)]
+    moved = [
+        Moved(call.call_id, call.project_id, name, f"of {name}", name if number % 2 else None)
+        for number, ((call, _), name) in enumerate(zip(calls, names, strict=False))
+    ]
+    (params,) = move_params(moved)
+    event_store.execute(move_sql(), params)
+    found = event_store.query("SELECT call_id, run_id, session_id, parent_run_id FROM events FINAL")
+    places = {row["call_id"]: (row["run_id"], row["session_id"], row["parent_run_id"]) for row in found}
+    for each in moved:
+        assert places[each.call_id] == (each.run_id, each.session_id, each.parent_run_id)
+    for call, placement in calls[len(moved) :]:
+        assert places[call.call_id][0] == placement.run_id, "the others stay"
+
+
 def test_a_token_is_remembered_while_other_batches_come(empty_event_store: EventStore) -> None:
     store = empty_event_store
     store.execute(

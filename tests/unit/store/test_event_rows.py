@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
 from tests.unit.store.batches import bounds, busy_calls, full_call, placed
-from watchllm_proxy.records import BatchBounds, Call, LogPosition, Placement, Usage
+from watchllm_proxy.records import BatchBounds, Call, LogPosition, Moved, Placement, Usage
 from watchllm_proxy.store.event_rows import (
     EVENT_COLUMNS,
     MESSAGE_COLUMNS,
+    MOVED_AT_ONCE,
     OPAQUE_RAW_DAYS,
     RAW_COLUMNS,
     Insert,
     RecentMessages,
     event_inserts,
+    move_params,
     token,
 )
 from watchllm_proxy.store.retention import Retention, expiry
@@ -153,3 +156,33 @@ def test_texts_are_bytes_that_clickhouse_takes() -> None:
     row = event([placed(call)])
     assert row["user_id"] == b"a\0b ?"
     assert row["tags"] == {b"k?": b"v"}
+
+
+def moved(number: int, project_id: str = "p", run_id: str = "") -> Moved:
+    return Moved(UUID(int=number), project_id, run_id or f"run-{number}", "session", None)
+
+
+def test_calls_that_move_to_many_runs_are_told_in_few_statements() -> None:
+    """A backfill moves tens of thousands, and a statement for each run took a twentieth of a second."""
+    told = list(move_params([moved(number) for number in range(2 * MOVED_AT_ONCE + 1)]))
+    assert [len(params["call_ids"]) for params in told] == [MOVED_AT_ONCE, MOVED_AT_ONCE, 1]
+    assert [len(params["run_ids"]) for params in told] == [MOVED_AT_ONCE, MOVED_AT_ONCE, 1]
+    assert told[-1] == {
+        "project_id": "p",
+        "call_ids": [str(UUID(int=2 * MOVED_AT_ONCE))],
+        "run_ids": [f"run-{2 * MOVED_AT_ONCE}"],
+        "session_ids": ["session"],
+        "parent_run_ids": [""],
+    }
+
+
+def test_moves_of_two_projects_are_two_statements() -> None:
+    assert [params["project_id"] for params in move_params([moved(1, "a"), moved(2, "b")])] == ["a", "b"]
+
+
+def test_of_a_call_that_moved_twice_the_last_place_counts() -> None:
+    (params,) = move_params([moved(1, run_id="first"), moved(2), moved(1, run_id="second")])
+    assert dict(zip(params["call_ids"], params["run_ids"], strict=True)) == {
+        str(UUID(int=1)): "second",
+        str(UUID(int=2)): "run-2",
+    }
