@@ -110,6 +110,15 @@ WHERE project_id = {project_id:String}
   AND events.run_id = {run_id:String}
   AND notEmpty(redacted);
 
+-- name: redacted_of_run
+-- What was redacted in the calls of a run that began then or later.
+SELECT toString(events.call_id) AS call_id, redacted
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64})
+  AND events.run_id = {run_id:String}
+  AND notEmpty(redacted);
+
 -- name: call_heads
 -- What calls say of the run that they are part of, beside their text.
 SELECT toString(events.call_id) AS call_id, agent_name, agent_version, user_id, tags,

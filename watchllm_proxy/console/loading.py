@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from watchllm_proxy.console.desk import CorrectionDesk
-from watchllm_proxy.console.reading import RunReading
+from watchllm_proxy.console.reading import RedactedCalls, RunReading
+from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, Link, Run, Step
 from watchllm_proxy.store.shapes import RunRow
 
@@ -24,18 +25,42 @@ class LoadedRun:
     links: Mapping[UUID, Sequence[Link]] = field(default_factory=dict)
     children: Sequence[RunRow] = ()
     corrections: Sequence[CarriedOut] = ()  # in force, about this run or its calls
+    redacted: RedactedCalls | None = field(default_factory=dict)  # None: not known now, or not asked for
+
+    @property
+    def redacted_at_most(self) -> tuple[tuple[str, int], ...]:
+        """Of each kind the most in one call: each request repeats what was redacted in those before."""
+        most: dict[str, int] = {}
+        for kind, count in (one for of_call in (self.redacted or {}).values() for one in of_call):
+            most[kind] = max(count, most.get(kind, 0))
+        return tuple(sorted(most.items()))
 
 
-async def load_run(reading: RunReading, desk: CorrectionDesk, project_id: str, run_id: str) -> LoadedRun | None:
-    """None when this project has no such run."""
+async def load_run(
+    reading: RunReading, desk: CorrectionDesk, project_id: str, run_id: str, *, with_redacted: bool = True
+) -> LoadedRun | None:
+    """None when this project has no such run. `with_redacted`: what was redacted is told by the store of calls,
+    all else by that of runs; where only the first is away the run is shown without."""
     row = await reading.get_run(project_id, run_id)
     if row is None:
         return None
-    steps, explanations, links, children, corrections = await asyncio.gather(
+    steps, explanations, links, children, corrections, redacted = await asyncio.gather(
         reading.get_steps(project_id, run_id),
         reading.get_explanations(project_id, run_id),
         reading.get_links(project_id, run_id),
         reading.get_children(project_id, run_id),
         desk.of_run(project_id, run_id),
+        _redacted(reading, project_id, row.run) if with_redacted else _not_asked(),
     )
-    return LoadedRun(row.run, row.flags, steps, explanations, links, children, corrections)
+    return LoadedRun(row.run, row.flags, steps, explanations, links, children, corrections, redacted)
+
+
+async def _redacted(reading: RunReading, project_id: str, run: Run) -> RedactedCalls | None:
+    try:
+        return await reading.get_redacted(project_id, run.run_id, run.started_at_us)
+    except StoreUnavailable:
+        return None
+
+
+async def _not_asked() -> None:
+    return None

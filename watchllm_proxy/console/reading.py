@@ -14,6 +14,9 @@ from uuid import UUID
 from watchllm_proxy.records import Explanation, Link, Step
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
+RedactedCalls = Mapping[UUID, tuple[tuple[str, int], ...]]
+"""By call: how many values were put behind tags, by kind. A call of which none was is not there."""
+
 
 class RunReading(Protocol):
     """Answers about the runs of one project at a time."""
@@ -29,6 +32,9 @@ class RunReading(Protocol):
 
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:
         """Why each call of the run is there, strongest evidence first."""
+
+    async def get_redacted(self, project_id: str, run_id: str, started_at_us: int) -> RedactedCalls:
+        """What was redacted in the calls of the run, which began then."""
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
         """Runs that name this one as their parent, oldest first."""

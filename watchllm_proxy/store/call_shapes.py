@@ -50,7 +50,7 @@ def call_detail(row: Stored, request: bytes | None, answer: bytes | None, links:
         opaque_reason=row["opaque_reason"],
         is_truncated=row["is_truncated"],
         links=tuple(links),
-        redacted=tuple(sorted((text(kind), int(count)) for kind, count in row["redacted"].items())),
+        redacted=redacted_from(row["redacted"]),
     )
 
 
@@ -80,3 +80,8 @@ def error_of(row: Stored) -> CallError | None:
     if row["error_type"] is None:
         return None
     return CallError(row["error_type"], text(row["error_message"] or ""), row["error_code"])
+
+
+def redacted_from(counts: Mapping[str | bytes, str | bytes]) -> tuple[tuple[str, int], ...]:
+    """How many values were put behind tags, by kind."""
+    return tuple(sorted((text(kind), int(count)) for kind, count in counts.items()))

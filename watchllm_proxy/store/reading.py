@@ -15,7 +15,7 @@ import orjson
 
 from watchllm_proxy.records import Explanation, Link, RunStatus, Step
 from watchllm_proxy.store import run_rows, views
-from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row
+from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.shapes import (
     CallDetail,
@@ -32,6 +32,9 @@ from watchllm_proxy.store.transactions import QUESTION, transaction
 
 Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
 """`decode.rebuild`: the JSON of a request from its skeleton and messages; ValueError where they do not fit."""
+
+_CALLS_BEFORE_US = 3_600_000_000
+"""Of a run's beginning: what it is said to begin with may have been sent while an earlier call of it was open."""
 
 _ORDERS = {
     RunSort.NEWEST: "started_at DESC, run_id",
@@ -110,6 +113,15 @@ class StoreReading:
         )
 
     # --- calls
+
+    async def get_redacted(
+        self, project_id: str, run_id: str, started_at_us: int
+    ) -> dict[UUID, tuple[tuple[str, int], ...]]:
+        """What was redacted in the calls of the run, which began then; by kind."""
+        from_us = started_at_us - _CALLS_BEFORE_US
+        params: dict[str, str | int] = {"project_id": project_id, "run_id": run_id, "from_us": from_us}
+        found: Sequence[Stored] = await self._events.query(self._calls_sql["redacted_of_run"], params)
+        return {UUID(row["call_id"]): redacted_from(row["redacted"]) for row in found}
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
         params = {"project_id": project_id, "call_id": str(call_id)}

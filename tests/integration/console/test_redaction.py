@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from tests.console_runs import MemoryReading, refund_run
+from tests.console_runs import MemoryReading, make_call, refund_run
 from watchllm_proxy.console import Health, build_app
 from watchllm_proxy.console.context import Visitor
 from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS, Tried, Wishes
 from watchllm_proxy.enrich.redact import RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import MAX_RULES, OwnRule
+from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
 
@@ -195,3 +197,39 @@ async def test_what_is_looked_for_in_a_list_is_looked_for_as_it_is_stored(
         assert (query.user, query.q, query.agent) == ("stored bob@example.com", "stored b", "stored a")  # type: ignore[attr-defined]
         assert query.session is None  # type: ignore[attr-defined]
         asked.clear()
+
+
+async def test_a_run_says_what_was_redacted_in_it_and_each_step_what_in_its_call(
+    desk: MemoryRedaction, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
+) -> None:
+    refund = refund_run()
+    calls = [make_call(n) for n in range(1, 4)]
+    reading = MemoryReading([refund], [replace(calls[0], redacted=(("email", 2),)), *calls[1:]])
+
+    async def health() -> Health:
+        return Health()
+
+    client = await aiohttp_client(build_app(reading, settings=Settings(), health=health, redaction=desk))
+    async with client.get(f"/api/agent-runs/{refund.run.run_id}/debug") as answer:
+        debug = (await answer.json())["debug"]
+    assert debug["summary"]["redacted"] == {"email": 2}
+    assert debug["summary"]["redaction_note"] == "2 e-mail addresses redacted"
+    of_calls = {step["call_id"]: step["redacted"] for step in debug["steps"]}
+    assert of_calls[str(calls[0].row.call_id)] == {"email": 2}
+    assert of_calls[str(calls[1].row.call_id)] == {}
+    async with client.get(f"/runs/{refund.run.run_id}") as answer:
+        assert "2 e-mail addresses redacted before it was stored" in await answer.text()
+
+
+async def test_a_run_is_shown_without_that_while_only_the_store_of_calls_is_away(
+    client: Client, reading: MemoryReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> object:
+        raise StoreUnavailable("ClickHouse is away")
+
+    monkeypatch.setattr(reading, "get_redacted", away)
+    run_id = refund_run().run.run_id
+    async with client.get(f"/api/agent-runs/{run_id}/debug") as answer:
+        debug = (await answer.json())["debug"]
+    assert debug["summary"]["redacted"] is None
+    assert {step["redacted"] for step in debug["steps"]} == {None}

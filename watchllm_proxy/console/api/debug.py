@@ -11,6 +11,7 @@ from watchllm_proxy.console.answers import raw_json
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.labels import link_sentence, redaction_note
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.reading import RedactedCalls
 from watchllm_proxy.insights import costs
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, FlagKind, Link, Run, Step, Usage
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunList, RunQuery, RunRow
@@ -71,11 +72,16 @@ def debug_document(loaded: LoadedRun) -> Json:
         "meta": {"user_id": run.user_id, "tags": dict(run.tags), "total_calls": run.total_calls},
         "links": _call_links(loaded.links),
         "corrections": [_correction(each) for each in loaded.corrections],
+        "redacted": None if loaded.redacted is None else dict(loaded.redacted_at_most),
+        "redaction_note": redaction_note(loaded.redacted_at_most),
     }
     explanations = {e.step_index: e for e in loaded.explanations}
     flags = _flags_by_step(loaded.flags)
     steps = [
-        _step(step, run, flags.get(step.step_index, ()), explanations.get(step.step_index))
+        {
+            **_step(step, run, flags.get(step.step_index, ()), explanations.get(step.step_index)),
+            "redacted": _redacted(step, loaded.redacted),
+        }
         for step in loaded.steps
     ]
     return {
@@ -179,6 +185,13 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "error_type": step.error_type,
         "error_message": step.error_message,
     }
+
+
+def _redacted(step: Step, calls: RedactedCalls | None) -> Json | None:
+    """In the call that the step is of, its request and its answer; null is not known."""
+    if calls is None or step.call_id is None:
+        return None
+    return dict(calls.get(step.call_id, ()))
 
 
 def _ms(duration_us: int | None) -> int | None:

@@ -67,6 +67,11 @@ _RULES: Final[Schema] = {
         }
     ),
 }
+_REDACTED: Final[Schema] = {
+    "type": ["object", "null"],
+    "additionalProperties": COUNT,
+    "description": "Values put behind tags, by kind: of a step in its call, of a run the most in one.",
+}
 _CORRECTION: Final = {
     "correction_id": UUID,
     "kind": _enum(CorrectionKind),
@@ -202,6 +207,7 @@ ALL: Final[Mapping[str, Schema]] = {
             "http_status": MAYBE_COUNT,
             "error_type": TEXT,
             "error_message": TEXT,
+            "redacted": _REDACTED,
         }
     ),
     "Debug": _object(
@@ -226,6 +232,8 @@ ALL: Final[Mapping[str, Schema]] = {
                             "meta": {"type": "object"},
                             "links": _list(_object({"call_id": UUID, **_LINK})),
                             "corrections": _list(_object({**_CORRECTION, "to_run_id": STRING})),
+                            "redacted": _REDACTED,
+                            "redaction_note": TEXT,
                         }
                     ),
                     "steps": _list(ref("Step")),

@@ -11,6 +11,7 @@ from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
+from watchllm_proxy.console.labels import redaction_note
 from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.pages.corrections import Remark, remarks
 from watchllm_proxy.console.pages.figures import six_figures
@@ -42,7 +43,7 @@ async def run_json(request: web.Request) -> web.Response:
 
 
 async def run_columns(request: web.Request) -> web.Response:
-    return _columns_answer(await _loaded(request))
+    return _columns_answer(await _loaded(request, with_redacted=False))
 
 
 async def run_step(request: web.Request) -> web.Response:
@@ -63,10 +64,13 @@ async def sample_step(request: web.Request) -> web.Response:
     return _step_answer(request, _sample(request), has_calls=False)
 
 
-async def _loaded(request: web.Request, path_of: Callable[[str], str] = run_path) -> LoadedRun:
+async def _loaded(
+    request: web.Request, path_of: Callable[[str], str] = run_path, *, with_redacted: bool = True
+) -> LoadedRun:
     """The run of the address. One that a person merged into another leads to that."""
     run_id = decode_id(request.match_info["run_id"])
-    loaded = await load_run(reading_of(request), desk_of(request), project_of(request), run_id)
+    stores = reading_of(request), desk_of(request)
+    loaded = await load_run(*stores, project_of(request), run_id, with_redacted=with_redacted)
     if loaded is None:
         into = await desk_of(request).merged_into(project_of(request), run_id)
         raise web.HTTPNotFound if into is None else web.HTTPFound(path_of(into))
@@ -112,6 +116,7 @@ def _page(
         is_sample=is_sample,
         can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING and may(request, Scope.ADMIN),
         remarks=remarks,
+        redaction_note=redaction_note(loaded.redacted_at_most),
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
         overview=overview_of(loaded, timeline),
         timeline=timeline,

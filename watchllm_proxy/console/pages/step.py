@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from watchllm_proxy.console import formats
-from watchllm_proxy.console.labels import link_sentence, step_shape
+from watchllm_proxy.console.labels import link_sentence, redaction_note, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
 from watchllm_proxy.console.pages.timeline import has_known_cost, step_name, tags_by_step, took
@@ -27,7 +27,7 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "tags": tags_by_step(loaded.flags).get(index, ()),
         "is_failed": is_failed_step(step),
         "http_status": step.http_status,
-        "facts": _facts(step, loaded.run.started_at_us),
+        "facts": [*_facts(step, loaded.run.started_at_us), *_redacted(step, loaded)],
         "notes": [{"severity": f.severity, "message": f.message} for f in loaded.flags if index in f.step_indexes],
         "explanations": [
             {"text": e.text, "confidence": f"{round(100 * e.confidence)} %", "rules": e.rules_matched}
@@ -57,6 +57,14 @@ def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
         if has_known_cost(step):
             facts.append(("cost", formats.usd(step.cost_usd)))
     return [(label, value) for label, value in facts if value]
+
+
+def _redacted(step: Step, loaded: LoadedRun) -> list[tuple[str, str]]:
+    """In the request and the answer of its call."""
+    if step.call_id is None or step.type not in MODEL_TYPES:
+        return []
+    note = redaction_note((loaded.redacted or {}).get(step.call_id, ()))
+    return [("redacted", note.removesuffix(" redacted"))] if note else []
 
 
 def _links_of(loaded: LoadedRun, step: Step) -> Sequence[Link]:
