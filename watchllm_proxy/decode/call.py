@@ -39,9 +39,9 @@ def decode(exchange: Exchange, *, keep_raw: bool = False, known: KnownMessages |
 def _build(exchange: Exchange, api: Api, request: Request, response: Response, keep_raw: bool) -> Call:
     answer = response.answer
     client = read_client(exchange.request_headers, request.fields)
-    finish_reasons = tuple(reason for reason in answer.finish_reasons if reason)
+    finish_reasons = tuple([reason for reason in answer.finish_reasons if reason])
     is_stream = request.is_stream or response.is_stream
-    problems = dict.fromkeys(problem for problem in (request.problem, response.problem) if problem)
+    problems = dict.fromkeys([problem for problem in (request.problem, response.problem) if problem])
     return Call(
         call_id=exchange.exchange_id,
         project_id=exchange.project_id,
@@ -94,4 +94,4 @@ def _generation_id(exchange: Exchange) -> str | None:
 
 def distinct_ids(values: Iterable[str | None]) -> tuple[str, ...]:
     """Those that can be ids, each once."""
-    return tuple(dict.fromkeys(value for value in values if value and len(value) <= MAX_ID_CHARACTERS))
+    return tuple(dict.fromkeys([value for value in values if value and len(value) <= MAX_ID_CHARACTERS]))

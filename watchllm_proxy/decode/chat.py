@@ -119,9 +119,10 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
 def _take_choices(value: Json, choices: dict[int, _Choice]) -> None:
     for choice in dicts(value):
         index = as_count(choice.get("index")) or 0
-        if index not in choices:
-            choices[index] = _Choice()
-        choices[index].take(choice)
+        taken = choices.get(index)
+        if taken is None:
+            taken = choices[index] = _Choice()
+        taken.take(choice)
 
 
 @dataclass(slots=True)
@@ -189,28 +190,25 @@ class _Choice:
 
     def take(self, choice: dict[str, Json]) -> None:
         for key, value in choice.items():
-            if key in ("delta", "message"):  # a whole `message` in a chunk: Perplexity repeats it
+            if value is None or key == "message":  # a whole `message` in a chunk: Perplexity repeats it
                 continue
-            if value not in (None, ""):
+            if key == "delta":
+                for name, part in as_dict(value).items():
+                    self._take_field(name, part)
+            elif value != "":
                 self.fields[key] = value
-        delta = choice.get("delta")
-        for key, value in as_dict(delta).items():
-            self._take_field(key, value)
 
     def _take_field(self, key: str, value: Json) -> None:
         if value is None or key in ("index", "role"):
             return
-        if key == "tool_calls":
+        if key == "content":
+            self._take_content(value)
+        elif key == "tool_calls":
             for call in dicts(value):
                 self.tool_calls.take(call)
         elif key == "function_call":
             for part, text in as_dict(value).items():
                 self.legacy_call[part] = self.legacy_call.get(part, "") + arguments_text(text)
-        elif key == "content" and isinstance(value, list):
-            for item in value:
-                _append_part(self.parts, item)
-        elif key == "content" and self.parts and isinstance(value, str):
-            _append_part(self.parts, {"type": "text", "text": value})
         elif isinstance(value, str):
             self.texts.setdefault(key, []).append(value)
         elif isinstance(value, list):
@@ -218,6 +216,18 @@ class _Choice:
                 _append_part(self.lists.setdefault(key, []), item)
         else:
             self.details[key] = value
+
+    def _take_content(self, value: Json) -> None:
+        if isinstance(value, str):
+            if self.parts:
+                _append_part(self.parts, {"type": "text", "text": value})
+            else:
+                self.texts.setdefault("content", []).append(value)
+        elif isinstance(value, list):
+            for item in value:
+                _append_part(self.parts, item)
+        else:
+            self.details["content"] = value
 
     def as_json(self, index: int) -> dict[str, Json]:
         message: dict[str, Json] = {"role": "assistant", "content": None, **self.details, **self.lists}

@@ -59,7 +59,9 @@ def unpack(content: bytes, headers: Headers) -> Unpacked:
 
 
 def _codings(headers: Headers) -> list[str]:
-    listed = ",".join(value for name, value in headers if name.lower() == "content-encoding")
+    listed = ",".join([value for name, value in headers if name.lower() == "content-encoding"])
+    if not listed:
+        return []
     return [coding for item in listed.split(",") if (coding := item.strip().lower()) not in ("", "identity")]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from watchllm_proxy.records import Api
 
 _LAST_SEGMENT = {
@@ -31,9 +33,12 @@ def api_of(method: str, target: str) -> Api:
     A GET of /v1/responses/ID, a list of stored completions, /v1/messages/count_tokens, /v1/threads/ID/messages and
     /v1/organization/usage/completions are Api.OTHER.
     """
-    segments = target.partition("?")[0].rstrip("/").split("/")
-    if method.upper() != "POST":
-        return Api.OTHER
+    return _api_of(target.partition("?")[0]) if method.upper() == "POST" else Api.OTHER
+
+
+@lru_cache(maxsize=64)
+def _api_of(path: str) -> Api:
+    segments = path.rstrip("/").split("/")
     if segments[-2:] == ["chat", "completions"]:
         return Api.CHAT_COMPLETIONS
     if _FOREIGN_SEGMENTS.intersection(segments):

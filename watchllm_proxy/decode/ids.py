@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Iterator
+from functools import lru_cache
 
 import orjson
 
@@ -17,6 +18,8 @@ from watchllm_proxy.records import ClientId, ClientIdKind, Headers, record
 MAX_ID_CHARACTERS = 256
 MAX_TAGS = 64
 MAX_TAG_CHARACTERS = 512
+
+Tags = tuple[tuple[str, str], ...]
 
 _K = ClientIdKind
 
@@ -80,12 +83,30 @@ _TAG_LIST_HEADERS = ("x-watchllm-tags", "x-litellm-tags")
 _TAG_JSON_HEADERS = ("x-portkey-metadata", "cf-aig-metadata")
 _HELICONE_PROPERTY = "helicone-property-"
 
+_OTHER_HEADERS = ("traceparent", "x-codex-turn-metadata", "x-agent-version", "user-agent", "baggage")
+_RETRY_COUNT_HEADER = "x-stainless-retry-count"
+
 # "Store no content": header -> the values that mean it.
 _NO_CONTENT = {
     "x-watchllm-no-content": frozenset({"true", "1", "yes", "on"}),
     "cf-aig-collect-log-payload": frozenset({"false", "0"}),
     "x-litellm-enable-message-redaction": frozenset({"true", "1"}),
 }
+
+
+_TELLING = frozenset(
+    {
+        *_HEADERS,
+        *_USER_HEADERS,
+        *_AGENT_NAME_HEADERS,
+        *_TAG_LIST_HEADERS,
+        *_TAG_JSON_HEADERS,
+        *_OTHER_HEADERS,
+        _RETRY_COUNT_HEADER,
+        *_NO_CONTENT,
+    }
+)
+"""All headers that are read, beside those that `_tells` knows by how they begin or end."""
 
 
 @record
@@ -97,26 +118,53 @@ class Client:
     agent_version: str | None
     user_id: str | None
     user_agent: str | None
-    tags: tuple[tuple[str, str], ...]
+    tags: Tags
     retry_count_hint: int | None
     is_content_refused: bool
 
 
 def read_client(headers: Headers, body: dict[str, Json]) -> Client:
     """`body` is the parsed request, or {} where it could not be parsed: then the headers still count."""
-    by_name = {name.lower(): value.strip() for name, value in reversed(headers)}  # of repeats, the first
-    found = [*_header_ids(by_name), *_body_ids(body)]
-    distinct = {(one.kind, one.value): one for one in sorted(found, key=lambda one: -one.strength)}
+    told = _told_by(tuple([header for header in headers if _tells(header[0])]))
     return Client(
-        ids=tuple(sorted(distinct.values(), key=lambda one: one.strength)),
+        ids=_strongest([*told.ids, *_body_ids(body)]),
+        agent_name=told.agent_name,
+        agent_version=told.agent_version,
+        user_id=_printable(told.user_id or as_str(body.get("user"))),
+        user_agent=told.user_agent,
+        tags=_tags(told.tags, as_dict(body.get("metadata"))),
+        retry_count_hint=told.retry_count_hint,
+        is_content_refused=told.is_content_refused,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _tells(name: str) -> bool:
+    lower = name.lower()
+    return lower in _TELLING or lower.startswith(_HELICONE_PROPERTY) or lower.endswith("-session-id")
+
+
+@lru_cache(maxsize=64)
+def _told_by(headers: Headers) -> Client:
+    """By those headers that tell something: mostly the same from call to call. Ids, tags and the user are as they
+    stand there."""
+    by_name = {name.lower(): value.strip() for name, value in reversed(headers)}  # of repeats, the first
+    return Client(
+        ids=tuple(_header_ids(by_name)),
         agent_name=_printable(_first(by_name, _AGENT_NAME_HEADERS)),
         agent_version=_printable(by_name.get("x-agent-version")),
-        user_id=_printable(_first(by_name, _USER_HEADERS) or as_str(body.get("user"))),
+        user_id=_first(by_name, _USER_HEADERS),
         user_agent=(by_name.get("user-agent") or "")[:MAX_TAG_CHARACTERS] or None,
-        tags=_tags(headers, by_name, body),
-        retry_count_hint=_count(by_name.get("x-stainless-retry-count")),
+        tags=tuple(_header_tags(headers, by_name).items()),
+        retry_count_hint=_count(by_name.get(_RETRY_COUNT_HEADER)),
         is_content_refused=any(by_name[key].lower() in _NO_CONTENT[key] for key in by_name.keys() & _NO_CONTENT),
     )
+
+
+def _strongest(found: list[ClientId]) -> tuple[ClientId, ...]:
+    """Each kind and value once; the strongest first."""
+    distinct = {(one.kind, one.value): one for one in sorted(found, key=lambda one: -one.strength)}
+    return tuple(sorted(distinct.values(), key=lambda one: one.strength))
 
 
 def client_id(source: str, value: str) -> ClientId | None:
@@ -169,8 +217,19 @@ def _claude_code_session(user_id: str | None) -> str | None:
 # --- tags -------------------------------------------------------------------------------------------
 
 
-def _tags(headers: Headers, by_name: dict[str, str], body: dict[str, Json]) -> tuple[tuple[str, str], ...]:
+def _tags(of_headers: Tags, metadata: dict[str, Json]) -> Tags:
     """Name and value; a bare tag has the value "". Bounded in number and length, in order of appearance."""
+    if not of_headers and not metadata:
+        return ()
+    tags = dict(of_headers)
+    tags.update(_texts({key: value for key, value in metadata.items() if key not in ("user_id", "session_id")}))
+    tags.update({str(tag): "" for tag in as_list(metadata.get("tags")) if isinstance(tag, str)})
+    kept = [(_clean(key), _clean(value)) for key, value in tags.items() if key]
+    return tuple(kept[:MAX_TAGS])
+
+
+def _header_tags(headers: Headers, by_name: dict[str, str]) -> dict[str, str]:
+    """As they stand there."""
     tags: dict[str, str] = {}
     if any(name.startswith(_HELICONE_PROPERTY) for name in by_name):
         for name, value in headers:
@@ -185,11 +244,7 @@ def _tags(headers: Headers, by_name: dict[str, str], body: dict[str, Json]) -> t
     for item in _items(by_name, "baggage"):
         key, _, value = item.partition(";")[0].partition("=")
         tags[key.strip()] = urllib.parse.unquote(value.strip())
-    metadata = as_dict(body.get("metadata"))
-    tags.update(_texts({key: value for key, value in metadata.items() if key not in ("user_id", "session_id")}))
-    tags.update({str(tag): "" for tag in as_list(metadata.get("tags")) if isinstance(tag, str)})
-    kept = [(_clean(key), _clean(value)) for key, value in tags.items() if key]
-    return tuple(kept[:MAX_TAGS])
+    return tags
 
 
 def _items(by_name: dict[str, str], name: str) -> list[str]:

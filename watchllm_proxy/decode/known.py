@@ -17,11 +17,13 @@ _ID_OVERHEAD_BYTES = 64
 
 @record
 class Reading:
-    """A message as read, the ids at their places in it, and the words of its text that look like one."""
+    """A message as read, the ids at their places in it, and the words of its text that look like one; of tools,
+    what they are called."""
 
     message: Message
     field_ids: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    tool_names: tuple[str, ...] = ()
 
 
 class KnownMessages:
@@ -53,5 +55,6 @@ class KnownMessages:
 
 def _size_bytes(place: Place, reading: Reading) -> int:
     """About what an entry takes: content twice (the key, the message), text as wide characters at worst."""
-    ids_bytes = sum(len(found) + _ID_OVERHEAD_BYTES for found in (*reading.field_ids, *reading.words))
+    found = (*reading.field_ids, *reading.words, *reading.tool_names)
+    ids_bytes = sum(map(len, found)) + _ID_OVERHEAD_BYTES * len(found)
     return _ENTRY_OVERHEAD_BYTES + 2 * len(place[2]) + 2 * len(reading.message.text) + ids_bytes

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from watchllm_proxy.decode.known import Reading
+from watchllm_proxy.decode.pieces import tool_names
 from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
 from watchllm_proxy.records import Message
 
@@ -43,21 +45,23 @@ def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple
     for reading in reversed(readings):
         if text_ids < MAX_TEXT_IDS:
             for word in reversed(reading.words[-(MAX_TEXT_IDS - text_ids) :]):
-                text_ids += word not in backwards
-                backwards.setdefault(word)
+                if word not in backwards:
+                    text_ids += 1
+                    backwards[word] = None
         if field_ids < MAX_FIELD_IDS:
             for found in reversed(reading.field_ids):
-                field_ids += found not in backwards
-                backwards.setdefault(found)
-    for found in reversed([*_path_ids(target), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]):
+                if found not in backwards:
+                    field_ids += 1
+                    backwards[found] = None
+    for found in reversed([*_path_ids(target.partition("?")[0]), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]):
         backwards.setdefault(found)
     return tuple(reversed(backwards))
 
 
 def read_ids(value: Json, message: Message) -> Reading:
-    """The message with the ids in it: `value` is its JSON. Tool schemas mention nothing."""
+    """The message with the ids in it: `value` is its JSON. Tool schemas mention nothing but names."""
     if message.slot == "tools":
-        return Reading(message)
+        return Reading(message, tool_names=tool_names(value))
     return Reading(message, tuple(_ids_of(value)), tuple(_words(message.text)))
 
 
@@ -101,6 +105,7 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _path_ids(target: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _path_ids(path: str) -> tuple[str, ...]:
     """/v1/conversations/ID/items"""
-    return [word for segment in target.partition("?")[0].split("/") for word in _words(segment) if word == segment]
+    return tuple(word for segment in path.split("/") for word in _words(segment) if word == segment)

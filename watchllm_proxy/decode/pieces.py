@@ -142,6 +142,10 @@ def tool_definitions_text(tools: Json) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def tool_names(tools: Json) -> tuple[str, ...]:
+    return tuple([name for tool in dicts(tools) if (name := tool_name(tool))])
+
+
 def tool_name(tool: dict[str, Json]) -> str | None:
     """What a tool is called; built-in tools of Responses and Messages may have only a type."""
     inner = as_dict(tool.get("function")) or as_dict(tool.get("custom")) or tool

@@ -42,7 +42,7 @@ def split(body: Json, slots: Iterable[str]) -> tuple[bytes, list[tuple[str, Json
                 continue
             if _is_list_of_messages(slot, value):
                 shapes[slot] = len(value)
-                values.extend((slot, item) for item in value)
+                values += [(slot, item) for item in value]
             else:
                 shapes[slot] = WHOLE
                 values.append((slot, value))

@@ -11,9 +11,9 @@ from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.dialects import SLOTS
 from watchllm_proxy.decode.known import KnownMessages, Reading
 from watchllm_proxy.decode.mentions import mentioned_ids, read_ids
-from watchllm_proxy.decode.pieces import Pieces, build_message, tool_definitions_text, tool_name
+from watchllm_proxy.decode.pieces import Pieces, build_message, tool_definitions_text, tool_names
 from watchllm_proxy.decode.rebuild import split
-from watchllm_proxy.decode.values import Json, as_dict, as_str, dicts
+from watchllm_proxy.decode.values import Json, as_dict, as_str
 from watchllm_proxy.records import Api, Body, Headers, Message, record
 
 
@@ -57,25 +57,29 @@ def _read_json(api: Api, target: str, body: Json, known: KnownMessages) -> Reque
     fields = as_dict(body)
     skeleton, parts = split(body, SLOTS[api])
     readings = _read_parts(api, parts, known)
-    found = tuple(reading.message for reading in readings)
+    found = tuple([reading.message for reading in readings])
     is_foreign = api is not Api.OTHER and not isinstance(body, dict)
     return Request(
         fields=fields,
         skeleton=skeleton,
         messages=found,
         # The skeleton and the addresses of the messages say exactly as much as the canonical body would.
-        request_hash=digest(skeleton + b"".join(message.content_hash for message in found)),
+        request_hash=digest(skeleton + b"".join([message.content_hash for message in found])),
         model=as_str(fields.get("model")),
         is_stream=fields.get("stream") is True,
-        tool_names=tuple(_tool_names(fields)),
+        tool_names=_tool_names(api, fields, readings),
         mentioned_ids=mentioned_ids(target, body, readings),
         problem="request body is not a JSON object" if is_foreign else None,
     )
 
 
-def _tool_names(fields: dict[str, Json]) -> list[str]:
-    offered = [*dicts(fields.get("tools")), *dicts(fields.get("functions"))]
-    return [name for tool in offered if (name := tool_name(tool))]
+def _tool_names(api: Api, fields: dict[str, Json], readings: list[Reading]) -> tuple[str, ...]:
+    """Of `tools`, which are read already where the API has them, and of the older `functions`."""
+    if "tools" in SLOTS[api]:
+        offered = tuple([name for reading in readings for name in reading.tool_names])
+    else:
+        offered = tool_names(fields.get("tools"))
+    return offered + tool_names(fields.get("functions"))
 
 
 def _read_parts(api: Api, parts: list[tuple[str, Json]], known: KnownMessages) -> list[Reading]:

@@ -145,7 +145,7 @@ def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
     odd = 0
     for event in events:
         name, data = event
-        if data.strip() in (b"[DONE]", b""):
+        if data[:1] != b"{" and data.strip() in (b"[DONE]", b""):
             continue
         found = read_json(data)
         if name == "error":

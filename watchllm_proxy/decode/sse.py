@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
+_SPACE = 0x20
+_BLANK = frozenset({b"\n", b"\r\n", b"\r"})
 
 
 class Event(NamedTuple):
@@ -35,45 +37,40 @@ class SseParser:
         if not content:
             return []
         self._ended_in_cr = content.endswith(b"\r")
-        events: list[Event] = []
-        for line in content.splitlines(keepends=True):  # of bytes: LF, CR and CRLF only
-            if line[-1] in b"\n\r":
-                self._take_line(line, events)
-            else:
-                self._partial.append(line)
-        return events
+        lines = content.splitlines(keepends=True)  # of bytes: LF, CR and CRLF only
+        rest = lines.pop() if lines[-1][-1] not in b"\n\r" else b""
+        if lines and self._partial:
+            lines[0] = b"".join((*self._partial, lines[0]))
+            self._partial.clear()
+        if rest:
+            self._partial.append(rest)
+        return self._take(lines)
 
     def close(self) -> list[Event]:
         """The last event, if the stream ended without saying so."""
-        events: list[Event] = []
-        if self._partial:
-            self._take_line(b"", events)
-        self._dispatch(events)
-        return events
+        rest, self._partial = b"".join(self._partial), []
+        return self._take([rest + b"\n", b"\n"] if rest else [b"\n"])
 
-    def _take_line(self, line: bytes, events: list[Event]) -> None:
-        if self._partial:
-            line = b"".join((*self._partial, line))
-            self._partial.clear()
-        line = line.rstrip(b"\r\n")
-        if self._is_first_line:
+    def _take(self, lines: list[bytes]) -> list[Event]:
+        """Whole lines, with their ends."""
+        if lines and self._is_first_line:
             self._is_first_line = False
-            line = line.removeprefix(_BOM)
-        if not line:
-            self._dispatch(events)
-        elif line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-        elif line.startswith(b"event:"):
-            self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
-        elif line == b"data":
-            self._data.append(b"")
-        # Comments (": OPENROUTER PROCESSING"), id, retry and unknown fields carry nothing for us.
-
-    def _dispatch(self, events: list[Event]) -> None:
-        if self._data:
-            events.append(Event(self._name, b"\n".join(self._data)))
-            self._data = []
-        self._name = ""
+            lines[0] = lines[0].removeprefix(_BOM)
+        events: list[Event] = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[6 if line[5] == _SPACE else 5 :].rstrip(b"\r\n"))
+            elif line in _BLANK:
+                if self._data:
+                    events.append(Event(self._name, b"\n".join(self._data)))
+                    self._data.clear()
+                self._name = ""
+            elif line.startswith(b"event:"):
+                self._name = line[6:].rstrip(b"\r\n").decode("utf-8", "replace").removeprefix(" ")
+            elif line.rstrip(b"\r\n") == b"data":
+                self._data.append(b"")
+            # Comments (": OPENROUTER PROCESSING"), id, retry and unknown fields carry nothing for us.
+        return events
 
 
 def parse_events(content: bytes) -> list[Event]:
