@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import asyncpg
 from aiohttp import web
 
 from watchllm_proxy.console import context
 from watchllm_proxy.console.api import calls, corrections, runs, state
+from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import redaction as redaction_api
 from watchllm_proxy.console.assets import static_file
 from watchllm_proxy.console.desk import CorrectionDesk, NobodysDesk
@@ -19,6 +21,7 @@ from watchllm_proxy.console.guard import (
     readable_errors,
 )
 from watchllm_proxy.console.pages import corrections as correction_forms
+from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
@@ -53,6 +56,7 @@ READ_ROUTES = (
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
+    web.get("/api/projects", keys_api.list_projects),
     web.get("/settings/redaction", redaction_pages.redaction_page),
     web.get("/api/redaction", redaction_api.show_redaction),
 )
@@ -63,6 +67,19 @@ ADMIN_ROUTES = (
     web.post("/api/agent-runs/{run_id}/merge", corrections.merge_run),
     web.post("/api/agent-runs/{run_id}/split", corrections.split_run),
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
+    web.post("/api/projects", keys_api.create_project),
+    web.get("/api/keys", keys_api.list_keys),
+    web.post("/api/keys", keys_api.create_key),
+    web.delete("/api/keys/{key_id}", keys_api.revoke_key),
+    web.post("/api/keys/{key_id}/rotate", keys_api.rotate_key),
+    web.get("/api/provider-key", keys_api.show_provider_key),
+    web.put("/api/provider-key", keys_api.set_provider_key),
+    web.delete("/api/provider-key", keys_api.remove_provider_key),
+    web.get("/settings/keys", keys_pages.keys_page),
+    web.post("/settings/keys", keys_pages.create_form),
+    web.post("/settings/keys/{key_id}/rotate", keys_pages.rotate_form),
+    web.post("/settings/keys/{key_id}/revoke", keys_pages.revoke_form),
+    web.post("/settings/provider-key", keys_pages.provider_key_form),
     web.post("/settings/redaction", redaction_pages.redaction_form),
     web.patch("/api/redaction", redaction_api.change_redaction),
     web.post("/api/redaction/try", redaction_api.try_redaction),
@@ -78,9 +95,10 @@ def build_app(
     visitor_of: context.VisitorOf = context.owner_of_default,
     desk: CorrectionDesk | None = None,
     redaction: RedactionDesk | None = None,
+    pool: asyncpg.Pool | None = None,
 ) -> web.Application:
     """The application over one store. Without a `desk` runs cannot be corrected, and without
-    `redaction` nothing about it can be changed.
+    `redaction` nothing about it can be changed; keys are in the Postgres of `pool`.
 
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
@@ -89,6 +107,7 @@ def build_app(
     app[context.READING] = reading
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
+    app[context.POOL] = pool
     app[context.SETTINGS] = settings
     app[context.HEALTH] = health
     app[context.VISITOR_OF] = visitor_of

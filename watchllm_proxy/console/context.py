@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import asyncpg
 from aiohttp import web
 
 from watchllm_proxy.console.desk import CorrectionDesk
@@ -68,6 +69,9 @@ VisitorOf = Callable[[web.Request], Awaitable[Visitor | None]]
 HealthOf = Callable[[], Awaitable[Health]]
 
 REDACTION: web.AppKey[RedactionDesk] = web.AppKey("REDACTION")
+POOL: web.AppKey[asyncpg.Pool | None] = web.AppKey("POOL")
+"""Where keys, provider keys and people are; None: this console has none of it."""
+
 READING: web.AppKey[RunReading] = web.AppKey("READING")
 DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")

@@ -11,7 +11,9 @@ from aiohttp import web
 
 from watchllm_proxy.console import addresses, formats
 from watchllm_proxy.console.assets import ASSETS
+from watchllm_proxy.console.context import POOL, VISITOR, may
 from watchllm_proxy.console.labels import flag_label, status_label, step_references
+from watchllm_proxy.grants import Scope
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -56,7 +58,12 @@ def render(
 ) -> web.Response:
     """A page. Text that UTF-8 cannot carry (lone surrogates in captured text) is shown as `?`."""
     theme = request.cookies.get("theme", "auto")
-    page = _ENVIRONMENT.get_template(template).render(theme=theme if theme in THEMES else "auto", **values)
+    page = _ENVIRONMENT.get_template(template).render(
+        theme=theme if theme in THEMES else "auto",
+        visitor=request.get(VISITOR),
+        may_manage_keys=request.app[POOL] is not None and may(request, Scope.ADMIN),
+        **values,
+    )
     response = web.Response(
         body=page.encode("utf-8", "replace"),
         status=status,

@@ -45,6 +45,15 @@ ASKED = {
     "/api/agent-runs/{run_id}/undo": None,
     "/settings/redaction": "/settings/redaction",
     "/api/redaction": "/api/redaction",
+    "/api/projects": None,  # need a Postgres: test_keys
+    "/api/keys": None,
+    "/api/keys/{key_id}": None,
+    "/api/keys/{key_id}/rotate": None,
+    "/api/provider-key": None,
+    "/settings/keys": None,
+    "/settings/keys/{key_id}/rotate": None,
+    "/settings/keys/{key_id}/revoke": None,
+    "/settings/provider-key": None,
     "/api/redaction/try": None,
 }
 REFUSED = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from watchllm_proxy import __version__
-from watchllm_proxy.console.api import schemas
+from watchllm_proxy.console.api import openapi_keys, schemas
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -228,6 +228,6 @@ _ABOUT: Final = (
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
-    "paths": {**_API, **_SETTINGS, **_PAGES, **_OPERATIONS},
+    "paths": {**_API, **openapi_keys.PATHS, **_SETTINGS, **_PAGES, **_OPERATIONS},
     "components": {"schemas": schemas.ALL},
 }

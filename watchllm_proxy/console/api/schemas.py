@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from watchllm_proxy.console.keys import DEFAULT_GRACE_S, MAX_GRACE_S, MAX_NAME
 from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import MAX_NAME_LETTERS, MAX_PATTERN_CHARACTERS, MAX_RULES
+from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import (
     Api,
     Confidence,
@@ -79,6 +81,18 @@ _CORRECTION: Final = {
     "run_id": STRING,
     "to_run_id": TEXT,
     "call_ids": _list(UUID),
+}
+_KEY: Final = {
+    "key_id": UUID,
+    "project_id": STRING,
+    "name": STRING,
+    "key_prefix": STRING,
+    "scopes": _list(_enum(Scope)),
+    "is_in_force": BOOLEAN,
+    "created_at": INSTANT,
+    "expires_at": MAYBE_INSTANT,
+    "revoked_at": MAYBE_INSTANT,
+    "replaced_by": MAYBE_UUID,
 }
 _LINK: Final = {
     "kind": _enum(LinkKind),
@@ -356,6 +370,53 @@ ALL: Final[Mapping[str, Schema]] = {
         "additionalProperties": False,
     },
     "UndoRequest": _object({"correction_id": UUID}),
+    "Key": _object(_KEY),
+    "KeyList": _object({"keys": _list(ref("Key"))}),
+    "OneKey": _object({"key": ref("Key")}),
+    "NewKey": _object({"key": ref("Key"), "secret": STRING}),
+    "KeyRequest": {
+        "type": "object",
+        "properties": {
+            "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME},
+            "scopes": {**_list(_enum(Scope)), "minItems": 1},
+            "project_id": TEXT,
+        },
+        "additionalProperties": False,
+    },
+    "RotateRequest": {
+        "type": "object",
+        "properties": {
+            "grace_s": {"type": "integer", "minimum": 0, "maximum": MAX_GRACE_S, "default": DEFAULT_GRACE_S},
+            "project_id": TEXT,
+        },
+        "additionalProperties": False,
+    },
+    "ProviderKey": _object(
+        {
+            "provider_key": _or_null(_object({"last_four": STRING, "set_at": INSTANT})),
+            "can_be_set": BOOLEAN,
+        }
+    ),
+    "ProviderKeyRequest": {
+        "type": "object",
+        "properties": {"provider_key": STRING, "project_id": TEXT},
+        "required": ["provider_key"],
+        "additionalProperties": False,
+    },
+    "ProjectList": _object(
+        {
+            "projects": _list(
+                _object({"project_id": STRING, "name": STRING, "created_at": INSTANT, "keys_in_force": COUNT})
+            )
+        }
+    ),
+    "NewProject": _object({"project": _object({"project_id": STRING, "name": STRING})}),
+    "ProjectRequest": {
+        "type": "object",
+        "properties": {"project_id": STRING, "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME}},
+        "required": ["project_id"],
+        "additionalProperties": False,
+    },
     "Redaction": _object(
         {
             "redaction": _object(
