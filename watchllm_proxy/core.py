@@ -110,6 +110,7 @@ def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf
         health=health,
         visitor_of=access.visitor_of,
         desk=Corrections(stores.pool),
+        pool=stores.pool,
         redaction=ProjectRedaction(stores.pool, redaction_key(settings), RedactionMode(settings.redact)),
     )
 
