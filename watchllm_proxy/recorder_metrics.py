@@ -49,6 +49,14 @@ class _Collector:
         for reason, count in stats.dead_letters.items():
             dead.add_metric([reason], count)
         yield dead
+        redacted = CounterMetricFamily(
+            "watchllm_recorder_redacted_values",
+            "Values put behind tags in calls stored since start, each time they were sent.",
+            labels=["kind"],
+        )
+        for kind, count in stats.redacted_values.items():
+            redacted.add_metric([kind], count)
+        yield redacted
         yield CounterMetricFamily(
             "watchllm_recorder_insight_crashes",
             "Runs stored without flags or explanations since start, for a bug of ours.",

@@ -14,6 +14,7 @@ import pytest
 from tests import canaries
 from tests.capture_records import make_exchange
 from tests.integration.conductors.recording import Bug, Recording, Running, chat, run_until_stored, until_true
+from watchllm_proxy import recorder_metrics
 from watchllm_proxy.console.redaction import Wishes
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
@@ -178,6 +179,8 @@ async def test_a_project_adds_rules_of_its_own_while_the_recorder_runs(
         await wants(recording, redaction_rules=(("project", "Bluebird"),))
         await recording.write([said("Bluebird sings")])
         await until_true(lambda: stored(recording, 2), "the second")
+    told = recorder_metrics.exposition(recorder.stats)
+    assert b'watchllm_recorder_redacted_values_total{kind="custom"} 2.0' in told
     texts = await everything(recording)
     assert any(b"Bluebird flies" in text for text in texts)
     assert not any(b"Bluebird sings" in text for text in texts)
