@@ -20,6 +20,7 @@ EXPENSIVE_SHARE = Decimal("0.2")
 EXPENSIVE_FLOOR_USD = Decimal("0.001")
 """... where it costs at least this much: 80 % of next to nothing is next to nothing."""
 
+_ABOUT_TOOLS = frozenset({StepType.DECISION, StepType.TOOL_CALL, StepType.TOOL_RESULT})
 _ZERO = Decimal(0)
 
 
@@ -27,7 +28,7 @@ _ZERO = Decimal(0)
 class Breakdown:
     """Each call is counted once, by what came of it."""
 
-    tool_calls_cost: Decimal  # calls that asked for tools
+    tool_calls_cost: Decimal  # calls that asked for tools; of reported runs also what the tools cost
     model_responses_cost: Decimal  # calls that answered
     retries_cost: Decimal  # failed attempts that were billed all the same: what trying again has cost extra
 
@@ -51,7 +52,7 @@ def breakdown(steps: Sequence[Step]) -> Breakdown:
     for step, cost in _priced(steps):
         if step.type is StepType.ERROR:
             retries += cost
-        elif step.type is StepType.DECISION:
+        elif step.type in _ABOUT_TOOLS:
             tools += cost
         else:
             responses += cost
@@ -79,14 +80,14 @@ def wasted_spend_usd(steps: Sequence[Step]) -> Decimal:
     tool call of it had been made with the same arguments earlier in the run.
     """
     seen: set[tuple[str, str]] = set()
-    repeats: set[UUID | None] = set()
-    for call_id, asked in _decisions(steps):
+    repeats: set[UUID | int] = set()
+    for call, asked in _decisions(steps):
         signatures = {call_signature(step) for step in asked}
         if signatures <= seen:
-            repeats.add(call_id)
+            repeats.add(call)
         seen |= signatures
     return sum(
-        (cost for step, cost in _priced(steps) if step.type is StepType.ERROR or step.call_id in repeats), _ZERO
+        (cost for step, cost in _priced(steps) if step.type is StepType.ERROR or _call_of(step) in repeats), _ZERO
     )
 
 
@@ -115,10 +116,15 @@ def _priced(steps: Sequence[Step]) -> Iterator[tuple[Step, Decimal]]:
     return ((step, step.cost_usd) for step in steps if step.is_priced and step.cost_usd is not None)
 
 
-def _decisions(steps: Sequence[Step]) -> Iterator[tuple[UUID | None, list[Step]]]:
+def _decisions(steps: Sequence[Step]) -> Iterator[tuple[UUID | int, list[Step]]]:
     """The tool calls of each answer, in order. Those of one answer stand together."""
-    asked: dict[UUID | None, list[Step]] = {}
+    asked: dict[UUID | int, list[Step]] = {}
     for step in steps:
         if step.type is StepType.TOOL_CALL:
-            asked.setdefault(step.call_id, []).append(step)
+            asked.setdefault(_call_of(step), []).append(step)
     return iter(asked.items())
+
+
+def _call_of(step: Step) -> UUID | int:
+    """Which call it is of. A step that was reported has none, and stands for itself."""
+    return step.step_index if step.call_id is None else step.call_id

@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from watchllm_proxy.console.answers import raw_json
+from watchllm_proxy.console.api.told import cache_hit_of, meta_of, token_cost_of, told_of_run, told_of_step
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.labels import link_sentence, redaction_note
 from watchllm_proxy.console.loading import LoadedRun
@@ -69,7 +70,13 @@ def debug_document(loaded: LoadedRun) -> Json:
         "total_steps": run.total_steps,
         "cost": _cost(loaded),
         "flags": [_flag(flag) for flag in loaded.flags],
-        "meta": {"user_id": run.user_id, "tags": dict(run.tags), "total_calls": run.total_calls},
+        "meta": {
+            "user_id": run.user_id,
+            "tags": dict(run.tags),
+            "total_calls": run.total_calls,
+            **meta_of(run),
+        },
+        "reported": told_of_run(run),
         "links": _call_links(loaded.links),
         "corrections": [_correction(each) for each in loaded.corrections],
         "redacted": None if loaded.redacted is None else dict(loaded.redacted_at_most),
@@ -184,6 +191,7 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "http_status": step.http_status,
         "error_type": step.error_type,
         "error_message": step.error_message,
+        "reported": told_of_step(step),
     }
 
 
@@ -201,12 +209,16 @@ def _ms(duration_us: int | None) -> int | None:
 def _token_cost(step: Step) -> int | None:
     if not step.is_priced:
         return 0
+    if (told := token_cost_of(step)) is not None:
+        return told
     if step.input_tokens is None and step.output_tokens is None:
         return None
     return (step.input_tokens or 0) + (step.output_tokens or 0)
 
 
 def _cache_hit(step: Step) -> bool | None:
+    if (told := cache_hit_of(step)) is not None:
+        return told
     if not step.is_priced:
         return False
     return None if step.cache_read_input_tokens is None else step.cache_read_input_tokens > 0

@@ -222,6 +222,16 @@ ALL: Final[Mapping[str, Schema]] = {
             "error_type": TEXT,
             "error_message": TEXT,
             "redacted": _REDACTED,
+            "reported": _or_null(
+                _object(
+                    {
+                        "source": {"enum": ["run", "event"]},
+                        "event_id": TEXT,
+                        "raw": ANYTHING,
+                        "context": {"type": "object"},
+                    }
+                )
+            ),
         }
     ),
     "Debug": _object(
@@ -244,6 +254,7 @@ ALL: Final[Mapping[str, Schema]] = {
                             "cost": ref("Cost"),
                             "flags": _list(ref("Flag")),
                             "meta": {"type": "object"},
+                            "reported": _or_null(_object({"total_cost_usd": USD, "context": {"type": "object"}})),
                             "links": _list(_object({"call_id": UUID, **_LINK})),
                             "corrections": _list(_object({**_CORRECTION, "to_run_id": STRING})),
                             "redacted": _REDACTED,
