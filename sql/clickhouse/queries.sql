@@ -3,7 +3,7 @@
 -- An alias hides the column of its name, in WHERE too: `events.x` is the column.
 
 -- name: get_call
--- The row of one call, all of it but its messages.
+-- The row of one call, all of it but its messages, if it began within [from_us, to_us).
 SELECT
     toString(events.call_id) AS call_id,
     run_id,
@@ -24,7 +24,10 @@ SELECT
     error_type, error_code, error_message,
     agent_name, request_bytes, response_bytes, opaque_reason, is_truncated, redacted, expires_on
 FROM events
-WHERE project_id = {project_id:String} AND events.call_id = {call_id:UUID}
+WHERE project_id = {project_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+  AND events.call_id = {call_id:UUID}
 ORDER BY stored_at DESC
 LIMIT 1;
 
@@ -44,7 +47,8 @@ FROM raw_exchanges FINAL
 WHERE project_id = {project_id:String} AND call_id = {call_id:UUID};
 
 -- name: newest_calls
--- The last calls to begin, in the order they were stored in. Figures only.
+-- The last calls to begin, in the order they were stored in. Figures only. Where they begin is looked for among the
+-- newest rows, which are read from the end of the key; a call has a few rows at most (moved, settled), and never eight.
 SELECT * FROM (
     SELECT
         toString(events.call_id) AS call_id, run_id, api, method, target, `end`, http_status,
@@ -56,35 +60,55 @@ SELECT * FROM (
         reasoning_tokens, is_usage_estimated, upstream_cost_usd,
         cost_usd, cost_source, price_provider, price_date,
         error_type, error_code, error_message, agent_name
-    FROM events FINAL
+    FROM events
     WHERE project_id = {project_id:String}
-    ORDER BY started_at DESC
+      AND started_at >= (
+          SELECT min(started_at)
+          FROM (
+              SELECT DISTINCT started_at, call_id
+              FROM (
+                  SELECT started_at, call_id FROM events
+                  WHERE project_id = {project_id:String}
+                  ORDER BY started_at DESC
+                  LIMIT {limit:UInt32} * 8
+              )
+              ORDER BY started_at DESC
+              LIMIT {limit:UInt32}
+          )
+      )
+    ORDER BY started_at DESC, stored_at DESC
+    LIMIT 1 BY call_id
     LIMIT {limit:UInt32}
 )
 ORDER BY stored_at, ended_at_us, call_id;
 
 -- name: calls_after
 -- Calls stored after the given one, in the order they were stored in. A call may have begun long before it
--- was stored, but not more than a day.
+-- was stored, but not more than a day. Of the rows of a call the newest comes first, and is the one that counts.
 WITH (
     SELECT (max(stored_at), max(ended_at), toString(any(call_id)), max(started_at))
     FROM events
     WHERE project_id = {project_id:String} AND events.call_id = {after:UUID}
 ) AS last
-SELECT
-    toString(events.call_id) AS call_id, run_id, api, method, target, `end`, http_status,
-    toUnixTimestamp64Micro(started_at) AS started_at_us,
-    toUnixTimestamp64Micro(ended_at) AS ended_at_us,
-    request_model, response_model,
-    input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-    reasoning_tokens, is_usage_estimated, upstream_cost_usd,
-    cost_usd, cost_source, price_provider, price_date,
-    error_type, error_code, error_message, agent_name
-FROM events FINAL
-WHERE project_id = {project_id:String}
-  AND started_at > last.4 - INTERVAL 1 DAY
-  AND (stored_at, ended_at, toString(events.call_id)) > (last.1, last.2, last.3)
-ORDER BY stored_at, ended_at, call_id
+SELECT * FROM (
+    SELECT
+        toString(events.call_id) AS call_id, run_id, api, method, target, `end`, http_status,
+        toUnixTimestamp64Micro(started_at) AS started_at_us,
+        toUnixTimestamp64Micro(ended_at) AS ended_at_us,
+        stored_at,
+        request_model, response_model,
+        input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+        reasoning_tokens, is_usage_estimated, upstream_cost_usd,
+        cost_usd, cost_source, price_provider, price_date,
+        error_type, error_code, error_message, agent_name
+    FROM events
+    WHERE project_id = {project_id:String}
+      AND started_at > last.4 - INTERVAL 1 DAY
+      AND (stored_at, ended_at, toString(events.call_id)) > (last.1, last.2, last.3)
+    ORDER BY stored_at DESC
+    LIMIT 1 BY call_id
+)
+ORDER BY stored_at, ended_at_us, call_id
 LIMIT {limit:UInt32};
 
 -- name: move_calls
@@ -100,15 +124,6 @@ SELECT * REPLACE (
 FROM events FINAL
 WHERE project_id = {project_id:String}
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
-
--- name: redacted_of_run
--- What was redacted in the calls of a run that began then or later.
-SELECT toString(events.call_id) AS call_id, redacted
-FROM events FINAL
-WHERE project_id = {project_id:String}
-  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64})
-  AND events.run_id = {run_id:String}
-  AND notEmpty(redacted);
 
 -- name: redacted_of_run
 -- What was redacted in the calls of a run that began then or later.

@@ -24,7 +24,7 @@ than the call."""
 MOVED_AT_ONCE = 1000
 """Calls in one statement: its parameters are a quarter of a megabyte at most, but for the longest of ids."""
 
-_LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 ends at 2299
+LAST_INSTANT_US = 9_999_999_999_999_999  # the year 2286: DateTime64 ends at 2299
 _NO_HASH = bytes(16)
 DEFAULT_RETENTION = Retention()
 _NO_PLACE = (None, None, None)
@@ -255,7 +255,7 @@ def _raw_rows(
 
 def _at(at_us: int) -> int:
     """Raw microseconds: what DateTime64(6) is inside, and free of time zones and floats."""
-    return max(0, min(at_us, _LAST_INSTANT_US))
+    return max(0, min(at_us, LAST_INSTANT_US))
 
 
 def _status(status: int | None) -> int | None:

@@ -17,6 +17,8 @@ from watchllm_proxy.records import Explanation, Link, RunStatus, Step
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.event_rows import LAST_INSTANT_US
+from watchllm_proxy.store.retention import DAY_US
 from watchllm_proxy.store.shapes import (
     CallDetail,
     CallRow,
@@ -124,11 +126,9 @@ class StoreReading:
         return {UUID(row["call_id"]): redacted_from(row["redacted"]) for row in found}
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
-        params = {"project_id": project_id, "call_id": str(call_id)}
-        found = await self._events.query(self._calls_sql["get_call"], params)
-        if not found:
+        row = await self._call_row(project_id, call_id)
+        if row is None:
             return None
-        row: Stored = found[0]
         contents = await self._contents(project_id, row)
         links = await self._fetch("links_of_call", project_id, call_id)
         return call_detail(
@@ -157,6 +157,21 @@ class StoreReading:
             params["after"] = str(after)
         name = "newest_calls" if after is None else "calls_after"
         return [call_row(row) for row in await self._events.query(self._calls_sql[name], params)]
+
+    async def _call_row(self, project_id: str, call_id: UUID) -> Stored | None:
+        """By the day that its id names, if it names one: else the index of every part is to be looked through.
+        What was reported or brought in may have begun at any time, whatever its id says."""
+        for from_us, to_us in (*_days_of(call_id), (0, LAST_INSTANT_US + 1)):
+            params: dict[str, str | int] = {
+                "project_id": project_id,
+                "call_id": str(call_id),
+                "from_us": from_us,
+                "to_us": to_us,
+            }
+            found: Sequence[Stored] = await self._events.query(self._calls_sql["get_call"], params)
+            if found:
+                return found[0]
+        return None
 
     async def _contents(self, project_id: str, row: Stored) -> dict[str, bytes]:
         hashes = {*row["message_hashes"], *([row["answer_hash"]] if row["has_answer"] else [])}
@@ -196,6 +211,14 @@ class StoreReading:
                 self._runs_sql[name], views.key(project_id), *arguments
             )
         return found
+
+
+def _days_of(call_id: UUID) -> list[tuple[int, int]]:
+    """From when to when a call with this id began in all likelihood: a UUIDv7 tells when it was made."""
+    if call_id.version != 7:
+        return []
+    made_at_us = (call_id.int >> 80) * 1000
+    return [(made_at_us - DAY_US, made_at_us + DAY_US)]
 
 
 def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -18,12 +18,13 @@ from watchllm_proxy.records import (
     FlagKind,
     Link,
     LinkKind,
+    Moved,
     Placement,
     RunChanges,
     RunStatus,
 )
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
-from watchllm_proxy.store.event_rows import event_inserts
+from watchllm_proxy.store.event_rows import event_inserts, move_params, move_sql
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
 from watchllm_proxy.store.shapes import RunQuery, RunSort, StoredMessage
@@ -259,6 +260,37 @@ async def test_tail_gets_each_call_once_in_the_order_of_storing(
         calls[4][0].call_id,
         calls[5][0].call_id,
     ]
+
+
+async def test_the_newest_calls_are_each_told_once_as_they_are_now(
+    event_store: EventStore, reading: StoreReading
+) -> None:
+    """Calls that moved have several rows until the store merges them."""
+    calls = busy_calls(30)
+    await save_calls(event_store, calls, 1)
+    before = await reading.recent_calls("default", None, 10)
+    for name in ("first", "second", "last"):
+        moved = [Moved(call.call_id, "default", name, "session", None) for call, _ in calls[20:]]
+        for params in move_params(moved):
+            event_store.execute(move_sql(), params)
+    found = await reading.recent_calls("default", None, 10)
+    assert [row.call_id for row in found] == [row.call_id for row in before]
+    assert {row.run_id for row in found} == {"last"}
+    assert len(await reading.recent_calls("default", None, 100)) == 30
+
+
+@pytest.mark.parametrize("days_off", [0, 40], ids=["begun when its id was made", "brought in much later"])
+async def test_a_call_is_found_whatever_day_its_id_names(
+    event_store: EventStore, reading: StoreReading, days_off: int
+) -> None:
+    (call, placement), *_ = busy_calls(1)
+    made_at_ms = call.started_at_us // 1000 + days_off * 86_400_000
+    named = replace(call, call_id=UUID(int=made_at_ms << 80 | 0x7 << 76 | 0b10 << 62 | 1))
+    assert named.call_id.version == 7
+    await save_calls(event_store, [(named, replace(placement, call_id=named.call_id))], 1)
+    found = await reading.get_call("default", named.call_id)
+    assert found is not None
+    assert found.row.call_id == named.call_id
 
 
 async def test_raw_bodies_come_back_byte_for_byte(event_store: EventStore, reading: StoreReading) -> None:
