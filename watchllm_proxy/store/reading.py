@@ -217,7 +217,7 @@ def _days_of(call_id: UUID) -> list[tuple[int, int]]:
     """From when to when a call with this id began in all likelihood: a UUIDv7 tells when it was made."""
     if call_id.version != 7:
         return []
-    made_at_us = (call_id.int >> 80) * 1000
+    made_at_us = min((call_id.int >> 80) * 1000, LAST_INSTANT_US)
     return [(made_at_us - DAY_US, made_at_us + DAY_US)]
 
 

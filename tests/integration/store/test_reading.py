@@ -293,6 +293,10 @@ async def test_a_call_is_found_whatever_day_its_id_names(
     assert found.row.call_id == named.call_id
 
 
+async def test_an_id_of_the_end_of_time_is_an_unknown_id(reading: StoreReading) -> None:
+    assert await reading.get_call("default", UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")) is None
+
+
 async def test_raw_bodies_come_back_byte_for_byte(event_store: EventStore, reading: StoreReading) -> None:
     # Calls of today: the table drops what has expired.
     recently = time.time_ns() // 1000
