@@ -96,7 +96,8 @@ def agent_version(call: Call) -> str | None:
     if call.agent_version:
         return cut(call.agent_version, NAME_CHARS)
     prompt = turns.system_text(call)
-    schemas = b"".join([message.link_hash for message in call.messages if message.slot == "tools"])
+    # By their content as it is kept: a call that is read back says the same of itself, also where it was redacted.
+    schemas = b"".join([message.content_hash for message in call.messages if message.slot == "tools"])
     if not prompt and not schemas:
         return None
     return _version(prompt, schemas)

@@ -20,7 +20,7 @@ from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import OwnRule
 from watchllm_proxy.records import Body, Call, CallError, ClientId, ClientIdKind, Exchange
 from watchllm_proxy.replay import SILENCE_US, read_corpus
-from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.sessionize import Sessionizer, names
 
 KEY = bytes(range(32))
 CORPORA = sorted((Path(__file__).parents[2] / "data" / "agents").glob("*.jsonl.gz"))
@@ -145,6 +145,26 @@ def test_of_a_record_that_is_set_aside_a_stream_and_a_coded_body_are_left_out() 
     assert redactor().redact_exchange(streamed).response_body == Body(b"", len(text), "")
     coded = replace(exchange, response_headers=(("Content-Encoding", "gzip"),))
     assert redactor().redact_exchange(coded).response_body.content == b""
+
+
+def with_tools() -> Call:
+    """An address in the prompt, and one where only a tool's schema has it."""
+    schema = {"type": "object", "properties": {"to": {"type": "string", "default": canaries.EMAIL}}}
+    tools = [{"type": "function", "function": {"name": "send", "description": "Sends.", "parameters": schema}}]
+    prompt = {"role": "system", "content": f"You are the helper of {canaries.EMAIL}."}
+    body = {"model": "m", "messages": [prompt, {"role": "user", "content": "hello"}], "tools": tools}
+    return decode(make_exchange(orjson.dumps(body), b"{}"))
+
+
+def test_a_call_that_is_read_back_has_the_agent_s_version_that_it_had() -> None:
+    """As a backfill does: what is stored is decoded once more, and redacting it changes nothing."""
+    mine = redactor()
+    call = mine.redact(with_tools())
+    body = rebuild(call.request_skeleton, call.messages)
+    again = mine.redact(decode(make_exchange(body, b"{}")))
+    assert names.agent_version(again) == names.agent_version(call)
+    assert names.agent_version(call) != names.agent_version(with_tools()), "no hash of what was taken out"
+    assert call.messages[-1].link_hash != with_tools().messages[-1].link_hash
 
 
 # --- the same runs ----------------------------------------------------------------------------------

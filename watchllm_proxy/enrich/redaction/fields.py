@@ -128,18 +128,19 @@ class Reading:
         text = redact_string(message.text, again)
         tool_calls = tuple([_tool_call(asked, again) for asked in message.tool_calls])
         tool_results = tuple([_tool_result(got, again) for got in message.tool_results])
+        is_changed = content is not message.content
         is_said_otherwise = (text, tool_calls, tool_results) != (
             message.text,
             message.tool_calls,
             message.tool_results,
-        )
-        if content is message.content and role is message.role and not is_said_otherwise:
+        ) or (is_changed and message.slot == "tools")  # all of a list of tools counts
+        if not is_changed and role is message.role and not is_said_otherwise:
             return message
         return replace(
             message,
             role=role,
             content=content,
-            content_hash=message.content_hash if content is message.content else digest(content),
+            content_hash=digest(content) if is_changed else message.content_hash,
             link_hash=self.hash(message.link_hash) if is_said_otherwise else message.link_hash,
             text=text,
             tool_calls=tool_calls,
