@@ -610,6 +610,32 @@ class CarriedOut:
     stay_call_ids: tuple[UUID, ...] = ()  # calls after them that stay in that run, though they may lean on them
 
 
+# --- what a run's requests sent, for its money ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """One message of a request, without its text. `size`: how long it is, what is base64 by the piece: beside other
+    messages this tells how many tokens it has."""
+
+    content_hash: str  # hex
+    slot: str
+    role: str
+    size: int
+    tool_results: tuple[tuple[str, int], ...] = ()  # tool call ids, and how long each result is
+
+
+@dataclass(frozen=True, slots=True)
+class SentCall:
+    """A call of a run and what its request sent. `call` has no messages; the first `kept` ones are those of the call
+    before it in the run."""
+
+    call: Call
+    kept: int
+    new: tuple[SentMessage, ...]
+    answer_hash: str | None  # hex; None: no usable answer
+
+
 # --- what a batch writes ----------------------------------------------------------------------------
 
 
