@@ -153,6 +153,14 @@ BAD_KEY = error(
     "This project key is not valid here. Check it for typing errors, or ask who runs this proxy.",
     type="authentication_error",
 )
+TOO_MANY_GUESSES = error(
+    429,
+    "too_many_invalid_keys",
+    "Too many project keys that are not valid here came from this address: no new one is looked at for a while. "
+    "Keys in use keep working. Correct the key, and try again.",
+    type="authentication_error",
+    headers=((b"Retry-After", b"5"),),
+)
 NO_KEY = error(
     401,
     "missing_api_key",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope
+from watchllm_proxy.guessing import GuessLimit
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Refusal
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
@@ -22,8 +23,16 @@ OWN_KEY_HEADER = b"x-watchllm-key"
 KEY_HEADERS = frozenset((AUTHORIZATION, b"x-api-key", b"api-key"))
 """Where clients put the key that their upstream is to see: OpenAI's, Anthropic's, Azure's."""
 
+KEY_GUESSES = 100
+KEY_GUESSES_PER_S = 2.0
+
 Opener = Callable[[ProjectTerms], bytes | None]
 """The project's own provider key, opened; None: it has none. Raises ValueError where it cannot be opened."""
+
+
+def key_guesses() -> GuessLimit:
+    """Wrong keys that one address may show: far more than a person mistypes."""
+    return GuessLimit(burst=KEY_GUESSES, per_s=KEY_GUESSES_PER_S)
 
 
 def digest(key: bytes) -> bytes:
@@ -38,21 +47,33 @@ class KeyRing:
     bytes that he cannot steer. Revoked keys are simply not in the ring; malformed ones were never there.
     """
 
-    __slots__ = ("_clock_s", "_grants")
+    __slots__ = ("_clock_s", "_grants", "_proven")
 
     def __init__(self, grants: Grants | None = None, *, clock_s: Callable[[], float] = time.time) -> None:
         self._grants = grants or Grants()
         self._clock_s = clock_s
+        self._proven: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._grants.keys)
 
     def lookup(self, key: bytes) -> KeyGrant | None:
         """What `key` stands for; None: it is not in force."""
-        found = self._grants.keys.get(digest(key))
-        if found is None or found.expires_at_us is None or self._clock_s() * 1e6 < found.expires_at_us:
-            return found
-        return None
+        return self.lookup_digest(digest(key))
+
+    def lookup_digest(self, sha256: bytes) -> KeyGrant | None:
+        """The same, by the digest of the key."""
+        found = self._grants.keys.get(sha256)
+        if found is None:
+            return None
+        if found.expires_at_us is not None and self._clock_s() * 1e6 >= found.expires_at_us:
+            return None
+        self._proven.add(sha256)
+        return found
+
+    def is_proven(self, sha256: bytes) -> bool:
+        """Whether a key was used here before: who shows it does not guess."""
+        return sha256 in self._proven
 
     def terms(self, project_id: str) -> ProjectTerms:
         """Of a project that is not known yet: those of a project that chose nothing."""
@@ -66,6 +87,7 @@ class KeyRing:
     def replace(self, grants: Grants) -> None:
         """Take `grants` in place of all there was; atomic for requests under way."""
         self._grants = grants
+        self._proven = {each for each in self._proven if each in grants.keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,7 @@ class Identity:
 class Authenticator:
     """Who is calling: by a project key in place of the provider's, one beside it, or none where that may be."""
 
-    __slots__ = ("_allow_anonymous", "_keys", "_open_provider_key", "_upstream_key")
+    __slots__ = ("_allow_anonymous", "_guesses", "_keys", "_open_provider_key", "_upstream_key")
 
     def __init__(
         self,
@@ -96,31 +118,44 @@ class Authenticator:
         upstream_key: str | None,
         allow_anonymous: bool,
         open_provider_key: Opener,
+        guesses: GuessLimit | None = None,
     ) -> None:
         self._keys = keys
+        self._guesses = key_guesses() if guesses is None else guesses
         self._upstream_key = upstream_key
         self._allow_anonymous = allow_anonymous
         self._open_provider_key = open_provider_key
 
-    def identify(self, credentials: Mapping[bytes, bytes], needed: Scope = Scope.PROXY) -> Identity:
+    def identify(
+        self, credentials: Mapping[bytes, bytes], needed: Scope = Scope.PROXY, *, address: str = ""
+    ) -> Identity:
         """`credentials`: the credential headers sent, lower-case name to value. Raises `Refusal`.
 
         `needed`: what the key must allow. Only a call that goes upstream (`Scope.PROXY`) needs a provider key.
+        `address`: of the client, of whom too many wrong keys are not even looked at.
         """
         in_place, presented = _presented(credentials)
         if not presented:
             return self._anonymous()
         if len(presented) > 1:
             raise Refusal(answers.KEYS_DISAGREE)
-        grant = self._keys.lookup(presented.pop())
-        if grant is None:
-            raise Refusal(answers.BAD_KEY)
+        grant = self._grant(digest(presented.pop()), address)
         if needed not in grant.scopes:
             raise Refusal(answers.MISSING_SCOPE[needed])
         terms = self._keys.terms(grant.project_id)
         if not in_place or needed is not Scope.PROXY:
             return Identity(terms, grant)
         return Identity(terms, grant, self._replacements(terms, in_place))
+
+    def _grant(self, sha256: bytes, address: str) -> KeyGrant:
+        """What is malformed, unknown, revoked or at its end looks the same, and takes the same way."""
+        if self._guesses.is_spent(address) and not self._keys.is_proven(sha256):
+            raise Refusal(answers.TOO_MANY_GUESSES)
+        grant = self._keys.lookup_digest(sha256)
+        if grant is None:
+            self._guesses.note_wrong(address, sha256)
+            raise Refusal(answers.BAD_KEY)
+        return grant
 
     def _anonymous(self) -> Identity:
         if not self._allow_anonymous:

@@ -115,7 +115,7 @@ class Handler:
         self._counters.requests[where.name.lower()] += 1
         if where is Route.FORWARD:
             self._admit(head)
-            identity = self._authenticator.identify(head.credentials)
+            identity = self._authenticator.identify(head.credentials, address=_host_of(client))
             relay = self._forward(request, client, head, identity, exchange_id=exchange_id, started_s=started_s)
             with self._admission.shares.holding(identity.project_id):
                 return await self._run(relay, "proxy.upstream_failed")
@@ -198,6 +198,7 @@ class Handler:
             raise Refusal(answers.NO_CONSOLE)
         self._admit(head)
         host = next((value for name, value in head.fields if name.lower() == b"host"), b"localhost")
+        head.fields.append((b"X-Forwarded-For", _host_of(client).encode()))  # a client's own were dropped
         request_bytes = encode_request(
             request.method,
             request.raw_path.encode("ascii"),
@@ -271,7 +272,7 @@ class Handler:
     ) -> Answer:
         """It counts as under way until its answer is known: whoever drains waits for that."""
         self._admit(head)
-        identity = self._authenticator.identify(head.credentials, Scope.INGEST)
+        identity = self._authenticator.identify(head.credentials, Scope.INGEST, address=_host_of(client))
         project_id = identity.project_id
         check_type(request)
         keeps_text = self._admission.admit(identity.terms, identity.grant)
@@ -318,6 +319,11 @@ def _captured_fields(fields: tuple[Field, ...], identity: Identity, *, keeps_tex
     if identity.grant is not None:
         fields = (*fields, (_KEY_ID_FIELD, identity.grant.key_id.encode()))
     return fields if keeps_text else (*fields, _NO_TEXT)
+
+
+def _host_of(client: ClientConnection) -> str:
+    """Its address without the port, which a guesser changes with each connection."""
+    return client.address.rpartition(":")[0]
 
 
 def _refuse_stray_key(request_bytes: bytes, identity: Identity) -> None:

@@ -190,6 +190,7 @@ async def test_other_paths_pass_to_the_console_uncaptured(
         (b"X-WatchLLM-Key", KEY),
         (b"X-Run-Id", b"r"),
         (b"Cookie", b"a=b"),
+        (b"X-Forwarded-For", b"127.0.0.1"),
     ]
     assert rig.upstream.connections == 0
     assert rig.log.exchanges == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope
+from watchllm_proxy.guessing import GuessLimit
 from watchllm_proxy.proxy.answers import Refusal
 from watchllm_proxy.proxy.auth import Authenticator, KeyRing, digest
 from watchllm_proxy.sealing import Vault
@@ -137,3 +138,58 @@ def test_provider_keys_are_not_printed() -> None:
         ring, upstream_key=None, allow_anonymous=False, open_provider_key=lambda terms: b"sk-secret"
     )
     assert "secret" not in repr(ring.terms("shop")) + repr(authenticator.identify({b"api-key": KEY})) + repr(ring)
+
+
+# --- guessing ---------------------------------------------------------------------------------------
+
+
+def guessing() -> tuple[Authenticator, KeyRing]:
+    ring = KeyRing(Grants({digest(KEY): SHOP, digest(b"lgw_proj_fresh"): KeyGrant("fresh")}))
+    authenticator = Authenticator(
+        ring,
+        upstream_key="sk-up",
+        allow_anonymous=False,
+        open_provider_key=opened,
+        guesses=GuessLimit(burst=3, per_s=0),
+    )
+    return authenticator, ring
+
+
+def answer_to(authenticator: Authenticator, key: bytes, address: str = "10.0.0.1") -> int:
+    try:
+        authenticator.identify({b"authorization": b"Bearer " + key}, address=address)
+    except Refusal as refusal:
+        return refusal.answer.status
+    return 200
+
+
+def test_who_guesses_is_told_nothing_any_more_and_others_are_served() -> None:
+    authenticator, ring = guessing()
+    assert answer_to(authenticator, KEY) == 200
+    assert [answer_to(authenticator, b"lgw_proj_%d" % n) for n in range(5)] == [401, 401, 401, 429, 429]
+    assert answer_to(authenticator, b"lgw_proj_fresh") == 429, "right or wrong: it was not looked at"
+    assert answer_to(authenticator, KEY) == 200, "in use here before"
+    assert answer_to(authenticator, b"lgw_proj_fresh", "10.0.0.2") == 200
+    ring.replace(Grants())
+    assert answer_to(authenticator, KEY) == 429, "revoked, and no longer known to have been in use"
+
+
+def test_what_is_malformed_unknown_revoked_or_at_its_end_looks_the_same() -> None:
+    ended, revoked = b"lgw_proj_" + b"e" * 43, b"lgw_proj_" + b"r" * 43
+    ring = KeyRing(Grants({digest(ended): KeyGrant("shop", expires_at_us=1), digest(revoked): SHOP}))
+    ring.lookup(revoked)
+    ring.replace(Grants({digest(ended): KeyGrant("shop", expires_at_us=1)}))
+    authenticator = Authenticator(ring, upstream_key="sk", allow_anonymous=True, open_provider_key=opened)
+    seen = set()
+    for key in (
+        b"lgw_proj_",
+        b"lgw_proj_\xff",
+        b"lgw_proj_" + b"u" * 43,
+        b"lgw_proj_" + b"x" * 9_000,
+        ended,
+        revoked,
+    ):
+        with pytest.raises(Refusal) as refused:
+            authenticator.identify({b"x-api-key": key})
+        seen.add(refused.value.answer.encode("id"))
+    assert len(seen) == 1
