@@ -255,19 +255,20 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
     a text comes back whole or by the line, with something else before and after it."""
     lines = sorted(sorted(set(text.splitlines())), key=len, reverse=True)[:MAX_LINES]
-    pieces = [text, *lines] if len(lines) > 1 else [text]
-    sketches: list[tuple[int, ...]] = []
-    for piece in pieces:
-        if len(piece) < MIN_LINE_CHARACTERS and piece.isascii():
-            continue
-        words = fingerprints.words(piece)
-        if len(words) < MIN_LINE_WORDS:
-            continue
-        found = fingerprints.of_words(words)
-        if len(found) >= MIN_LINE_FINGERPRINTS and not _is_known(found, known):
-            sketches.append(fingerprints.sketch(found, SKETCH_SIZE))
+    pieces = [fingerprints.fingerprints(text), *(_of_lines(lines) if len(lines) > 1 else ())]
+    sketches = [
+        fingerprints.sketch(found, SKETCH_SIZE)
+        for found in pieces
+        if len(found) >= MIN_LINE_FINGERPRINTS and not _is_known(found, known)
+    ]
     kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
     return sketches[: max(kept, 1)]
+
+
+def _of_lines(lines: Iterable[str]) -> list[Fingerprints]:
+    """Of those that have enough words."""
+    long = [line for line in lines if len(line) >= MIN_LINE_CHARACTERS or not line.isascii()]
+    return fingerprints.of_each([words for words in map(fingerprints.words, long) if len(words) >= MIN_LINE_WORDS])
 
 
 def task_mark(call: Call, tool: ToolCall) -> str | None:
