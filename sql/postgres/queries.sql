@@ -343,6 +343,22 @@ project_id = $1
 -- One page of runs. The order is one of an allow-list in store/reading.py.
 SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $11 OFFSET $12;
 
+-- name: list_runs_known_first
+-- One page of runs in the order of /*key*/, which an index holds the other way round: read backwards it has those that
+-- are not known first, and they are to come last. So either part is read from its own place, as far as the page goes.
+SELECT *
+FROM (
+    (
+        SELECT *, false AS is_unknown FROM agent_debug_logs WHERE /*run_filter*/ AND /*key*/ IS NOT NULL
+        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $11::bigint + $12::bigint
+    ) UNION ALL (
+        SELECT *, true AS is_unknown FROM agent_debug_logs WHERE /*run_filter*/ AND /*key*/ IS NULL
+        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $11::bigint + $12::bigint
+    )
+) AS found
+ORDER BY is_unknown, /*key*/, started_at, run_id DESC
+LIMIT $11 OFFSET $12;
+
 -- name: count_runs
 -- How many runs match, counted up to $11: nobody waits for a number that nobody reads to its end.
 SELECT count(*)

@@ -42,14 +42,14 @@ _ORDERS = {
     RunSort.NEWEST: "started_at DESC, run_id",
     RunSort.OLDEST: "started_at, run_id DESC",
     RunSort.DEAREST: "total_cost_usd DESC NULLS LAST, started_at DESC, run_id",
-    RunSort.CHEAPEST: "total_cost_usd NULLS LAST, started_at DESC, run_id",
     RunSort.LONGEST: "ended_at - started_at DESC NULLS LAST, started_at DESC, run_id",
-    RunSort.SHORTEST: "ended_at - started_at NULLS LAST, started_at DESC, run_id",
     RunSort.MOST_STEPS: "total_steps DESC, started_at DESC, run_id",
     RunSort.FEWEST_STEPS: "total_steps, started_at, run_id DESC",
 }
-"""Those of an index, forwards or backwards, but for CHEAPEST and SHORTEST, whose unknown ones come last too: they
-are sorted out of all that match. An index more for each would cost every run that is stored."""
+"""Those of an index, forwards or backwards."""
+
+_KNOWN_FIRST = {RunSort.CHEAPEST: "total_cost_usd", RunSort.SHORTEST: "(ended_at - started_at)"}
+"""Those of an index backwards, but for runs of which it is not known, which come last here too."""
 
 MAX_COUNTED = 10_000
 """Runs that a list counts; of more it says that they are more."""
@@ -69,7 +69,7 @@ class StoreReading:
 
     async def list_runs(self, project_id: str, query: RunQuery) -> RunList:
         arguments = _filter_arguments(project_id, query)
-        page_sql = self._filtered("list_runs").replace("/*order*/", _ORDERS[RunSort(query.sort.value)])
+        page_sql = self._page_sql(RunSort(query.sort.value))
         async with self._asking(project_id) as connection:
             found = await connection.fetch(page_sql, *arguments, query.limit + 1, query.offset)
             seen = query.offset + len(found)
@@ -197,6 +197,11 @@ class StoreReading:
             return None
 
     # ---
+
+    def _page_sql(self, sort: RunSort) -> str:
+        if sort in _KNOWN_FIRST:
+            return self._filtered("list_runs_known_first").replace("/*key*/", _KNOWN_FIRST[sort])
+        return self._filtered("list_runs").replace("/*order*/", _ORDERS[sort])
 
     def _filtered(self, name: str) -> str:
         return self._runs_sql[name].replace("/*run_filter*/", self._runs_sql["run_filter"])

@@ -96,7 +96,7 @@ async def save_five(store: RunStore) -> None:
         (RunQuery(sort=RunSort.DEAREST), "a-1 b-1 b-2 a-2"),
         (RunQuery(sort=RunSort.CHEAPEST), "b-2 b-1 a-1 a-2"),
         (RunQuery(sort=RunSort.LONGEST), "b-1 a-1 b-2 a-2"),
-        (RunQuery(sort=RunSort.SHORTEST), "a-1 b-1 b-2 a-2"),
+        (RunQuery(sort=RunSort.SHORTEST), "a-1 b-1 a-2 b-2"),
         (RunQuery(sort=RunSort.MOST_STEPS), "a-2 b-1 b-2 a-1"),
         (RunQuery(sort=RunSort.FEWEST_STEPS), "a-1 b-2 b-1 a-2"),
     ],
@@ -113,9 +113,25 @@ async def test_a_list_of_runs_is_filtered_and_sorted(
 
 
 def test_every_order_of_the_list_is_known() -> None:
-    from watchllm_proxy.store.reading import _ORDERS
+    from watchllm_proxy.store.reading import _KNOWN_FIRST, _ORDERS
 
-    assert set(_ORDERS) == set(RunSort)
+    assert _ORDERS.keys() | _KNOWN_FIRST.keys() == set(RunSort)
+
+
+@pytest.mark.parametrize("sort", [RunSort.CHEAPEST, RunSort.SHORTEST])
+async def test_pages_of_what_is_known_first_hold_each_run_once(
+    store: RunStore, runs_only: StoreReading, sort: RunSort
+) -> None:
+    """Over the border between what is known and what is not, wherever it lies on a page."""
+    await save_five(store)
+    whole = [row.run.run_id for row in (await runs_only.list_runs("default", RunQuery(sort=sort))).rows]
+    assert len(set(whole)) == 4
+    for limit in (1, 2, 3):
+        pages = [
+            await runs_only.list_runs("default", RunQuery(sort=sort, limit=limit, offset=offset))
+            for offset in range(0, 4, limit)
+        ]
+        assert [row.run.run_id for page in pages for row in page.rows] == whole
 
 
 async def test_pages_tell_the_total_beyond_their_end(store: RunStore, runs_only: StoreReading) -> None:
