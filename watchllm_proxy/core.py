@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import asyncpg
 import structlog
@@ -23,6 +24,7 @@ from watchllm_proxy.console.app import add_routes, build_app
 from watchllm_proxy.console.context import HealthOf
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.errors import CaptureLogError, StoreError
+from watchllm_proxy.exporting import export_app
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
@@ -86,11 +88,13 @@ async def _run_parts(
             app = _console(settings, stores, keys, health_of(stats, watch, away))
             if stats is not None:
                 add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping, metering.stats))], None)
-            await closing.enter_async_context(_serve(settings, app))
+            await closing.enter_async_context(_serve(settings.console_socket, app))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         take_up = partial(recording.take_up, stop) if recording is not None else None
         await prepare(settings, stores, away, stop, with_postgres=take_up)
         if recording is not None and housekeeping is not None:
+            exports = export_app(stores.runs.pool, stores.upkeep_events, recording.rules, recording.at_rest)
+            await closing.enter_async_context(_serve(settings.export_socket, exports))
             task_group.create_task(_keep_books(settings, stores, recording.stats, stop))
             task_group.create_task(housekeeping.run(stop))
             task_group.create_task(metering.run(stop))
@@ -140,17 +144,21 @@ def _new_housekeeping(stores: Stores, recorder: Recorder) -> Housekeeping:
 
 
 @contextlib.asynccontextmanager
-async def _serve(settings: Settings, app: web.Application) -> AsyncIterator[None]:
-    """The console on its unix socket, which only our own user may open."""
-    settings.console_socket.unlink(missing_ok=True)  # of a process that was killed
+async def _serve(socket: Path, app: web.Application) -> AsyncIterator[None]:
+    """On a unix socket, in a directory which only our own user may enter."""
+    _remove(socket)  # of a process that was killed
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONSOLE_DRAIN_S)
     await runner.setup()
-    await web.UnixSite(runner, str(settings.console_socket)).start()
+    await web.UnixSite(runner, str(socket)).start()
     try:
         yield
     finally:
         await runner.cleanup()
-        settings.console_socket.unlink(missing_ok=True)
+        _remove(socket)
+
+
+def _remove(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
 
 
 async def _keep_books(settings: Settings, stores: Stores, stats: RecorderStats, stop: asyncio.Event) -> None:

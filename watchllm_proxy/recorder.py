@@ -97,6 +97,7 @@ class Recorder:
         redacting: Redacting | None = None,
     ) -> None:
         self.stats = RecorderStats()
+        self.at_rest = asyncio.Lock()  # who holds it finds both stores saying the same: no batch is under way
         self._patience = Patience(self.stats, note_lag=self._note_lag)
         self._pricing = Pricing(runs.pool, upstream_url)
         self._thinker = Thinker(self.stats, self._pricing, keep_raw=keep_raw_days > 0, redacting=redacting)
@@ -177,6 +178,10 @@ class Recorder:
 
     async def run_once(self) -> bool:
         """Store one batch if there is one, else let time pass for open runs. True: there was a batch."""
+        async with self.at_rest:
+            return await self._take_turn()
+
+    async def _take_turn(self) -> bool:
         now_us = time.time_ns() // 1000
         if self._is_stale:
             await self._forget()

@@ -338,6 +338,10 @@ class Settings:
         return self.run_dir / "console.sock"
 
     @property
+    def export_socket(self) -> Path:
+        return self.run_dir / "export.sock"
+
+    @property
     def is_loopback(self) -> bool:
         if self.host == "localhost":
             return True

@@ -6,15 +6,18 @@
     {"end":{"runs":1,"lines":9,"sha256":"…"}}       of all lines before: a file that was cut short has none
 
 A run's own rows and messages are in memory at a time, not more (its calls 200 at a time). Nothing in it depends on
-when it is made, so what was imported is exported as the same bytes.
+when it is made, so what was imported is exported as the same bytes. While a recorder works, each run is read
+between two of its batches: both stores then say the same of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import orjson
 
@@ -23,8 +26,16 @@ from watchllm_proxy.store.transfer import EVENT_TABLES, RUN_TABLE, Document, Eve
 
 VERSION = 1
 _ROW = b'{"table":"%s","row":'
+RUN_LINE = _ROW % RUN_TABLE.encode()
+"""A run begins where a line begins so."""
+
 _LINES_AT_ONCE = 500
 _MAX_LINE_BYTES = 512 * 1024 * 1024
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 256 * 1024
+
+AtRest = Callable[[], AbstractAsyncContextManager[object]]
+"""While it is held, nobody writes runs or calls."""
 
 Told = Callable[[int, int], None]
 """Progress: runs done, runs in all."""
@@ -50,29 +61,54 @@ async def export(
     runs: RunRows, events: EventRows, run_ids: Sequence[str] | None, out: BinaryIO, told: Told
 ) -> int:
     """Write them, oldest first, all of them for None; returns how many runs there were."""
-    total, done, lines, digest = await runs.count(run_ids), 0, 0, hashlib.sha256()
-    header = orjson.dumps({"watchllm": "export", "version": VERSION, "project_id": runs.project_id})
-    out.write(header + b"\n")
-    digest.update(header + b"\n")
-    async for run_id, row in runs.runs(run_ids):
-        async for line in _lines_of(runs, events, run_id, row):
-            out.write(line)
-            digest.update(line)
-            lines += 1
-        done += 1
-        told(done, total)
-    out.write(orjson.dumps({"end": {"runs": done, "lines": lines, "sha256": digest.hexdigest()}}) + b"\n")
+    done = 0
+
+    def told_and_counted(runs_done: int, total: int) -> None:
+        nonlocal done
+        done = runs_done
+        told(runs_done, total)
+
+    async for piece in exported(runs, events, run_ids, told_and_counted):
+        out.write(piece)
     out.flush()
     return done
 
 
-async def _lines_of(runs: RunRows, events: EventRows, run_id: str, row: str) -> AsyncIterator[bytes]:
-    yield _line(RUN_TABLE, row.encode())
-    for table, part in await runs.parts(run_id):
-        yield _line(table, part.encode())
+async def exported(
+    runs: RunRows, events: EventRows, run_ids: Sequence[str] | None, told: Told, at_rest: AtRest = nullcontext
+) -> AsyncIterator[bytes]:
+    """The export in pieces. Each run is read as a whole while `at_rest` is held, and waits on the disk for whoever
+    takes the pieces, who may be slow."""
+    total, done, lines, digest = await runs.count(run_ids), 0, 0, hashlib.sha256()
+    header = orjson.dumps({"watchllm": "export", "version": VERSION, "project_id": runs.project_id}) + b"\n"
+    digest.update(header)
+    yield header
+    async for run_id in runs.run_ids(run_ids):
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
+            async with at_rest():
+                lines_of_run = await _write_run(runs, events, run_id, spool)
+            if not lines_of_run:
+                continue  # it was erased since we looked
+            spool.seek(0)
+            while piece := spool.read(_PIECE_BYTES):
+                digest.update(piece)
+                yield piece
+        lines += lines_of_run
+        done += 1
+        told(done, total)
+    yield orjson.dumps({"end": {"runs": done, "lines": lines, "sha256": digest.hexdigest()}}) + b"\n"
+
+
+async def _write_run(runs: RunRows, events: EventRows, run_id: str, out: IO[bytes]) -> int:
+    """How many lines it has; 0 where it is not there."""
+    row = await runs.known(run_id)
+    if row is None:
+        return 0
+    written = [out.write(_line(RUN_TABLE, row.encode()))]
+    written += [out.write(_line(table, part.encode())) for table, part in await runs.parts(run_id)]
     async for page in events.calls(run_id):
-        for table, document in page:
-            yield _line(table, orjson.dumps(document))
+        written += [out.write(_line(table, orjson.dumps(document))) for table, document in page]
+    return len(written)
 
 
 def _line(table: str, row: bytes) -> bytes:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from watchllm_proxy.backfilling import Backfill
 from watchllm_proxy.core import new_recorder, sessionizers
 from watchllm_proxy.errors import AlreadyRunning, StoreRejected, StoreUnavailable
+from watchllm_proxy.exporting import ask_for_export
 from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import held, make_data_dir, make_run_dir
 from watchllm_proxy.pricing import Pricing
@@ -121,9 +122,15 @@ async def retain_now(settings: Settings) -> dict[str, int]:
 async def export_runs(
     settings: Settings, project_id: str, run_ids: Sequence[str] | None, out: BinaryIO, told: Told
 ) -> int:
-    """Write runs of a project, all of them for None; returns how many there were."""
-    async with _transfer(settings, project_id) as (runs, events):
-        return await export(runs, events, run_ids, out, told)
+    """Write runs of a project, all of them for None; returns how many there were.
+
+    Where a recorder runs on this data directory it makes the export, between two batches.
+    """
+    with _alone(settings) as is_alone:
+        if not is_alone:
+            return await ask_for_export(settings.export_socket, project_id, run_ids, out, told)
+        async with _transfer(settings, project_id) as (runs, events):
+            return await export(runs, events, run_ids, out, told)
 
 
 async def import_runs(settings: Settings, file: BinaryIO, project_id: str | None, told: Told) -> Imported:
@@ -134,10 +141,13 @@ async def import_runs(settings: Settings, file: BinaryIO, project_id: str | None
     """
     contents = await asyncio.to_thread(check, file)
     file.seek(0)
-    async with _transfer(settings, project_id or contents.project_id) as (runs, events):
-        if not await runs.is_there():
-            raise StoreRejected(f"there is no project {runs.project_id!r}: watchllm projects makes one")
-        return await import_(runs, events, file, contents.runs, told)
+    with _alone(settings) as is_alone:
+        if settings.clickhouse_url is None and not is_alone:
+            raise AlreadyRunning("the embedded ClickHouse is in use: stop `watchllm up` for this")
+        async with _transfer(settings, project_id or contents.project_id) as (runs, events):
+            if not await runs.is_there():
+                raise StoreRejected(f"there is no project {runs.project_id!r}: watchllm projects makes one")
+            return await import_(runs, events, file, contents.runs, told)
 
 
 async def backfill(
@@ -167,18 +177,12 @@ async def backfill(
 
 @contextlib.asynccontextmanager
 async def _transfer(settings: Settings, project_id: str) -> AsyncIterator[tuple[RunRows, EventRows]]:
-    """Both stores. The embedded ClickHouse is open in one process only: none of ours may run on the directory."""
-    with contextlib.ExitStack() as holding:
-        if settings.clickhouse_url is None and not holding.enter_context(_alone(settings)):
-            raise AlreadyRunning("the embedded ClickHouse is in use: stop `watchllm up` for this")
-        async with _postgres(settings, may_start=True) as complete:
-            await run_migrations(complete)
-            async with open_stores(complete) as stores:
-                retention = await RetentionRules(stores.runs.pool, settings.retention_days).current()
-                yield (
-                    RunRows(stores.runs.pool, project_id),
-                    EventRows(stores.upkeep_events, project_id, retention),
-                )
+    """Both stores."""
+    async with _postgres(settings, may_start=True) as complete:
+        await run_migrations(complete)
+        async with open_stores(complete) as stores:
+            retention = await RetentionRules(stores.runs.pool, settings.retention_days).current()
+            yield RunRows(stores.runs.pool, project_id), EventRows(stores.upkeep_events, project_id, retention)
 
 
 @contextlib.contextmanager

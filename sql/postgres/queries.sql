@@ -791,8 +791,8 @@ LIMIT $2;
 SELECT count(*) FROM agent_debug_logs WHERE project_id = $1 AND ($2::text[] IS NULL OR run_id = ANY ($2));
 
 -- name: export_runs
--- Runs in order of time, after ($2, $3), whole rows as JSON.
-SELECT run_id, started_at, row_to_json(agent_debug_logs)::text AS row
+-- Runs in order of time, after ($2, $3).
+SELECT run_id, started_at
 FROM agent_debug_logs
 WHERE project_id = $1 AND (started_at, run_id) > ($2, $3) AND ($4::text[] IS NULL OR run_id = ANY ($4))
 ORDER BY started_at, run_id

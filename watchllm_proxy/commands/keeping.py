@@ -171,7 +171,7 @@ def export(
 ) -> None:
     """Write runs with their steps, calls and messages as lines of JSON, oldest first: all of a project, or some.
 
-    The last line tells how many there were and a checksum. With embedded stores `watchllm up` must not run.
+    The last line tells how many there were and a checksum. `watchllm up` may run meanwhile.
     """
     with errors_told():
         from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import asyncpg
 import orjson
@@ -33,13 +32,6 @@ _LEFT_OUT = frozenset({"expires_on"})  # retention is a matter of the store that
 Document = dict[str, object]
 
 
-class ExportedRun(NamedTuple):
-    """A run's own row as JSON text of Postgres: numbers in it are exact, so it is passed on as it is."""
-
-    run_id: str
-    row: str
-
-
 class RunRows:
     """Postgres' side, of one project."""
 
@@ -55,13 +47,13 @@ class RunRows:
         ((found,),) = await self._fetch("count_exported_runs", _keys(run_ids))
         return int(found)
 
-    async def runs(self, run_ids: Sequence[str] | None) -> AsyncIterator[ExportedRun]:
+    async def run_ids(self, run_ids: Sequence[str] | None) -> AsyncIterator[str]:
         """Oldest first. None: all of them."""
         after: tuple[datetime, str] = (views.instant(0), "")
         while True:
             page = await self._fetch("export_runs", *after, _keys(run_ids), _RUNS_A_PAGE)
             for row in page:
-                yield ExportedRun(row["run_id"], row["row"])
+                yield row["run_id"]
             if len(page) < _RUNS_A_PAGE:
                 return
             after = (page[-1]["started_at"], page[-1]["run_id"])
@@ -77,7 +69,7 @@ class RunRows:
         return found
 
     async def known(self, run_id: str) -> str | None:
-        """The row of a run that is there."""
+        """The row of a run that is there, as JSON text of Postgres: its numbers are exact, hand it on as is."""
         found = await self._fetch("export_run", run_id)
         return found[0]["row"] if found else None
 
