@@ -22,7 +22,7 @@ from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.decode import decode
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
-from watchllm_proxy.records import ClientIdKind, Exchange, LogPosition, Report
+from watchllm_proxy.records import TOLD_BESIDE, ClientIdKind, Exchange, LogPosition, Report
 from watchllm_proxy.store import erasures
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
@@ -104,6 +104,7 @@ class Eraser:
             "calls": calls.calls,
             "messages": calls.messages,
             "bodies": calls.bodies,
+            "events": calls.events,
             "dead_letters": letters,
             "log_bytes": blanked_bytes,
             "waits_for_disk": int(not calls.is_gone_from_disk),
@@ -121,7 +122,7 @@ class Eraser:
                 await self._on_clickhouse(lambda: eraser.note_before(int(subject)))
                 return DeletedRuns(), await self._on_clickhouse(eraser.erase)
             case ErasureScope.RUN:
-                run_ids = self._names(erasure)
+                run_ids = [each for name in self._names(erasure) for each in both_kinds(name)]
             case ErasureScope.USER:
                 found: set[str] = set()
                 for name in self._names(erasure):
@@ -153,6 +154,12 @@ class Eraser:
                 await self._on_postgres(partial(letters.erase, meant, datetime.now(UTC)))
             erased += len(meant)
         return erased
+
+
+def both_kinds(run_id: str) -> tuple[str, str]:
+    """A run that was captured and the one that was reported under its id go together."""
+    captured = run_id.removesuffix(TOLD_BESIDE)
+    return captured, f"{captured}{TOLD_BESIDE}"
 
 
 def is_meant(erasure: Erasure, content: bytes) -> bool:

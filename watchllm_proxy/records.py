@@ -103,6 +103,10 @@ class Exchange:
 # --- Report: told, not captured ---------------------------------------------------------------------
 
 
+TOLD_BESIDE = "~reported"
+"""Behind the id of a run that was reported under the id of a captured one (decision 0170)."""
+
+
 class ReportKind(StrEnum):
     """What a report's body is."""
 

@@ -17,15 +17,12 @@ from watchllm_proxy.ingest.runs import MADE_OF_EVENTS, ToldRun, make_run, told_o
 from watchllm_proxy.ingest.tellings import EventTelling, RunTelling, Telling
 from watchllm_proxy.patience import Patience
 from watchllm_proxy.pricing import Pricing
-from watchllm_proxy.records import Explanation, Flag, Report, ReportedEvent, Run, RunChanges, Step
+from watchllm_proxy.records import TOLD_BESIDE, Explanation, Flag, Report, ReportedEvent, Run, RunChanges, Step
 from watchllm_proxy.store import views
 from watchllm_proxy.store.postgres import RunStore
 
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
-
-TOLD_BESIDE = "~reported"
-"""Behind the id of a run that was reported under the id of a captured one."""
 
 Insights = Callable[[RunChanges], tuple[dict[RunKey, tuple[Flag, ...]], dict[RunKey, tuple[Explanation, ...]]]]
 Reports = Sequence[tuple[Report, Sequence[Telling]]]

@@ -2,7 +2,7 @@
 
     {"watchllm":"export","version":1,"project_id":"default"}
     {"table":"agent_debug_logs","row":{…}}          a run, then its steps, explanations and links,
-    {"table":"messages","row":{…}}                  then its messages, exact bodies and calls
+    {"table":"messages","row":{…}}                  then its messages, exact bodies, calls and reported events
     {"end":{"runs":1,"lines":9,"sha256":"…"}}       of all lines before: a file that was cut short has none
 
 A run's own rows and messages are in memory at a time, not more (its calls 200 at a time). Nothing in it depends on
@@ -106,8 +106,9 @@ async def _write_run(runs: RunRows, events: EventRows, run_id: str, out: IO[byte
         return 0
     written = [out.write(_line(RUN_TABLE, row.encode()))]
     written += [out.write(_line(table, part.encode())) for table, part in await runs.parts(run_id)]
-    async for page in events.calls(run_id):
-        written += [out.write(_line(table, orjson.dumps(document))) for table, document in page]
+    for pages in (events.calls(run_id), events.told(run_id)):
+        async for page in pages:
+            written += [out.write(_line(table, orjson.dumps(document))) for table, document in page]
     return len(written)
 
 

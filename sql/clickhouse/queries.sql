@@ -144,6 +144,61 @@ WHERE project_id = {project_id:String}
 ORDER BY stored_at DESC
 LIMIT 1 BY call_id;
 
+-- name: messages_sent
+-- By all requests of a run together.
+SELECT sum(length(message_hashes)) AS messages
+FROM events
+WHERE project_id = {project_id:String} AND run_id = {run_id:String}
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC');
+
+-- name: sent_calls
+-- Calls of a run in the order they began in. The first `kept` messages of each are those of the call before.
+SELECT
+    toString(call_id) AS call_id, api, method, `end`, http_status,
+    toUnixTimestamp64Micro(started_at) AS started_at_us,
+    request_model, response_model, provider_name, response_id, response_metadata,
+    input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+    reasoning_tokens, is_usage_estimated, upstream_cost_usd, cost_usd, cost_source, price_provider, price_date,
+    if(isNull(answer_hash), '', hex(assumeNotNull(answer_hash))) AS answer_hash,
+    toUInt32(if(differs = 0, shorter, toUInt64(differs - 1))) AS kept,
+    arrayMap(hash -> hex(hash), arraySlice(sent, kept + 1)) AS new_hashes,
+    arraySlice(message_slots, kept + 1) AS new_slots,
+    toString(expires_on) AS day
+FROM
+(
+    SELECT *, message_hashes AS sent, least(length(sent), length(before)) AS shorter,
+        arrayFirstIndex((one, other) -> one != other, arraySlice(sent, 1, shorter), arraySlice(before, 1, shorter)) AS differs
+    FROM
+    (
+        SELECT *, lagInFrame(message_hashes) OVER (
+            ORDER BY started_at, call_id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+        ) AS before
+        FROM
+        (
+            SELECT * FROM events FINAL
+            WHERE project_id = {project_id:String} AND run_id = {run_id:String}
+              AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+        )
+    )
+)
+ORDER BY started_at, call_id;
+
+-- name: message_sizes
+-- How long messages are, what is base64 by the piece: a picture takes as much of a prompt as a page of text. And the
+-- tool calls whose results they bring, in three dialects, with how long each result is.
+SELECT
+    hex(messages.content_hash) AS content_hash, role,
+    length(replaceRegexpAll(content, '[A-Za-z0-9+/]{900,}=*', '')) + 4000 * countMatches(content, '[A-Za-z0-9+/]{900,}=*') AS size,
+    arrayFilter(result -> result.1 != '', arrayConcat(
+        [(JSONExtractString(content, 'tool_call_id'), length(content))],
+        [(if(endsWith(JSONExtractString(content, 'type'), '_output'), JSONExtractString(content, 'call_id'), ''), length(content))],
+        arrayMap(part -> (JSONExtractString(part, 'tool_use_id'), length(part)), JSONExtractArrayRaw(content, 'content'))
+    )) AS tool_results
+FROM messages
+WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
+  AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
+LIMIT 1 BY content_hash;
+
 -- name: settle_call
 -- A call whose cost was told afterwards: its row again, one microsecond younger, with what was told. "" is "not told":
 -- then it stays as it is. A repeat is harmless.
@@ -190,10 +245,14 @@ ORDER BY expires_on
 LIMIT {limit:UInt32};
 
 -- name: oldest_calls
--- The oldest call of each project that is not to be dropped with its partition.
-SELECT project_id, toUnixTimestamp64Micro(min(started_at)) AS started_at_us
-FROM events
-WHERE expires_on > {today:Date}
+-- The oldest call or reported event of each project that is not to be dropped with its partition.
+SELECT project_id, toUnixTimestamp64Micro(min(began)) AS started_at_us
+FROM
+(
+    SELECT project_id, min(started_at) AS began FROM events WHERE expires_on > {today:Date} GROUP BY project_id
+    UNION ALL
+    SELECT project_id, min(at) AS began FROM reported_events WHERE expires_on > {today:Date} GROUP BY project_id
+)
 GROUP BY project_id;
 
 -- name: changed_hours
@@ -239,9 +298,14 @@ FROM
 );
 
 -- name: runs_of_user
--- Runs with a call of this user, as they are now.
+-- Runs with a call or an event of this user, as they are now.
 SELECT DISTINCT assumeNotNull(run_id) AS run_id
-FROM (SELECT run_id, user_id FROM events FINAL WHERE project_id = {project_id:String})
+FROM
+(
+    SELECT run_id, user_id FROM events FINAL WHERE project_id = {project_id:String}
+    UNION ALL
+    SELECT run_id, user_id FROM reported_events FINAL WHERE project_id = {project_id:String}
+)
 WHERE user_id = {user_id:String} AND isNotNull(run_id);
 
 -- name: note_calls_of_runs
@@ -345,6 +409,30 @@ WHERE project_id = {project_id:String}
   )
 SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1;
 
+-- name: count_reported_events
+-- How many events these runs or this user have, or were before an instant; empty, or -1: none for that.
+SELECT uniqExact(event_id) AS rows
+FROM reported_events
+WHERE project_id = {project_id:String} AND (
+    has({run_ids:Array(String)}, ifNull(run_id, ''))
+    OR has({user_ids:Array(String)}, ifNull(user_id, ''))
+    OR toUnixTimestamp64Micro(at) < {before_us:Int64}
+);
+
+-- name: erase_reported_events
+-- Rewrites the parts that hold them; returns when that is done.
+ALTER TABLE reported_events DELETE
+WHERE project_id = {project_id:String} AND (
+    has({run_ids:Array(String)}, ifNull(run_id, ''))
+    OR has({user_ids:Array(String)}, ifNull(user_id, ''))
+    OR toUnixTimestamp64Micro(at) < {before_us:Int64}
+)
+SETTINGS mutations_sync = 2;
+
+-- name: count_events_of_project
+-- How many events were reported to it.
+SELECT uniqExact(event_id) AS rows FROM reported_events WHERE project_id = {project_id:String};
+
 -- name: forget_noted_calls
 -- It is done.
 ALTER TABLE erased_calls DELETE WHERE erasure_id = {erasure_id:UUID} AND project_id = {project_id:String}
@@ -359,7 +447,7 @@ SETTINGS mutations_sync = 2;
 -- Files of before that are still there: not of merges since.
 SELECT count() AS rows
 FROM system.parts
-WHERE database = currentDatabase() AND table IN ('events', 'messages', 'raw_exchanges')
+WHERE database = currentDatabase() AND table IN ('events', 'messages', 'raw_exchanges', 'reported_events')
   AND NOT active AND remove_time <= toDateTime({now_s:UInt32});
 
 -- name: count_calls_of_project
@@ -385,6 +473,15 @@ FROM events FINAL
 WHERE project_id = {project_id:String} AND run_id = {run_id:String}
   AND (toUnixTimestamp64Micro(started_at), call_id) > ({after_us:Int64}, {after_id:UUID})
 ORDER BY started_at, call_id
+LIMIT {limit:UInt32};
+
+-- name: export_reported_events
+-- Events of a run in order of time, after one of them.
+SELECT /*columns*/
+FROM reported_events FINAL
+WHERE project_id = {project_id:String} AND run_id = {run_id:String}
+  AND (toUnixTimestamp64Micro(at), event_id) > ({after_us:Int64}, {after_id:String})
+ORDER BY at, event_id
 LIMIT {limit:UInt32};
 
 -- name: export_messages

@@ -30,7 +30,7 @@ from watchllm_proxy.settings import Settings
 if TYPE_CHECKING:  # the databases' drivers take a third of a second to import
     from watchllm_proxy.store.erasures import Erasure
 
-ERASED = ("runs", "steps", "calls", "messages", "bodies", "dead_letters", "log_bytes")
+ERASED = ("runs", "steps", "calls", "messages", "bodies", "events", "dead_letters", "log_bytes")
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Of this project; alone: all of the project's data.")

@@ -18,7 +18,7 @@ from watchllm_proxy.store.clickhouse import AsyncEventStore, Params
 from watchllm_proxy.store.figures import Hour, make_anew
 from watchllm_proxy.store.sql import queries
 
-TABLES = ("events", "messages", "raw_exchanges")
+TABLES = ("events", "messages", "raw_exchanges", "reported_events")
 _RUNS_AT_ONCE = 500
 _GONE_WITHIN_S = 120.0
 _POLL_S = 0.2
@@ -31,6 +31,7 @@ class ErasedCalls:
     calls: int = 0
     messages: int = 0
     bodies: int = 0
+    events: int = 0
     is_gone_from_disk: bool = True
 
 
@@ -41,6 +42,9 @@ class CallEraser:
         self._events = events
         self._params = {"erasure_id": str(erasure_id), "project_id": project_id}
         self._project_id = project_id
+        self._run_ids: set[str] = set()  # whose reported events go, with those of the users, and those before
+        self._user_ids: set[str] = set()
+        self._before_us = -1
 
     # --- which
 
@@ -50,13 +54,16 @@ class CallEraser:
         return [str(row["run_id"]) for row in found]
 
     async def note_runs(self, run_ids: Sequence[str]) -> None:
+        self._run_ids.update(run_ids)
         for start in range(0, len(run_ids), _RUNS_AT_ONCE):
             await self._execute("note_calls_of_runs", {"run_ids": run_ids[start : start + _RUNS_AT_ONCE]})
 
     async def note_user(self, user_id: str) -> None:
+        self._user_ids.add(user_id)
         await self._execute("note_calls_of_user", {"user_id": user_id})
 
     async def note_before(self, before_us: int) -> None:
+        self._before_us = before_us
         await self._execute("note_calls_before", {"before_us": before_us})
 
     # --- erasing
@@ -74,21 +81,39 @@ class CallEraser:
         await self._define("erase_events")
         messages = await self._count("count_noted_messages")
         await self._define("erase_messages")
+        events = await self._erase_reported()
         is_gone = await self._gone_from_disk()
         for hour in hours:
             await make_anew(self._events, hour)
         await self._define("forget_noted_messages")
         await self._define("forget_noted_calls")
-        return ErasedCalls(calls, messages, bodies, is_gone)
+        return ErasedCalls(calls, messages, bodies, events, is_gone)
+
+    async def _erase_reported(self) -> int:
+        """Last of all: who does it again after a crash finds by them what else there is to erase."""
+        events = 0
+        run_ids, before_us = sorted(self._run_ids), self._before_us
+        for start in range(0, max(len(run_ids), 1), _RUNS_AT_ONCE):
+            meant: Params = {
+                "run_ids": run_ids[start : start + _RUNS_AT_ONCE],
+                "user_ids": sorted(self._user_ids),
+                "before_us": before_us,
+            }
+            found = await self._count("count_reported_events", meant)
+            if found:
+                await self._define("erase_reported_events", more=meant)
+            events += found
+        return events
 
     async def erase_project(self) -> ErasedCalls:
         """Delete everything of the project, figures too."""
         calls = await self._count("count_calls_of_project")
         messages = await self._count("count_messages_of_project")
         bodies = await self._count("count_bodies_of_project")
-        for table in ("raw_exchanges", "events", "messages", "hourly_figures", "changed_hours"):
+        events = await self._count("count_events_of_project")
+        for table in (*TABLES, "hourly_figures", "changed_hours"):
             await self._define("erase_project", table)
-        return ErasedCalls(calls, messages, bodies, await self._gone_from_disk())
+        return ErasedCalls(calls, messages, bodies, events, await self._gone_from_disk())
 
     async def _gone_from_disk(self) -> bool:
         """Wait until the parts of before are no files any more. A server keeps them for 8 minutes, unless told."""
@@ -114,8 +139,9 @@ class CallEraser:
     async def _execute(self, name: str, more: Params | None = None) -> None:
         await self._events.execute(queries("clickhouse")[name], {**self._params, **(more or {})})
 
-    async def _define(self, name: str, table: str = "") -> None:
-        await self._events.define(queries("clickhouse")[name].replace("/*table*/", table), self._params)
+    async def _define(self, name: str, table: str = "", more: Params | None = None) -> None:
+        sql = queries("clickhouse")[name].replace("/*table*/", table)
+        await self._events.define(sql, {**self._params, **(more or {})})
 
     async def _count(self, name: str, more: Params | None = None) -> int:
         ((row),) = await self._query(name, more)

@@ -12,7 +12,7 @@ from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.retention import DAY_US, Retention, expiry, kept_days, span_days
 from watchllm_proxy.store.sql import queries
 
-TABLES = ("raw_exchanges", "events", "messages")
+TABLES = ("raw_exchanges", "events", "messages", "reported_events")
 """Those that are partitioned by `expires_on`, in the order in which to drop."""
 
 _EPOCH = date(1970, 1, 1)

@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 import orjson
 
+from watchllm_proxy.records import TOLD_BESIDE
 from watchllm_proxy.store import views
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_codec import from_json, selected, to_json
@@ -24,7 +25,7 @@ PARTS = {
 }
 """Tables of Postgres with rows of a run, and their order."""
 
-EVENT_TABLES = ("messages", "raw_exchanges", "events")
+EVENT_TABLES = ("messages", "raw_exchanges", "events", "reported_events")
 _RUNS_A_PAGE = 100
 _CALLS_A_PAGE = 200
 _LEFT_OUT = frozenset({"expires_on"})  # retention is a matter of the store that a row is in
@@ -116,6 +117,21 @@ class EventRows:
                 return
             after = {"after_us": int(str(found[-1]["started_at_"])), "after_id": str(found[-1]["call_id_"])}
 
+    async def told(self, run_id: str) -> AsyncIterator[list[tuple[str, Document]]]:
+        """Pages of (table, row): events that clients reported of this run, in order of time."""
+        columns = await self._columns_of("reported_events")
+        named = self._named(run_id.removesuffix(TOLD_BESIDE))
+        after: Mapping[str, str | int] = {"after_us": -1, "after_id": ""}
+        while True:
+            sql = queries("clickhouse")["export_reported_events"].replace("/*columns*/", selected(columns))
+            found = await self._events.query(sql, {**named, **after, "limit": _CALLS_A_PAGE})
+            if found:
+                yield [("reported_events", to_json(columns, row)) for row in found]
+            if len(found) < _CALLS_A_PAGE:
+                return
+            last = bytes.fromhex(str(found[-1]["event_id_"])).decode("utf-8", "replace")
+            after = {"after_us": int(str(found[-1]["at_"])), "after_id": last}
+
     async def _held(
         self, calls: Sequence[Document], found: Sequence[Mapping[str, object]], seen: set[str]
     ) -> list[tuple[str, Document]]:
@@ -168,6 +184,8 @@ class EventRows:
             for row in (each for name, each in rows if name == table):
                 if table == "messages":
                     places = sorted(days.get(str(row["content_hash"]), ()), key=str)
+                elif table == "reported_events":
+                    places = [self._retention.expires_on(self._project_id, int(str(row["at"])))]
                 else:
                     places = [expiry[str(row["call_id"])]]
                 values = from_json(columns, {**row, "project_id": self._project_id})

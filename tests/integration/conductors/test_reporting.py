@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.integration.conductors.recording import Killed, Recording, chat, run_until_stored
+from tests.integration.conductors.recording import Killed, Recording, Running, chat, run_until_stored, until_true
 from watchllm_proxy import crash_points
-from watchllm_proxy.records import Report, ReportKind
+from watchllm_proxy.records import Correction, CorrectionKind, Report, ReportKind
+from watchllm_proxy.store import erasures
+from watchllm_proxy.store.corrections import Corrections
+from watchllm_proxy.store.erasures import Erasure, ErasureScope
+from watchllm_proxy.store.partitions import drop_expired
+from watchllm_proxy.store.retention import Retention
+from watchllm_proxy.store.transfer import EventRows, RunRows
+from watchllm_proxy.transferring import check, export, import_
 
 AT = "2026-01-15T10:00:"
 
@@ -286,3 +295,88 @@ async def test_a_report_that_cannot_be_read_is_set_aside_and_holds_up_no_other(r
     assert [(row["record_id"], row["reason"]) for row in letters] == [(poison.report_id, "crashed")]
     stored = await recording.in_postgres("SELECT sum(stored_records)::int FROM capture_offsets")
     assert stored == 2
+
+
+# --- kept, erased, exported -------------------------------------------------------------------------
+
+
+async def erase(recording: Recording, scope: ErasureScope, subject: str = "") -> dict[str, int]:
+    erasure = Erasure(uuid4(), "default", scope, subject, 1)
+    await erasures.ask_for(recording.runs.pool, erasure)
+    async with Running(recording.recorder()):
+        await until_true(lambda: _is_done(recording, erasure.erasure_id), "the erasure")
+    progress = await erasures.progress(recording.runs.pool, erasure.erasure_id)
+    assert progress.erased is not None, progress.failure
+    return progress.erased
+
+
+async def _is_done(recording: Recording, erasure_id: UUID) -> bool:
+    progress = await erasures.progress(recording.runs.pool, erasure_id)
+    return progress.erased is not None or progress.failure is not None
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject", "left"),
+    [
+        (ErasureScope.RUN, "mine", ["r", "r~reported"]),
+        (ErasureScope.RUN, "r", ["mine"]),
+        (ErasureScope.USER, "ada", ["r", "r~reported"]),
+        (ErasureScope.PROJECT, "", []),
+    ],
+    ids=["a run", "a run that was captured and reported", "a user", "a project"],
+)
+async def test_what_was_reported_is_erased_with_its_run_its_user_or_its_project(
+    recording: Recording, scope: ErasureScope, subject: str, left: list[str]
+) -> None:
+    events = [event(1, run_id="mine", user_id="ada"), event(2, run_id="r")]
+    await recording.write_reports([chat(1, run="r"), of_run(run_body("mine", ORDER)), of_events(events)])
+    await run_until_stored(recording.recorder())
+    erased = await erase(recording, scope, subject)
+    assert [row["run_id"] for row in (await rows(recording))[0]] == left
+    events_left = {row["run_id"] for row in await stored_events(recording)}
+    assert events_left == {run_id for run_id in ("mine", "r") if run_id in left}
+    assert erased["events"] == 2 - len(events_left)
+
+
+async def test_reported_events_are_dropped_with_their_partition(recording: Recording) -> None:
+    await tell(recording, of_events([event(1)]))
+    dropped = await drop_expired(recording.events, date(2200, 1, 1), limit=10)
+    assert [each.table for each in dropped] == ["reported_events"]
+
+
+async def test_a_reported_run_and_its_events_come_back_from_an_export(recording: Recording) -> None:
+    reports = [
+        of_run(run_body("r", ORDER, meta={"env": "prod"})),
+        of_events([event(7), event(8, "error", error={})]),
+    ]
+    await tell(recording, *reports)
+    before = await rows(recording), await stored_events(recording)
+    file = io.BytesIO()
+    of_runs = RunRows(recording.runs.pool, "default")
+    of_events_ = EventRows(recording.events, "default", Retention())
+    assert await export(of_runs, of_events_, None, file, lambda *_: None) == 1
+    await erase(recording, ErasureScope.PROJECT)
+    assert await rows(recording) == ([], [], [])
+    file.seek(0)
+    assert check(file).runs == 1
+    file.seek(0)
+    await import_(of_runs, of_events_, file, 1, lambda *_: None)
+    assert (await rows(recording), await stored_events(recording)) == before
+
+
+async def test_a_reported_run_cannot_be_split_or_merged(recording: Recording) -> None:
+    await recording.write_reports([of_run(run_body("told", ORDER)), chat(1, run="seen")])
+    await run_until_stored(recording.recorder())
+    desk = Corrections(recording.runs.pool)
+    before = await rows(recording)
+    for run_id, into in (("told", "seen"), ("seen", "told")):
+        correction = Correction(uuid4(), "default", CorrectionKind.MERGE, run_id, 1, into_run_id=into)
+        await desk.ask(correction)
+        async with Running(recording.recorder()):
+            await until_true(lambda wanted=correction: _is_answered(desk, wanted), "the correction")
+    assert await rows(recording) == before
+
+
+async def _is_answered(desk: Corrections, correction: Correction) -> bool:
+    state = await desk.state("default", correction.correction_id)
+    return state is not None and state.refusal is not None

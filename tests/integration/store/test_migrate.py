@@ -149,6 +149,7 @@ TABLES = {
     "hourly_figures",
     "erased_calls",
     "erased_messages",
+    "reported_events",
 }
 VIEWS = ("daily_figures", "note_changed_hours")
 
