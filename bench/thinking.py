@@ -23,6 +23,7 @@ from bench.conversations import Shape
 from watchllm_proxy.decode import KnownMessages, decode
 from watchllm_proxy.enrich.prices import price
 from watchllm_proxy.enrich.tokens import estimate_usage
+from watchllm_proxy.lifecycle import settle_memory
 from watchllm_proxy.records import Exchange
 from watchllm_proxy.replay import read_corpus
 from watchllm_proxy.sessionize import Sessionizer
@@ -61,6 +62,7 @@ def measure() -> list[Thinking]:
 
 def _measure(rounds: int) -> list[Thinking]:
     traffic = {name: tuple(exchanges) for name, exchanges in _traffic()}
+    settle_memory()  # as the recorder's process does
     least: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         for name, exchanges in traffic.items():

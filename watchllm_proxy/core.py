@@ -27,7 +27,7 @@ from watchllm_proxy.errors import CaptureLogError, StoreError
 from watchllm_proxy.exporting import export_app
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
-from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest
+from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest, settle_memory
 from watchllm_proxy.metering import Metering, MeteringStats
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.recorder import Recorder
@@ -56,6 +56,7 @@ async def run_core(settings: Settings, *, recorder: bool, console: bool, is_chil
     """
     stop = asyncio.Event()
     on_signals(stop)
+    settle_memory()
     dsn_of(settings)
     try:
         async with asyncio.TaskGroup() as task_group:

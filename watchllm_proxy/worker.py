@@ -7,7 +7,6 @@ each keeps less in memory.
 from __future__ import annotations
 
 import asyncio
-import gc
 from pathlib import Path
 
 import structlog
@@ -15,7 +14,7 @@ import structlog
 from watchllm_proxy import keyfile
 from watchllm_proxy.capture.writer import LogWriter
 from watchllm_proxy.ingesting import Ingestion
-from watchllm_proxy.lifecycle import make_run_dir, on_signals, rest
+from watchllm_proxy.lifecycle import make_run_dir, on_signals, rest, settle_memory
 from watchllm_proxy.proxy.auth import KeyRing
 from watchllm_proxy.proxy.server import ProxyServer
 from watchllm_proxy.settings import Settings
@@ -60,7 +59,7 @@ async def _run_server(
     path = settings.key_file
     keyfile.take_over(path, keys)
     await server.start(settings.host, settings.port, reuse_port=True)
-    _settle_memory()
+    settle_memory()
     log.info("proxy.ready", host=settings.host, port=server.port)
     async with asyncio.TaskGroup() as task_group:
         task_group.create_task(_poll_keys(path, keys, stop))
@@ -87,10 +86,3 @@ async def _poll_keys(path: Path, keys: KeyRing, stop: asyncio.Event) -> None:
             await asyncio.to_thread(keyfile.take_over, path, keys)
             seen = changed
         await rest(stop, KEY_POLL_S)
-
-
-def _settle_memory() -> None:
-    """Everything imported stays for ever: keep the collector from walking it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
