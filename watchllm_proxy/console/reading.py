@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from watchllm_proxy.records import Explanation, Link, Step
+from watchllm_proxy.records import Explanation, Link, SentCall, Step
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
 RedactedCalls = Mapping[UUID, tuple[tuple[str, int], ...]]
@@ -38,6 +38,11 @@ class RunReading(Protocol):
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
         """Runs that name this one as their parent, oldest first."""
+
+    async def get_sent_calls(
+        self, project_id: str, run_id: str, started_at_us: int
+    ) -> Sequence[SentCall] | None:
+        """All calls of the run, which began then, in order, with what is new in each; None: it is too long."""
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
 

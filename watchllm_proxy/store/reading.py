@@ -13,12 +13,13 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from watchllm_proxy.records import Explanation, Link, RunStatus, Step
+from watchllm_proxy.records import Explanation, Link, RunStatus, SentCall, Step
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_rows import LAST_INSTANT_US
 from watchllm_proxy.store.retention import DAY_US
+from watchllm_proxy.store.sent_calls import sent_calls
 from watchllm_proxy.store.shapes import (
     CallDetail,
     CallRow,
@@ -124,6 +125,12 @@ class StoreReading:
         params: dict[str, str | int] = {"project_id": project_id, "run_id": run_id, "from_us": from_us}
         found: Sequence[Stored] = await self._events.query(self._calls_sql["redacted_of_run"], params)
         return {UUID(row["call_id"]): redacted_from(row["redacted"]) for row in found}
+
+    async def get_sent_calls(
+        self, project_id: str, run_id: str, started_at_us: int
+    ) -> tuple[SentCall, ...] | None:
+        """All calls of the run, which began then, with what is new in each; None: it is too long for that."""
+        return await sent_calls(self._events, project_id, run_id, started_at_us - _CALLS_BEFORE_US)
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
         row = await self._call_row(project_id, call_id)
