@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 REST_WITHIN_S = 60.0
 """A batch takes seconds. One that takes longer waits for a store, and the export with it."""
 
+SILENCE_S = 150.0
+"""Longer than the recorder's side can be silent and still be at work."""
+
 _RUNS = "Runs"
 
 
@@ -94,7 +97,7 @@ async def ask_for_export(
     Raises `AlreadyRunning` where it does not answer yet, `StoreUnavailable` where the export broke off.
     """
     asked = {"project_id": project_id, "run_ids": run_ids}
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=2 * REST_WITHIN_S)
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S)
     connector = aiohttp.UnixConnector(str(socket))
     try:
         async with (
