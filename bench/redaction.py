@@ -30,7 +30,7 @@ HOSTILE = (
     b"sk-", b"sk_live_", b"AKIA", b"password=", b"password=abc123 ", b"http://a:", b"http://a:b@", b"bearer ",
     b"bearer abc123abc123abc123 ", b"+49 30 1234567 ", b"+", b"tel 5551234 ", b"tel ", b"(0", b"0 1 ", b"\\",
     b"pesel 12345678901 ", b"pesel: 1 2 3 4 5 ", b"123-45-6789 ", b"131052-308T ", b"AAAAAA00A00A000A ", b"%40",
-    b"\n1", b"1-", b"[email_7", b"12345678901 ", b"0000000000000 ", b"9001010000000 ",
+    b"passport C3590543 ", b"\n1", b"1-", b"[email_7", b"12345678901 ", b"0000000000000 ", b"9001010000000 ",
 )  # fmt: skip
 
 

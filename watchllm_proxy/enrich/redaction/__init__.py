@@ -6,7 +6,12 @@
     personal       e-mail and IP addresses, cards, IBANs
     phones         telephone numbers, as they are written in many countries
     identities     national identity and tax numbers
+    papers         passports, licences, insurance numbers: beside their name
+    own            rules of a project's own
+    rulesets       the rules of a project, and which of them a text is worth trying
     finding        all rules over one text: spans that do not overlap
+    known          what texts were redacted to
+    fields         the parts of a call
     tags           the placeholder that stands for a value
     documents      JSON, and JSON inside of text
 

@@ -12,6 +12,7 @@ from watchllm_proxy.enrich.redaction.credentials import CREDENTIALS, field_secre
 from watchllm_proxy.enrich.redaction.identities import GROUPED_IDENTITIES, IDENTITIES, names_identity
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind, RedactionMode
 from watchllm_proxy.enrich.redaction.known import KnownTexts, Outcome, Text
+from watchllm_proxy.enrich.redaction.papers import PAPERS, names_paper
 from watchllm_proxy.enrich.redaction.personal import PERSONAL
 from watchllm_proxy.enrich.redaction.phones import PHONES, names_phone
 from watchllm_proxy.enrich.redaction.rules import Span, TooMany, compiled
@@ -33,7 +34,7 @@ RULES: dict[RedactionMode, Ruleset] = {
     RedactionMode.OFF: Ruleset(()),
     RedactionMode.SECRETS: Ruleset(CREDENTIALS),
     RedactionMode.ALL: Ruleset(
-        (*CREDENTIALS, *PERSONAL[:2], *IDENTITIES, *PERSONAL[2:], *PHONES, *GROUPED_IDENTITIES)
+        (*CREDENTIALS, *PERSONAL[:2], *IDENTITIES, *PAPERS, *PERSONAL[2:], *PHONES, *GROUPED_IDENTITIES)
     ),
 }
 """In the order in which they may claim a place: an address in a password is a password."""
@@ -124,7 +125,10 @@ def find(text: bytes, context: bytes, rules: Ruleset) -> tuple[list[Span], int |
 def telling(name: str) -> bytes:
     """The name of a field as context for its value; empty where it says nothing about it."""
     context = name[:_MAX_NAME_CHARACTERS].encode("utf-8", "replace")
-    return context if is_secret_field(context) or names_phone(context) or names_identity(context) else b""
+    is_telling = is_secret_field(context) or any(
+        names(context) for names in (names_phone, names_identity, names_paper)
+    )
+    return context if is_telling else b""
 
 
 def _tagged(text: bytes) -> bytearray:

@@ -176,7 +176,7 @@ PERSONAL = (
         _address,
     ),
     Rule(RedactionKind.IBAN, _IBAN, _account, max_places=5_000),
-    Rule(RedactionKind.CARD, _CARD, _card, max_places=12_000),
+    Rule(RedactionKind.CARD, _CARD, _card, max_places=10_000),
     Rule(RedactionKind.IP_ADDRESS, _IPV6, _ipv6, max_places=3_500),
     Rule(RedactionKind.IP_ADDRESS, _IPV4, _ipv4, max_places=5_000),
 )

@@ -20,7 +20,7 @@ from phonenumbers import (
 )
 
 from watchllm_proxy.enrich.redaction.kinds import RedactionKind
-from watchllm_proxy.enrich.redaction.rules import ESCAPED, Found, Place, Rule, compiled, digits_of
+from watchllm_proxy.enrich.redaction.rules import ESCAPED, Found, Place, Rule, compiled, digits_of, is_date
 
 REGIONS = ("GB", "DE", "FR", "IT", "NL", "SE", "JP", "TR", "AU", "BE", "AT", "CH", "IE", "NZ", "ZA", "PH", "KR",
            "IN", "IL", "UA", "AR", "BR", "CN", "TW", "TH", "MY", "ID", "VN", "EG", "NG", "RO", "FI", "RS",
@@ -35,6 +35,7 @@ _WORDS = (
     "โทร|тел(?:ефон)?"
 )
 _MIN_DIGITS, _MAX_DIGITS = 7, 15
+_MIN_UNGROUPED = 9
 _EXTENSION = r"(?: ?(?:x|ext\.? ?|#) ?[0-9]{1,6}\b)?"
 _GROUPS = r"(?:[ .()/-]{0,3}[0-9])"
 _START = rf"(?:^|[^0-9A-Za-z+]|{ESCAPED})"
@@ -55,28 +56,24 @@ _NAMED_AFTER = compiled(
     ignore_case=True,
 )
 _ALONE = compiled(rf"^\s*(\(?[0-9]{_GROUPS}{{6,14}}{_EXTENSION})\s*$")
-_DATE = compiled(
-    r"^((?:(?:19|20)[0-9]{2}[-./ ](?:0?[1-9]|1[0-2])[-./ ][0-9]{1,2}"
-    r"|[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)?[0-9]{2})"
-    r"(?:[^0-9]|$))"
-)
 _MOBILES = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 
 def _international(place: Place) -> Found | None:
-    digits = _main(place)[1]
+    main, digits = _main(place)
     if _goes_on(place) or place.is_part_of_code or place.is_part_of_row:
         return None
-    if not _is_possible(digits.removeprefix(b"00").decode()):
+    number = digits.removeprefix(b"00")
+    if not _is_possible(number.decode()) or (main.isdigit() and not _is_given_out(number.decode())):
         return None
-    return place.start, place.end, digits.removeprefix(b"00")
+    return place.start, place.end, number
 
 
 def _trunk(place: Place) -> Found | None:
     main, digits = _main(place)
     if _goes_on(place) or place.is_part_of_code or place.is_part_of_row or len(set(digits)) < 3:
         return None
-    is_other = main.count(b"/") > 1 or _DATE.search(main) is not None  # 0932/01/2026: a file or an invoice
+    is_other = main.count(b"/") > 1 or is_date(main)  # 0932/01/2026: a file or an invoice
     is_found = _IN_PAIRS.fullmatch(main) is not None or (not is_other and _is_national(main.decode()))
     return (place.start, place.end, digits) if is_found else None
 
@@ -89,7 +86,7 @@ def _american(place: Place) -> Found | None:
 def _named(place: Place) -> Found | None:
     main, digits = _main(place)
     fits = _MIN_DIGITS <= len(digits) <= _MAX_DIGITS and len(set(digits)) > 2
-    return None if not fits or _goes_on(place) or _DATE.search(main) else (place.start, place.end, digits)
+    return None if not fits or _goes_on(place) or is_date(main) else (place.start, place.end, digits)
 
 
 def _in_named_field(place: Place) -> Found | None:
@@ -124,6 +121,12 @@ def _is_possible(digits: str) -> bool:
 
 
 @lru_cache(maxsize=8192)
+def _is_given_out(digits: str) -> bool:
+    """Of digits that are not grouped more must hold than their number: 00 begins other things, too."""
+    return is_valid_number(parse(f"+{digits}"))
+
+
+@lru_cache(maxsize=8192)
 def _is_national(written: str) -> bool:
     return any(_is_of(written, region) for region in REGIONS)
 
@@ -134,7 +137,9 @@ def _is_of(written: str, region: str) -> bool:
         number = parse(written, region)
     except NumberParseException:
         return False
-    return is_valid_number(number) and (not written.isdigit() or number_type(number) in _MOBILES)
+    if not is_valid_number(number):
+        return False
+    return not written.isdigit() or (len(written) >= _MIN_UNGROUPED and number_type(number) in _MOBILES)
 
 
 PHONES = (

@@ -156,3 +156,15 @@ def options(*, ignore_case: bool) -> Any:
     options.case_sensitive = not ignore_case
     options.log_errors = False
     return options
+
+
+_DATE = compiled(
+    r"^((?:(?:19|20)[0-9]{2}[-./ ](?:0?[1-9]|1[0-2])[-./ ][0-9]{1,2}"
+    r"|[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)?[0-9]{2})"
+    r"(?:[^0-9]|$))"
+)
+
+
+def is_date(written: bytes) -> bool:
+    """Whether it begins with a date in digits."""
+    return _DATE.search(written) is not None

@@ -26,14 +26,16 @@ KIND_OF = {
     "IBAN_CODE": "iban", "IP_ADDRESS": "ip",
     **dict.fromkeys(
         ("PESEL", "NIP", "REGON", "PL_PESEL", "AU_ABN", "ES_NIE", "ES_NIF", "FI_PERSONAL_IDENTITY_CODE", "KR_RRN",
-         "SE_PERSONNUMMER", "SE_ORGANISATIONSNUMMER", "SG_UEN", "TR_NATIONAL_ID", "UK_NINO"), "nationalid"),
+         "SE_PERSONNUMMER", "SE_ORGANISATIONSNUMMER", "SG_UEN", "TR_NATIONAL_ID", "UK_NINO", "DOWOD", "PASSPORT",
+         "DRIVING_LICENSE", "PH_TIN"), "nationalid"),
 }  # fmt: skip
 ALSO_PERSONAL = {"TR_PHONE_NUMBER", "US_ITIN", "US_SSN", "CA_SIN", "AU_ACN", "AU_TFN", "KR_FRN", "UK_NHS",
                  "IN_AADHAAR", "IN_PAN", "IT_FISCAL_CODE", "DE_TAX_ID", "SG_NRIC_FIN", "TH_TNIN", "ZA_ID_NUMBER",
-                 "KR_BRN", "ID",
-                 "DRIVING_LICENSE", "PASSPORT", "DOWOD", "DE_SOCIAL_SECURITY", "IT_VAT_CODE", "US_NPI", "DE_BSNR",
-                 "ABA_ROUTING_NUMBER", "US_DRIVER_LICENSE"}  # fmt: skip
-"""Labelled numbers whose form says too little to promise them. Where one is found it is no mistake."""
+                 "KR_BRN", "ID", "DE_SOCIAL_SECURITY", "IT_VAT_CODE", "US_NPI", "DE_BSNR", "ABA_ROUTING_NUMBER",
+                 "US_DRIVER_LICENSE", "US_PASSPORT", "UK_PASSPORT", "IN_PASSPORT", "DE_PASSPORT", "ES_PASSPORT",
+                 "KR_PASSPORT", "US_MBI", "DE_HEALTH_INSURANCE", "DE_ID_CARD", "UK_DRIVING_LICENCE"}  # fmt: skip
+"""Labelled numbers whose form says too little to promise them, most of them without a word that names them. Where
+one is found it is no mistake."""
 
 DOES_NOT_LABEL = {"pl-pii-bench": {"ip"}, "MEDDOCAN": {"ip", "card", "iban", "nationalid"}}
 
