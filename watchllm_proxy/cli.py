@@ -1,5 +1,5 @@
-"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | provider-keys | dead`, the
-parts, and `erase | retain | export | import` for what is stored.
+"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | provider-keys | users |
+dead`, the parts, and `erase | retain | export | import` for what is stored.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """
@@ -27,6 +27,7 @@ from watchllm_proxy.commands import (
     reading,
     redaction,
     replaying,
+    users,
 )
 from watchllm_proxy.commands.terminal import Terminal, errors_told
 from watchllm_proxy.settings import with_local_access
@@ -85,6 +86,7 @@ reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer n
 doctor.add_to(app)
 keys.add_to(app)
 provider_keys.add_to(app)
+users.add_to(app)
 redaction.add_to(app)
 pricing.add_to(app)
 dead.add_to(app)

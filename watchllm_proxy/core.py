@@ -108,7 +108,9 @@ async def _run_parts(
 
 
 def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
-    access = ConsoleAccess(keys, allow_anonymous=bool(settings.allow_anonymous), is_loopback=settings.is_loopback)
+    access = ConsoleAccess(
+        keys, stores.pool, allow_anonymous=bool(settings.allow_anonymous), is_loopback=settings.is_loopback
+    )
     return build_app(
         stores.reading,
         settings=settings,

@@ -143,6 +143,16 @@ class Settings:
 
     host: str = _setting("WATCHLLM_HOST", "127.0.0.1", _text, "Address to listen on.")
     port: int = _setting("WATCHLLM_PORT", 8787, _port, "The one port.")
+    public_url: str | None = _setting(
+        "WATCHLLM_PUBLIC_URL",
+        None,
+        _url("https", "http"),
+        "Address at which people and agents reach the port, where a server before it has another name or TLS. "
+        "The dashboard then answers for that host and loopback names only; with https its cookies are for https.",
+    )
+    session_s: float = _setting(
+        "WATCHLLM_SESSION_S", 43_200.0, _seconds, "How long somebody who logged in to the dashboard stays in."
+    )
     data_dir: Path = _setting(
         "WATCHLLM_DATA_DIR",
         Path(platformdirs.user_data_dir("watchllm")),
@@ -299,6 +309,15 @@ class Settings:
         """Address of the one port as a client of this machine writes it, without a path."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def public_host(self) -> str | None:
+        """The name in `public_url`, in small letters."""
+        return None if self.public_url is None else urllib.parse.urlsplit(self.public_url).hostname
+
+    @property
+    def is_public_by_tls(self) -> bool:
+        return self.public_url is not None and self.public_url.startswith("https:")
 
     @property
     def capture_dir(self) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import asyncpg
 from aiohttp import web
 
-from watchllm_proxy.console import context
+from watchllm_proxy.console import context, login
 from watchllm_proxy.console.api import calls, corrections, runs, state
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import redaction as redaction_api
@@ -41,6 +41,9 @@ OPEN_ROUTES = (
     web.get("/healthz", state.healthz),
     web.get("/readyz", state.readyz),
     web.get("/openapi.json", state.openapi),
+    web.get("/login", login.login_page),
+    web.post("/login", login.login_form),
+    web.post("/logout", login.logout_form),
     web.get("/static/{version}/{name}", static_file),
 )
 READ_ROUTES = (
@@ -108,6 +111,7 @@ def build_app(
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.POOL] = pool
+    app[context.LOGINS] = login.Logins()
     app[context.SETTINGS] = settings
     app[context.HEALTH] = health
     app[context.VISITOR_OF] = visitor_of

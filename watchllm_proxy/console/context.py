@@ -16,7 +16,8 @@ from watchllm_proxy.grants import ALL_SCOPES, Scope
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
 
-if TYPE_CHECKING:  # it asks for this context itself
+if TYPE_CHECKING:  # they ask for this context themselves
+    from watchllm_proxy.console.login import Logins
     from watchllm_proxy.console.redaction import RedactionDesk
 
 
@@ -71,6 +72,8 @@ HealthOf = Callable[[], Awaitable[Health]]
 REDACTION: web.AppKey[RedactionDesk] = web.AppKey("REDACTION")
 POOL: web.AppKey[asyncpg.Pool | None] = web.AppKey("POOL")
 """Where keys, provider keys and people are; None: this console has none of it."""
+
+LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS")
 
 READING: web.AppKey[RunReading] = web.AppKey("READING")
 DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")

@@ -6,13 +6,15 @@ import ipaddress
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlencode
 
 import structlog
 from aiohttp import hdrs, web
 
 from watchllm_proxy.console.answers import BadParameter, Problem, error_answer
-from watchllm_proxy.console.context import NEEDED, SETTINGS, VISITOR, VISITOR_OF
+from watchllm_proxy.console.context import NEEDED, POOL, SETTINGS, VISITOR, VISITOR_OF
 from watchllm_proxy.console.html import render_message
+from watchllm_proxy.console.login import must_be_own_form
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
 
@@ -44,6 +46,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 RETRY_AFTER_S = 5
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # The host is printed into a line that people paste into a shell: nothing but host characters may pass.
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
@@ -52,14 +55,17 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 def is_host_allowed(host: str, settings: Settings) -> bool:
     """Whether a request for `host` is meant for us.
 
-    Listening on loopback, only loopback names and the configured one are ours: a page elsewhere whose name is
-    rebound to 127.0.0.1 would otherwise read every captured prompt. Else any well-formed host is.
+    Those are loopback names, the configured one, and that of WATCHLLM_PUBLIC_URL: a page elsewhere whose name is
+    rebound to our address would otherwise read every captured prompt. Not on loopback, and without a public URL,
+    any well-formed host is: nobody has told us our name, and nothing is read there without a key or a login.
     """
     match = _HOST.fullmatch(host)
     if match is None:
         return False
     name = match["name"].strip("[]").lower()
-    if not settings.is_loopback or name in {"localhost", settings.host.lower()}:
+    if not settings.is_loopback and settings.public_url is None:
+        return True
+    if name in {"localhost", settings.host.lower(), settings.public_host}:
         return True
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -159,7 +165,7 @@ async def own_host_only(request: web.Request, handler: Handler) -> web.StreamRes
         return error_answer(
             421,
             "This console answers only for the address it listens on. Open it as http://127.0.0.1 or "
-            "http://localhost with its port, or set WATCHLLM_HOST.",
+            "http://localhost with its port, or set WATCHLLM_PUBLIC_URL.",
             type="invalid_request_error",
             code="wrong_host",
         )
@@ -173,7 +179,7 @@ async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamRe
     Browsers say where a request comes from: by `Sec-Fetch-Site`, else by `Origin`, which a page cannot forge or
     leave out of a POST. A program sends neither.
     """
-    if request.method in {"GET", "HEAD", "OPTIONS"} or _is_from_here(request):
+    if request.method in SAFE_METHODS or _is_from_here(request):
         return await handler(request)
     raise Problem(403, "foreign_page", "A page from elsewhere asked for this change. Make it in the dashboard.")
 
@@ -196,6 +202,8 @@ async def known_visitors_only(request: web.Request, handler: Handler) -> web.Str
         return await handler(request)
     visitor = await request.app[VISITOR_OF](request)
     if visitor is None:
+        if request.method == "GET" and request.app[POOL] is not None and not _wants_json(request):
+            raise web.HTTPSeeOther(f"/login?{urlencode({'to': request.path_qs})}")
         raise web.HTTPUnauthorized
     if needed not in visitor.scopes:
         raise Problem(
@@ -206,6 +214,8 @@ async def known_visitors_only(request: web.Request, handler: Handler) -> web.Str
             f"(`watchllm keys create --scope {needed}`).",
         )
     request[VISITOR] = visitor
+    if request.method not in SAFE_METHODS:
+        await must_be_own_form(request, visitor)
     return await handler(request)
 
 

@@ -50,6 +50,8 @@ ASKED = {
     "/api/keys/{key_id}": None,
     "/api/keys/{key_id}/rotate": None,
     "/api/provider-key": None,
+    "/login": None,  # test_login
+    "/logout": None,
     "/settings/keys": None,
     "/settings/keys/{key_id}/rotate": None,
     "/settings/keys/{key_id}/revoke": None,

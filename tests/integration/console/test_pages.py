@@ -33,7 +33,9 @@ async def test_welcome_prints_the_address_it_was_asked_at(client: TestClient) ->
     page = await _page(client, "/welcome")
     assert f"export OPENAI_BASE_URL=http://127.0.0.1:{client.port}/v1" in page
     other = await client.get("/welcome", headers={"Host": "localhost:9", "X-Forwarded-Proto": "https"})
-    assert "export OPENAI_BASE_URL=https://localhost:9/v1" in await other.text()
+    assert "export OPENAI_BASE_URL=http://localhost:9/v1" in await other.text(), (
+        "a client cannot say what is before us"
+    )
 
 
 async def test_welcome_shows_all_four_clients_without_a_script(client: TestClient) -> None:

@@ -15,6 +15,8 @@ _PROJECT: Final = {
 _KEY_ID: Final = {"name": "key_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _PAGE: Final = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
 _BACK: Final = {"description": "Done: back to the page."}
+_IN: Final = {"description": "To the page that was asked for."}
+_OUT: Final = {"description": "To /login."}
 _WRONG: Final = {
     "400": "The body is not a JSON object.",
     "401": "The key shown is not in force, or none was sent.",
@@ -63,6 +65,14 @@ def _form(summary: str, *parameters: Schema) -> Schema:
     }
 
 
+def _login_form() -> Schema:
+    return {
+        "summary": "Opens a session by name and password; the answer sets its cookie",
+        "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}},
+        "responses": {"303": _IN, **dict.fromkeys(("401", "403", "429", "503"), _PAGE)},
+    }
+
+
 PATHS: Final = {
     "/api/projects": {
         "get": _asked("The projects that may be seen: the key's own, or all", "ProjectList"),
@@ -87,6 +97,11 @@ PATHS: Final = {
         ),
         "delete": _asked("Remove it", "ProviderKey", _PROJECT),
     },
+    "/login": {
+        "get": {"summary": "Where people log in", "responses": {"200": _PAGE}},
+        "post": _login_form(),
+    },
+    "/logout": {"post": {"summary": "Ends the session", "responses": {"303": _OUT, "503": _PAGE}}},
     "/settings/keys": {
         "get": {
             "summary": "Keys and provider key, as a page",

@@ -45,9 +45,9 @@ async def welcome_page(request: web.Request) -> web.Response:
 
 
 def base_url(request: web.Request) -> str:
-    """Where clients reach the proxy: the address this very page was asked at."""
-    is_tls = request.headers.get("X-Forwarded-Proto") == "https"
-    return f"{'https' if is_tls else 'http'}://{request.host}/v1"
+    """Where clients reach the proxy: as the settings say, else the address this very page was asked at."""
+    public_url = request.app[SETTINGS].public_url
+    return f"{public_url or f'http://{request.host}'}/v1"
 
 
 def snippets(url: str) -> list[Snippet]:

@@ -1,6 +1,6 @@
 // @ts-check
 // The pane beside the timeline: one step, and the request and answer behind it, fetched when asked for.
-import { h } from './dom.js';
+import { formToken, h } from './dom.js';
 import { copy } from './shell.js';
 import { glyph } from './timeline.js';
 import { jsonTree, longText, parseJson, pretty, withStepLinks } from './render.js';
@@ -106,6 +106,7 @@ export class Detail {
   splitForm({ call_id: callId, is_first: isFirst }) {
     return h('form', { class: 'correct', method: 'post', action: `${this.path}/split`, 'aria-label': 'Correct the grouping' },
       h('input', { type: 'hidden', name: 'call_id', value: callId }),
+      formToken(),
       h('span', { class: 'muted' }, 'Does not belong here?'),
       isFirst ? null : h('button', { type: 'submit' }, 'Split off from here on'),
       h('button', { type: 'submit', name: 'only', value: 'true' }, 'Split off this call alone'));

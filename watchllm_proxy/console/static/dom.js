@@ -44,6 +44,12 @@ export function svg(tag, props = {}, ...kids) {
   return /** @type {SVGElement} */ (dress(document.createElementNS(SVG, tag), props, kids));
 }
 
+/** What a form of a logged-in person's page carries; nothing where nobody logged in. */
+export function formToken() {
+  const token = document.querySelector('meta[name=form-token]')?.getAttribute('content');
+  return token ? h('input', { type: 'hidden', name: 'form_token', value: token }) : null;
+}
+
 /** The element of a template that must be there. @param {string} id @returns {HTMLElement} */
 export function byId(id) {
   const element = document.getElementById(id);
