@@ -343,6 +343,7 @@ class Recorder:
             thought.explanations,
             thought.dead_letters,
             tallies=thought.tallies,
+            spending=thought.spending,
             displaced=thought.displaced,
         )
 

@@ -28,6 +28,7 @@ from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.records import (
     Call,
+    Exchange,
     Explanation,
     Flag,
     Placement,
@@ -39,7 +40,9 @@ from watchllm_proxy.records import (
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.reporting import Reported, joined
 from watchllm_proxy.sessionize import Sessionizer
+from watchllm_proxy.spending import spending_of
 from watchllm_proxy.store.postgres import DeadLetter, Tally
+from watchllm_proxy.store.usage import Spending
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,7 @@ class Thought:
     explanations: Explanations
     tallies: dict[str, Tally] = field(default_factory=dict)  # by log
     settlements: tuple[Settlement, ...] = ()  # of calls of this batch, or stored before
+    spending: Spending = field(default_factory=Spending)
     events: tuple[ReportedEvent, ...] = ()  # that clients told of
     displaced: tuple[RunKey, ...] = ()  # reported runs that stand under another id from now on
 
@@ -151,10 +155,12 @@ class Thinker:
         now_us = understood.batch.bounds.now_us
         sessionizer.bring(call for _, call in understood.calls)
         placed: list[tuple[Call, Placement]] = []
+        paid: list[tuple[Exchange | None, Call]] = []
         dead = list(understood.dead_letters)
         for record, call in understood.calls:
             try:
                 placed.append((call, sessionizer.observe(call, now_us)))
+                paid.append((record.exchange, call))
             except (Stopping, StoreRejected):
                 raise  # the record is not to blame
             except Exception as exc:
@@ -164,13 +170,14 @@ class Thinker:
         sessionizer.tick(now_us)
         changes = sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}
-        return self.conclude(
+        thought = self.conclude(
             changes,
             calls=tuple((call, final.get(call.call_id, placement)) for call, placement in placed),
             dead_letters=tuple(dead),
             tallies=setting_aside.tallies(understood.batch, dead),
             settlements=understood.settlements,
         )
+        return replace(thought, spending=spending_of(paid, understood.settlements))
 
     def conclude(
         self,

@@ -996,3 +996,28 @@ ON CONFLICT (project_id, day, key_id) DO UPDATE SET
     cost_usd = spend_by_day.cost_usd + excluded.cost_usd,
     priced_calls = spend_by_day.priced_calls + excluded.priced_calls,
     unpriced_calls = spend_by_day.unpriced_calls + excluded.unpriced_calls;
+
+-- name: settle_spent
+-- The costs $3 of calls that an earlier batch stored, told now: what they differ from what their steps say. By whom a
+-- call was sent is not asked any more.
+INSERT INTO spend_by_day (project_id, day, key_id, cost_usd, priced_calls, unpriced_calls)
+SELECT
+    told.project_id, (steps.started_at AT TIME ZONE 'UTC')::date, '',
+    sum(told.cost_usd - coalesce(steps.cost_usd, 0)),
+    count(*) FILTER (WHERE steps.cost_usd IS NULL), -count(*) FILTER (WHERE steps.cost_usd IS NULL)
+FROM unnest($1::text[], $2::uuid[], $3::numeric[]) AS told (project_id, call_id, cost_usd)
+JOIN run_links AS links
+    ON links.project_id = told.project_id AND links.call_id = told.call_id AND links.ordinal = 0
+JOIN agent_debug_steps AS steps
+    ON steps.project_id = links.project_id AND steps.run_id = links.run_id AND steps.call_id = told.call_id
+    AND steps.is_priced
+GROUP BY 1, 2
+ON CONFLICT (project_id, day, key_id) DO UPDATE SET
+    cost_usd = spend_by_day.cost_usd + excluded.cost_usd,
+    priced_calls = spend_by_day.priced_calls + excluded.priced_calls,
+    unpriced_calls = spend_by_day.unpriced_calls + excluded.unpriced_calls;
+
+-- name: limit_key
+-- Requests a minute and US dollars a month of a key; NULL: only its project's limits hold.
+UPDATE api_keys SET requests_per_minute = $3, monthly_cap_usd = $4
+WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL RETURNING key_id;

@@ -27,6 +27,7 @@ from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.postgres_errors import translated, until_no_conflict
 from watchllm_proxy.store.sql import queries
 from watchllm_proxy.store.transactions import BATCH, STATE, open_pool, transaction
+from watchllm_proxy.store.usage import Spending, spending_writes
 
 RunKey = tuple[str, str]
 """(project_id, run_id)"""
@@ -56,6 +57,7 @@ class Tally:
     damaged_stretches: int = 0
 
 
+_NOTHING_SPENT = Spending()
 _NOTHING_COUNTED: Mapping[str, Tally] = MappingProxyType({})
 
 
@@ -171,16 +173,18 @@ class RunStore:
         dead_letters: Sequence[DeadLetter] = (),
         *,
         tallies: Mapping[str, Tally] = _NOTHING_COUNTED,
+        spending: Spending = _NOTHING_SPENT,
         displaced: Sequence[RunKey] = (),
     ) -> None:
         """All of it and the offsets, or nothing. Without `bounds` (time passed, no records) no offset moves.
 
         `tallies` counts, for each log, what became of its records. `displaced` runs go first, by their keys.
+        `spending` is added to what was spent.
         """
-        writes: list[tuple[str, Sequence[object]]] = []
+        writes: list[tuple[str, Sequence[object]]] = [*spending_writes(spending)]
         if displaced:
             gone = _columns(displaced)
-            writes = [(name, gone) for name in ("drop_runs", "drop_steps", "drop_explanations")]
+            writes += [(name, gone) for name in ("drop_runs", "drop_steps", "drop_explanations")]
         writes += self._writes(changes, flags, explanations)
         if bounds is not None:
             writes += self._closing_writes(bounds, dead_letters, tallies)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -48,6 +49,22 @@ class Spent(NamedTuple):
     cost_usd: Decimal
     priced_calls: int
     unpriced_calls: int
+
+
+class ToldLater(NamedTuple):
+    """The cost of a call that an earlier batch stored."""
+
+    project_id: str
+    call_id: UUID
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a batch changes in what was spent."""
+
+    spent: tuple[Spent, ...] = ()
+    told_later: tuple[ToldLater, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +151,18 @@ async def spent_by_key(pool: asyncpg.Pool, project_id: str, first: date, after: 
     async with transaction(pool, QUESTION, project_id) as connection:
         found = await connection.fetch(queries("postgres")["spent_by_key"], views.key(project_id), first, after)
     return tuple(KeySpent(row["key_id"], row["cost_usd"], int(row["unpriced_calls"])) for row in found)
+
+
+def spending_writes(spending: Spending) -> list[tuple[str, list[list[object]]]]:
+    """Named statements with their arguments. To be told before the steps are saved: what is told later is held
+    against the cost that they had."""
+    writes: list[tuple[str, list[list[object]]]] = []
+    if spending.told_later:
+        rows = [(views.key(each.project_id), each.call_id, each.cost_usd) for each in spending.told_later]
+        writes.append(("settle_spent", [list(column) for column in zip(*rows, strict=True)]))
+    if spending.spent:
+        writes.append(("add_spent", spent_columns(spending.spent)))
+    return writes
 
 
 def spent_columns(spent: Iterable[Spent]) -> list[list[object]]:

@@ -1,4 +1,4 @@
-"""From the proxies' counts to Postgres and back: nothing lost, nothing doubled, and everybody knows within seconds."""
+"""From the proxies' counts to Postgres and back: nothing lost, nothing doubled, known in time."""
 
 from __future__ import annotations
 

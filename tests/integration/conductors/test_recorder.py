@@ -13,7 +13,7 @@ import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.integration.conductors.recording import Killed, Recording, Running, chat, run_until_stored, until
-from watchllm_proxy import crash_points, recorder_metrics, thinking
+from watchllm_proxy import crash_points, pricing, recorder_metrics, thinking
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
@@ -33,6 +33,7 @@ from watchllm_proxy.records import (
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer, EventStore
 from watchllm_proxy.store.event_rows import Insert
 from watchllm_proxy.store.postgres import DeadLetter, RunKey, RunStore, Tally
+from watchllm_proxy.store.usage import Spending
 
 only_embedded = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
 """For what does not depend on the engine."""
@@ -280,7 +281,7 @@ async def test_garbage_with_a_right_checksum_is_set_aside_and_holds_up_nothing(
 
 
 @only_embedded
-@pytest.mark.parametrize("stage", ["decode", "estimate_usage", "price"])
+@pytest.mark.parametrize("stage", ["decode", "estimate_usage", "cost_of"])
 async def test_a_record_that_crashes_a_stage_is_set_aside_and_holds_up_nothing(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -295,16 +296,16 @@ async def test_a_record_that_crashes_a_stage_is_set_aside_and_holds_up_nothing(
 
 def crash_on(monkeypatch: pytest.MonkeyPatch, stage: str, victim: UUID) -> None:
     """A bug in `stage` that one record meets."""
-    real = getattr(thinking, stage)
+    stands_in = pricing if stage == "cost_of" else thinking
+    real = getattr(stands_in, stage)
 
-    def crashing(value: Exchange | Call, **options: object) -> Call:
+    def crashing(value: Exchange | Call, *more: object, **options: object) -> object:
         met = value.exchange_id if isinstance(value, Exchange) else value.call_id
         if met == victim:
             raise KeyError("a bug")
-        result: Call = real(value, **options)
-        return result
+        return real(value, *more, **options)
 
-    monkeypatch.setattr(thinking, stage, crashing)
+    monkeypatch.setattr(stands_in, stage, crashing)
 
 
 @only_embedded
@@ -535,10 +536,21 @@ async def test_a_record_that_postgres_refuses_is_found_though_its_rows_are_in_cl
         dead_letters: Sequence[DeadLetter] = (),
         *,
         tallies: Mapping[str, Tally],
+        spending: Spending,
+        displaced: Sequence[RunKey],
     ) -> None:
         if any(placement.call_id == ids[2] for placement in changes.placements):
             raise StoreRejected("SQLSTATE 22")
-        await commit(bounds, changes, flags, explanations, dead_letters, tallies=tallies)
+        await commit(
+            bounds,
+            changes,
+            flags,
+            explanations,
+            dead_letters,
+            tallies=tallies,
+            spending=spending,
+            displaced=displaced,
+        )
 
     runs.commit_batch = picky  # type: ignore[method-assign]
     recorder = recording.recorder(runs=runs)

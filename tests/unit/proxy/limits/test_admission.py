@@ -1,4 +1,4 @@
-"""What may pass: asked of the cap, the quota, the places and the rate; refused with what to do; counted either way."""
+"""What may pass: asked of cap, quota, places and rate; refused with what to do; counted either way."""
 
 from __future__ import annotations
 
