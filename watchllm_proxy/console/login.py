@@ -15,6 +15,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import LOGINS, POOL, SETTINGS, Visitor
+from watchllm_proxy.console.forms import URLENCODED, form_fields
 from watchllm_proxy.console.html import render
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.guessing import GuessLimit
@@ -55,7 +56,7 @@ async def login_page(request: web.Request) -> web.Response:
 
 
 async def login_form(request: web.Request) -> web.Response:
-    fields = await request.post()
+    fields = await form_fields(request)
     user_name, password = str(fields.get("user_name", "")), str(fields.get("password", ""))
     to = _own_path(str(fields.get("to", "")))
     logins, address = request.app[LOGINS], request.headers.get(CLIENT_HEADER, "")
@@ -146,8 +147,8 @@ async def must_be_own_form(request: web.Request, visitor: Visitor) -> None:
     if not visitor.form_token:
         return
     given = request.headers.get(FORM_HEADER)
-    if given is None and request.content_type in {"application/x-www-form-urlencoded", "multipart/form-data"}:
-        given = str((await request.post()).get(FORM_FIELD, ""))
+    if given is None and request.content_type == URLENCODED:
+        given = (await form_fields(request)).get(FORM_FIELD, "")
     if not hmac.compare_digest((given or "").encode("utf-8", "surrogatepass"), visitor.form_token.encode()):
         raise Problem(
             403,

@@ -90,6 +90,13 @@ NO_METHOD = error(
     headers=((b"Allow", b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"),),
     is_last=True,
 )
+ONLY_READ = error(
+    405,
+    "method_not_allowed",
+    "This address can only be read. Use GET or HEAD.",
+    headers=((b"Allow", b"GET, HEAD"),),
+    is_last=True,
+)
 NO_UPGRADE = error(
     501,
     "upgrade_not_supported",

@@ -299,7 +299,7 @@ class Handler:
         if where in {Route.INGESTION, Route.LATER}:
             return answers.NOT_AVAILABLE
         if method not in {"GET", "HEAD"}:
-            return answers.NO_METHOD
+            return answers.ONLY_READ
         return await self._operate(where)
 
     def _answer(

@@ -12,6 +12,7 @@ from aiohttp import web
 from watchllm_proxy.console import correcting
 from watchllm_proxy.console.addresses import decode_id, run_path
 from watchllm_proxy.console.formats import count_of, instant
+from watchllm_proxy.console.forms import form_fields
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.records import CarriedOut, CorrectionKind
 from watchllm_proxy.store.corrections import CorrectionState
@@ -61,7 +62,7 @@ async def undo_form(request: web.Request) -> web.StreamResponse:
 
 
 async def _fields(request: web.Request) -> Mapping[str, object]:
-    return dict(await request.post())
+    return dict(await form_fields(request))
 
 
 def _run_named(text: str) -> str:

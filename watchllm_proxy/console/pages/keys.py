@@ -9,6 +9,7 @@ from aiohttp import web
 from watchllm_proxy.console import formats, keys
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import now_us, project_of
+from watchllm_proxy.console.forms import form_fields
 from watchllm_proxy.console.html import render
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.store.keys import DEFAULT_SCOPES, KeyInfo, NewKey
@@ -35,7 +36,7 @@ async def keys_page(request: web.Request) -> web.Response:
 
 
 async def create_form(request: web.Request) -> web.Response:
-    fields = await request.post()
+    fields = await form_fields(request)
     try:
         scopes = keys.scopes_of([str(word) for word in fields.getall("scope", [])])
         made = await keys.create_key(request, project_of(request), keys.name_of(dict(fields)), scopes)
@@ -45,7 +46,7 @@ async def create_form(request: web.Request) -> web.Response:
 
 
 async def rotate_form(request: web.Request) -> web.Response:
-    grace = str((await request.post()).get("grace_s", ""))
+    grace = (await form_fields(request)).get("grace_s", "")
     try:
         grace_s = keys.grace_of(int(grace) if grace.isdecimal() else None)
         made = await keys.rotate_key(request, project_of(request), keys.key_id_of(request), grace_s)
@@ -60,7 +61,7 @@ async def revoke_form(request: web.Request) -> web.Response:
 
 
 async def provider_key_form(request: web.Request) -> web.Response:
-    fields = await request.post()
+    fields = await form_fields(request)
     if "remove" in fields:
         await keys.remove_provider_key(request, project_of(request))
         raise web.HTTPSeeOther("/settings/keys")

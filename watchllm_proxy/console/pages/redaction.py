@@ -9,6 +9,7 @@ from aiohttp import web
 from watchllm_proxy.console import redaction
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import may
+from watchllm_proxy.console.forms import form_fields
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import redaction_note
 from watchllm_proxy.console.redaction import Tried, Wishes
@@ -30,7 +31,7 @@ async def redaction_page(request: web.Request) -> web.Response:
 
 async def redaction_form(request: web.Request) -> web.Response:
     """Save it, or try it first: the same form, by the button that was pressed."""
-    fields = await request.post()
+    fields = await form_fields(request)
     before = await redaction.wishes(request)
     text = str(fields.get("text", ""))
     tried: Tried | None = None
