@@ -10,6 +10,7 @@ from uuid import UUID
 from watchllm_proxy.console.desk import CorrectionDesk
 from watchllm_proxy.console.reading import RedactedCalls, RunReading
 from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, Link, Run, Step
 from watchllm_proxy.store.shapes import RunRow
 
@@ -26,6 +27,7 @@ class LoadedRun:
     children: Sequence[RunRow] = ()
     corrections: Sequence[CarriedOut] = ()  # in force, about this run or its calls
     redacted: RedactedCalls | None = field(default_factory=dict)  # None: not known now, or not asked for
+    spending: Spending | None = None  # None: not known, or not asked for
 
     @property
     def redacted_at_most(self) -> tuple[tuple[str, int], ...]:

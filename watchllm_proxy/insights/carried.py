@@ -349,7 +349,7 @@ def _by_step(messages: Iterable[MessageCost]) -> dict[int, StepCost]:
     costs: dict[int, StepCost] = {}
     for each in messages:
         if each.step_index is not None:
-            before = costs.get(each.step_index, _NOTHING)
+            before = costs.get(each.step_index, NO_COST)
             costs[each.step_index] = StepCost(
                 before.direct_usd + each.direct_usd,
                 before.carried_usd + each.carried_usd,
@@ -358,4 +358,4 @@ def _by_step(messages: Iterable[MessageCost]) -> dict[int, StepCost]:
     return costs
 
 
-_NOTHING = StepCost(Decimal(0), Decimal(0), 0)
+NO_COST = StepCost(Decimal(0), Decimal(0), 0)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from watchllm_proxy.enrich.flags import call_signature
+from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import Step, StepType
 
 EXPENSIVE_SHARE = Decimal("0.2")
@@ -42,8 +43,8 @@ class CostReport:
     breakdown: Breakdown
     total_cost_usd: Decimal | None  # None: no call could be priced
     wasted_spend_usd: Decimal
-    amount_saved_usd: Decimal
-    potential_savings_usd: Decimal
+    amount_saved_usd: Decimal | None  # by the prompt cache; None: not known
+    potential_savings_usd: Decimal  # what was wasted, and what changed messages made the prompt cache lose
     cache_hit_rate: float | None  # None: no upstream told its cached tokens
 
 
@@ -59,7 +60,8 @@ def breakdown(steps: Sequence[Step]) -> Breakdown:
     return Breakdown(tools, responses, retries)
 
 
-def report(steps: Sequence[Step]) -> CostReport:
+def report(steps: Sequence[Step], spending: Spending | None = None) -> CostReport:
+    """`spending`: of the same run, where its messages are known."""
     parts = breakdown(steps)
     is_priced = any(True for _ in _priced(steps))
     wasted = wasted_spend_usd(steps)
@@ -67,8 +69,8 @@ def report(steps: Sequence[Step]) -> CostReport:
         breakdown=parts,
         total_cost_usd=parts.total if is_priced else None,
         wasted_spend_usd=wasted,
-        amount_saved_usd=_ZERO,  # needs the price of an uncached token: the steps tell tokens and cost only
-        potential_savings_usd=wasted,  # what was wasted could have been saved; more is not proven by the steps
+        amount_saved_usd=spending.saved_by_cache_usd if spending is not None else None,
+        potential_savings_usd=wasted + (spending.lost_by_breaks_usd if spending is not None else _ZERO),
         cache_hit_rate=cache_hit_rate(steps),
     )
 

@@ -14,6 +14,9 @@ from watchllm_proxy.console.labels import link_sentence, redaction_note
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.reading import RedactedCalls
 from watchllm_proxy.insights import costs
+from watchllm_proxy.insights.caching import CacheBreak
+from watchllm_proxy.insights.carried import NO_COST
+from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, FlagKind, Link, Run, Step, Usage
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunList, RunQuery, RunRow
 
@@ -88,6 +91,7 @@ def debug_document(loaded: LoadedRun) -> Json:
         {
             **_step(step, run, flags.get(step.step_index, ()), explanations.get(step.step_index)),
             "redacted": _redacted(step, loaded.redacted),
+            **_carried(step, loaded.spending),
         }
         for step in loaded.steps
     ]
@@ -97,8 +101,9 @@ def debug_document(loaded: LoadedRun) -> Json:
 
 
 def _cost(loaded: LoadedRun) -> Json:
-    """The run's own total, and where it went by the steps."""
-    report = costs.report(loaded.steps)
+    """The run's own total, and where it went by the steps and by what its messages cost."""
+    report = costs.report(loaded.steps, loaded.spending)
+    carried = loaded.spending.carried if loaded.spending else None
     return {
         "total_cost_usd": loaded.run.total_cost_usd,
         "wasted_spend_usd": report.wasted_spend_usd,
@@ -111,6 +116,24 @@ def _cost(loaded: LoadedRun) -> Json:
             "model_responses_cost": report.breakdown.model_responses_cost,
             "retries_cost": report.breakdown.retries_cost,
         },
+        "direct_cost_usd": carried.direct_usd if carried else None,
+        "carried_cost_usd": carried.carried_usd if carried else None,
+        "is_split_estimated": carried.is_split_estimated if carried else None,
+        "cache_breaks": [_cache_break(each, loaded) for each in loaded.spending.breaks] if loaded.spending else [],
+    }
+
+
+def _cache_break(broke: CacheBreak, loaded: LoadedRun) -> Json:
+    return {
+        "call_id": broke.call_id,
+        "previous_call_id": broke.previous_call_id,
+        "step_index": next(
+            (s.step_index for s in loaded.steps if s.is_priced and s.call_id == broke.call_id), None
+        ),
+        "tokens_lost": broke.tokens_lost,
+        "usd_lost": broke.usd_lost,
+        "message_index": broke.message_index,
+        "role": broke.previous.role if broke.previous else None,
     }
 
 
@@ -192,6 +215,16 @@ def _step(step: Step, run: Run, flags: Sequence[FlagKind], explanation: Explanat
         "error_type": step.error_type,
         "error_message": step.error_message,
         "reported": told_of_step(step),
+    }
+
+
+def _carried(step: Step, spending: Spending | None) -> Json:
+    """What the messages cost that the step brought up; of all steps it adds up to the run's total."""
+    cost = None if spending is None else spending.carried.steps.get(step.step_index, NO_COST)
+    return {
+        "direct_cost_usd": cost.direct_usd if cost else None,
+        "carried_cost_usd": cost.carried_usd if cost else None,
+        "carried_times": cost.carried_times if cost else None,
     }
 
 

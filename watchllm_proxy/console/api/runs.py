@@ -12,6 +12,7 @@ from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.queries import run_query
 from watchllm_proxy.console.redaction import as_stored
 from watchllm_proxy.console.samples import sample_run
+from watchllm_proxy.console.spending import with_spending
 
 
 async def list_runs(request: web.Request) -> web.Response:
@@ -26,7 +27,7 @@ async def debug_run(request: web.Request) -> web.Response:
     if loaded is None:
         into = await desk_of(request).merged_into(project_of(request), run_id)
         raise web.HTTPNotFound if into is None else web.HTTPFound(debug_path(into))
-    return debug_answer(loaded)
+    return debug_answer(await with_spending(request, loaded))
 
 
 async def debug_sample(request: web.Request) -> web.Response:

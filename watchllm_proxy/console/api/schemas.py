@@ -187,6 +187,23 @@ ALL: Final[Mapping[str, Schema]] = {
             "cache_hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
             "unpriced_calls": COUNT,
             "breakdown": _object({"tool_calls_cost": USD, "model_responses_cost": USD, "retries_cost": USD}),
+            # What messages cost in the first request that sent them, and in all later ones. The two are the total.
+            "direct_cost_usd": USD,
+            "carried_cost_usd": USD,
+            "is_split_estimated": {"type": ["boolean", "null"]},
+            "cache_breaks": _list(
+                _object(
+                    {
+                        "call_id": UUID,
+                        "previous_call_id": UUID,
+                        "step_index": MAYBE_COUNT,
+                        "tokens_lost": COUNT,
+                        "usd_lost": USD,
+                        "message_index": MAYBE_COUNT,
+                        "role": TEXT,
+                    }
+                )
+            ),
         }
     ),
     "Step": _object(
@@ -205,6 +222,9 @@ ALL: Final[Mapping[str, Schema]] = {
             "duration_ms": MAYBE_COUNT,
             "cost_percentage": {"type": ["number", "null"], "minimum": 0},
             "is_expensive": BOOLEAN,
+            "direct_cost_usd": USD,
+            "carried_cost_usd": USD,
+            "carried_times": MAYBE_COUNT,
             "why_explanation": TEXT,
             "explain_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
             "explain_source": TEXT,

@@ -20,6 +20,7 @@ from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
 from watchllm_proxy.console.pages.verdict import verdict_of
 from watchllm_proxy.console.samples import sample_run
+from watchllm_proxy.console.spending import with_spending
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import Run, RunStatus
 from watchllm_proxy.store.shapes import RunQuery
@@ -39,7 +40,7 @@ async def run_page(request: web.Request) -> web.Response:
 
 
 async def run_json(request: web.Request) -> web.Response:
-    return debug_answer(await _loaded(request, run_json_path))
+    return debug_answer(await with_spending(request, await _loaded(request, run_json_path)))
 
 
 async def run_columns(request: web.Request) -> web.Response:
@@ -47,7 +48,7 @@ async def run_columns(request: web.Request) -> web.Response:
 
 
 async def run_step(request: web.Request) -> web.Response:
-    return _step_answer(request, await _loaded(request), has_calls=True)
+    return _step_answer(request, await with_spending(request, await _loaded(request)), has_calls=True)
 
 
 async def sample_page(request: web.Request) -> web.Response:

@@ -9,6 +9,8 @@ from watchllm_proxy.console.labels import link_sentence, redaction_note, step_sh
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
 from watchllm_proxy.console.pages.timeline import has_known_cost, step_name, tags_by_step, took
+from watchllm_proxy.insights.caching import CacheBreak
+from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import Link, LinkKind, RunStatus, Step, StepType
 
 _MAX_RELATED = 8
@@ -27,7 +29,11 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "tags": tags_by_step(loaded.flags).get(index, ()),
         "is_failed": is_failed_step(step),
         "http_status": step.http_status,
-        "facts": [*_facts(step, loaded.run.started_at_us), *_redacted(step, loaded)],
+        "facts": [
+            *_facts(step, loaded.run.started_at_us),
+            *_money(step, loaded.spending),
+            *_redacted(step, loaded),
+        ],
         "notes": [{"severity": f.severity, "message": f.message} for f in loaded.flags if index in f.step_indexes],
         "explanations": [
             {"text": e.text, "confidence": f"{round(100 * e.confidence)} %", "rules": e.rules_matched}
@@ -65,6 +71,28 @@ def _redacted(step: Step, loaded: LoadedRun) -> list[tuple[str, str]]:
         return []
     note = redaction_note((loaded.redacted or {}).get(step.call_id, ()))
     return [("redacted", note.removesuffix(" redacted"))] if note else []
+
+
+def _money(step: Step, spending: Spending | None) -> list[tuple[str, str]]:
+    """What the messages cost that this step brought up: once, and again in each later request."""
+    cost = spending.carried.steps.get(step.step_index) if spending is not None else None
+    if spending is None or cost is None:
+        return []
+    about = "≈" if spending.carried.is_split_estimated else ""
+    facts = [("direct", f"{about}{formats.usd(cost.direct_usd)}")] if cost.direct_usd else []
+    if cost.carried_times:
+        again = formats.count_of(cost.carried_times, "later request")
+        facts.append(("carried", f"{about}{formats.usd(cost.carried_usd)} in {again}"))
+    broke = next((each for each in spending.breaks if step.is_priced and each.call_id == step.call_id), None)
+    if broke is not None:
+        facts.append(("cache lost", _lost(broke)))
+    return facts
+
+
+def _lost(broke: CacheBreak) -> str:
+    where = "nothing had changed" if broke.message_index is None else f"message {broke.message_index + 1} changed"
+    usd = "" if broke.usd_lost is None else f", {formats.usd(broke.usd_lost)}"
+    return f"{broke.tokens_lost:,} tokens{usd}: {where}"
 
 
 def _links_of(loaded: LoadedRun, step: Step) -> Sequence[Link]:

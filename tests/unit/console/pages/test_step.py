@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from tests.console_runs import call_id, refund_run
+from tests.console_runs import call_id, make_run, refund_run
+from tests.unit.insights.test_carried import SYSTEM, USER, Talk, message
+from tests.unit.insights.test_carried import step as carried_step
+from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.step import step_detail
+from watchllm_proxy.insights.spending import spending
+from watchllm_proxy.records import StepType
 
 
 def test_a_tool_step_leads_to_who_asked_who_read_and_its_twins() -> None:
@@ -34,3 +39,24 @@ def test_a_refused_call_has_no_cost_to_tell() -> None:
 
 def test_there_is_no_detail_of_a_step_that_is_not_there() -> None:
     assert step_detail(refund_run(), 999, has_calls=True) is None
+
+
+def test_a_tools_output_tells_what_carrying_it_cost() -> None:
+    talk = Talk()
+    output = message("t", "tool", 4000, ("id-1", 4000))
+    talk.ask(SYSTEM, USER, read=2000, cached=1600, answer="a")
+    for number in range(3):
+        talk.ask(SYSTEM, USER, output, *[message(str(n)) for n in range(number)], read=9000, cached=0)
+    steps = [carried_step(0, StepType.DECISION, 1), carried_step(1, StepType.TOOL_CALL, 1, "id-1")]
+    steps += [carried_step(number, StepType.DECISION, number) for number in (2, 3, 4)]
+    loaded = LoadedRun(make_run(), (), steps, spending=spending(talk.calls, steps))
+    detail = step_detail(loaded, 1, has_calls=True)
+    assert detail is not None
+    facts = dict(detail["facts"])  # type: ignore[call-overload]
+    assert facts["carried"].endswith("in 2 later requests")
+    lost = step_detail(loaded, 2, has_calls=True)
+    assert lost is not None
+    assert dict(lost["facts"])["cache lost"] == "1,600 tokens, $0.000120: nothing had changed"  # type: ignore[call-overload]
+    without = step_detail(LoadedRun(make_run(), (), steps), 1, has_calls=True)
+    assert without is not None
+    assert "carried" not in dict(without["facts"])  # type: ignore[call-overload]

@@ -1,0 +1,54 @@
+"""What a run's messages cost, for whoever looks at it: read and reckoned once, for as long as it does not grow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
+
+from aiohttp import web
+
+from watchllm_proxy.console.context import project_of, reading_of
+from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.insights.spending import Spending, spending
+
+KEPT_RUNS = 64
+
+
+class SpendingMemory:
+    """Of the runs that were looked at last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Hashable, Spending | None] = OrderedDict()
+
+    def get(self, key: Hashable) -> Spending | None:
+        """Raises KeyError where it is not known."""
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def put(self, key: Hashable, found: Spending | None) -> None:
+        self._known[key] = found
+        while len(self._known) > KEPT_RUNS:
+            self._known.popitem(last=False)
+
+
+SPENDING: web.AppKey[SpendingMemory] = web.AppKey("SPENDING")
+
+
+async def with_spending(request: web.Request, loaded: LoadedRun) -> LoadedRun:
+    """The run with its spending; without where it is too long for that, or the store of calls is away."""
+    project_id, run, memory = project_of(request), loaded.run, request.app[SPENDING]
+    key = (project_id, run.run_id, run.last_activity_at_us, run.total_steps, run.total_cost_usd, run.input_tokens)
+    try:
+        return replace(loaded, spending=memory.get(key))
+    except KeyError:
+        pass
+    try:
+        sent = await reading_of(request).get_sent_calls(project_id, run.run_id, run.started_at_us)
+    except StoreUnavailable:
+        return loaded
+    found = None if not sent else await asyncio.to_thread(spending, sent, loaded.steps)
+    memory.put(key, found)
+    return replace(loaded, spending=found)
