@@ -28,6 +28,7 @@ from watchllm_proxy.console.pages import runs as runs_pages
 from watchllm_proxy.console.pages import welcome
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
+from watchllm_proxy.console.spending import SPENDING, SpendingMemory
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
 
@@ -108,6 +109,7 @@ def build_app(
     """
     app = web.Application(middlewares=[own_host_only, readable_errors, own_pages_only, known_visitors_only])
     app[context.READING] = reading
+    app[SPENDING] = SpendingMemory()
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.POOL] = pool
