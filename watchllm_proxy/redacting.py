@@ -15,6 +15,7 @@ import structlog
 from watchllm_proxy.capture import payload
 from watchllm_proxy.capture.merge import MergedRecord
 from watchllm_proxy.console.redaction import Tried, Wishes
+from watchllm_proxy.decode.ids import refuses_content
 from watchllm_proxy.enrich.redact import RedactionPolicy, Redactor
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule, own_rules
@@ -75,14 +76,16 @@ class Redacting:
         """With bytes that may be kept: those of the exchange with its bodies redacted.
 
         Of a record that cannot be read, and of one that even this fails on, nothing is kept: nobody knows whose it
-        is or what is in it. The capture log still has it until it is trimmed.
+        is or what is in it. Nor of one whose client or project wants no content kept. The capture log still has it
+        until it is trimmed.
         """
         if record.report is not None:
             return replace(letter, payload=self._report_as_kept(record.report))
         if record.exchange is None:
             kept = self._default_mode is RedactionMode.OFF
             return letter if kept else replace(letter, payload=b"")
-        if record.exchange.project_id in self._without_content:
+        is_refused = refuses_content(record.exchange.request_headers)
+        if is_refused or record.exchange.project_id in self._without_content:
             return replace(letter, payload=b"")
         if self._redactor.mode(record.exchange.project_id) is RedactionMode.OFF:
             return letter

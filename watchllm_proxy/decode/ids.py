@@ -94,6 +94,11 @@ _NO_CONTENT = {
 }
 
 
+def refuses_content(headers: Headers) -> bool:
+    """Whether the client asked that figures are kept and no text."""
+    return any(value.lower() in _NO_CONTENT.get(name.lower(), ()) for name, value in headers)
+
+
 _TELLING = frozenset(
     {
         *_HEADERS,

@@ -240,6 +240,17 @@ async def test_a_record_that_a_bug_sets_aside_keeps_no_value_and_can_be_tried_ag
     assert canaries.found_in(await everything(recording)) == set()
 
 
+async def test_of_a_record_that_its_client_wants_no_content_of_nothing_is_set_aside(
+    recording: Recording, bug: Bug
+) -> None:
+    refused = replace(said("Bluebird"), request_headers=(("X-WatchLLM-No-Content", "true"),))
+    bug({refused.exchange_id})
+    await recording.write([refused])
+    await run_until_stored(recording.recorder(redacting=redacting(recording)))
+    assert len(await recording.dead_letters()) == 1
+    assert not any(b"Bluebird" in text for text in await everything(recording))
+
+
 async def test_a_user_whose_id_was_redacted_is_erased_by_the_id(recording: Recording) -> None:
     others = [chat(1), chat(2)]
     await recording.write([*tool_run(), *others])
