@@ -543,3 +543,29 @@ WHERE project_id = {project_id:String}
   AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC') - toIntervalDay(1)
   AND ended_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND ended_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC');
+
+-- name: event_filter
+-- Fragment: which reported events of the project. Empty is "any".
+project_id = {project_id:String}
+    AND ({run_id:String} = '' OR run_id = {run_id:String})
+    AND (empty({user_ids:Array(String)}) OR has({user_ids:Array(String)}, ifNull(user_id, '')))
+    AND (empty({event_types:Array(String)}) OR has({event_types:Array(String)}, event_type))
+    AND (empty({statuses:Array(String)}) OR has({statuses:Array(String)}, ifNull(status, '')))
+    AND (empty({models:Array(String)}) OR has({models:Array(String)}, ifNull(model, '')))
+    AND hasAll(tags, {tags:Array(String)})
+    AND at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC') AND toUnixTimestamp64Micro(at) < {to_us:Int64}
+    AND ({text:String} = '' OR positionCaseInsensitiveUTF8(body, {text:String}) > 0);
+
+-- name: search_reported_events
+-- A page of them, in an order of the list in store/reported_reading.py.
+SELECT hex(event_id) AS event_id_hex, hex(body) AS body_hex, toString(cost_usd) AS cost_usd_text, cost_source,
+    /*place*/ AS place
+FROM reported_events FINAL
+WHERE /*event_filter*/
+    AND ({has_after:UInt8} = 0 OR (/*place*/, event_id) /*beyond*/ ({after_place:Int64}, {after_id:String}))
+ORDER BY place /*direction*/, event_id /*direction*/
+LIMIT {limit:UInt32} OFFSET {offset:UInt32};
+
+-- name: count_found_events
+-- How many match.
+SELECT count() AS rows FROM reported_events FINAL WHERE /*event_filter*/;

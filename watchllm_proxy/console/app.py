@@ -8,7 +8,7 @@ import asyncpg
 from aiohttp import web
 
 from watchllm_proxy.console import context, login
-from watchllm_proxy.console.api import calls, corrections, runs, state
+from watchllm_proxy.console.api import calls, corrections, events, runs, state
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import redaction as redaction_api
 from watchllm_proxy.console.assets import static_file
@@ -57,6 +57,7 @@ READ_ROUTES = (
     web.get(r"/runs/{run_id}/steps/{index:\d{1,9}}", run_pages.run_step),
     web.get("/api/agent-runs", runs.list_runs),
     web.get("/api/agent-runs/{run_id}/debug", runs.debug_run),
+    web.post("/v1/events/query", events.query_events),
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),

@@ -75,7 +75,7 @@ def is_host_allowed(host: str, settings: Settings) -> bool:
 
 def _wants_json(request: web.Request) -> bool:
     """Whether the asker is a program: by the address, else by what it says it accepts."""
-    is_data = request.path.startswith("/api/") or request.path.endswith(".json")
+    is_data = request.path.startswith(("/api/", "/v1/")) or request.path.endswith(".json")
     return is_data or "text/html" not in request.headers.get(hdrs.ACCEPT, "text/html")
 
 

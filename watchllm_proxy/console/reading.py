@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from watchllm_proxy.records import Explanation, Link, SentCall, Step
+from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
 RedactedCalls = Mapping[UUID, tuple[tuple[str, int], ...]]
@@ -51,5 +52,8 @@ class RunReading(Protocol):
 
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""
+
+    async def search_events(self, project_id: str, wanted: EventFilter) -> FoundEvents:
+        """Of the events that clients reported."""
 
     async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts: ...

@@ -118,7 +118,7 @@ def read_events(body: bytes, project_id: str) -> TakenEvents:
 def check_id(run_id: str, name: str) -> str:
     """An id of a run, an event or a session. Raises `Unfit`."""
     if not 1 <= len(run_id) <= MAX_ID_CHARACTERS or not run_id.isprintable():
-        raise _wrong(name, f"must be 1 to {MAX_ID_CHARACTERS} printable characters")
+        raise wrong(name, f"must be 1 to {MAX_ID_CHARACTERS} printable characters")
     return run_id
 
 
@@ -133,7 +133,7 @@ class _Named(msgspec.Struct):
     event_id: str
 
 
-class _Decoder(Generic[T]):
+class Decoder(Generic[T]):
     """Decodes one shape; what msgspec says of an error becomes a field and a sentence."""
 
     def __init__(self, shape: object, values: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -158,21 +158,24 @@ class _Decoder(Generic[T]):
     def _unfit(self, told: str) -> Unfit:
         words, _, path = told.partition(" - at `")
         param = path.rstrip("`").removeprefix("$").removeprefix(".")
+        if unknown := _UNKNOWN.match(words):
+            return wrong(f"{param}.{unknown[1]}" if param else unknown[1], "is no field of this request")
         if missing := _MISSING.match(words):
             param = f"{param}.{missing[1]}" if param else missing[1]
-            return _wrong(param, "is missing")
+            return wrong(param, "is missing")
         if words.startswith("Invalid"):
             allowed = self._values.get(param.rpartition(".")[2])
             if allowed:
-                return _wrong(param, f"must be one of {', '.join(allowed)}")
-            return _wrong(param, "must be an instant such as 2026-01-15T10:00:00Z")
+                return wrong(param, f"must be one of {', '.join(allowed)}")
+            return wrong(param, "must be an instant such as 2026-01-15T10:00:00Z")
         expected = (
             words.removeprefix("Expected ").replace("`", "").replace(" | null", "").replace("decimal", "number")
         )
-        return _wrong(param, f"must be: {expected}")
+        return wrong(param, f"must be: {expected}")
 
 
 _BYTE = re.compile(r"\(byte (\d+)\)")
+_UNKNOWN = re.compile(r"Object contains unknown field `(\w+)`")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _RUN_VALUES = {"type": tuple(StepType), "status": shapes.Status.__args__}  # type: ignore[attr-defined]
 _EVENT_VALUES = {
@@ -181,11 +184,11 @@ _EVENT_VALUES = {
     "env": shapes.Environment.__args__,  # type: ignore[attr-defined]
     "step_type": shapes.AgentStepType.__args__,  # type: ignore[attr-defined]
 }
-_RUN: _Decoder[Run] = _Decoder(Run, _RUN_VALUES)
-_STEPS: _Decoder[Steps] = _Decoder(Steps, _RUN_VALUES)
-_CHANGE: _Decoder[Change] = _Decoder(Change, _RUN_VALUES)
-_EVENT: _Decoder[Event] = _Decoder(Event, _EVENT_VALUES)
-_BATCH: _Decoder[_Batch] = _Decoder(_Batch)
+_RUN: Decoder[Run] = Decoder(Run, _RUN_VALUES)
+_STEPS: Decoder[Steps] = Decoder(Steps, _RUN_VALUES)
+_CHANGE: Decoder[Change] = Decoder(Change, _RUN_VALUES)
+_EVENT: Decoder[Event] = Decoder(Event, _EVENT_VALUES)
+_BATCH: Decoder[_Batch] = Decoder(_Batch)
 _ID = msgspec.json.Decoder(_Named)
 
 
@@ -213,14 +216,14 @@ def _text(body: bytes) -> bytes:
 # --- values -----------------------------------------------------------------------------------------
 
 
-def _read_run(decoder: _Decoder[T], body: bytes, project_id: str, run_id: str | None) -> TakenRun:
+def _read_run(decoder: Decoder[T], body: bytes, project_id: str, run_id: str | None) -> TakenRun:
     body = _text(body)
     told = decoder.decode(body)
     assert isinstance(told, Change)  # noqa: S101 - what the decoders here make
     if run_id is not None:
         check_id(run_id, "run_id")
     if run_id is not None and told.run_id not in {None, run_id}:
-        raise _wrong("run_id", "must be that of the path, or left out")
+        raise wrong("run_id", "must be that of the path, or left out")
     run_id = check_id(told.run_id or "", "run_id") if run_id is None else run_id
     _check_project(told.project_id, project_id)
     _check_change(told)
@@ -229,7 +232,7 @@ def _read_run(decoder: _Decoder[T], body: bytes, project_id: str, run_id: str | 
     seen: set[int] = set()
     for place, step in enumerate(told.steps):
         if step.step_index in seen:
-            raise _wrong(f"steps[{place}].step_index", "stands twice in this request")
+            raise wrong(f"steps[{place}].step_index", "stands twice in this request")
         seen.add(step.step_index)
         _check_step(step, f"steps[{place}].")
     return TakenRun(run_id, body, len(told.steps))
@@ -289,37 +292,37 @@ def _event_id(raw: bytes) -> str | None:
 
 def _check_project(told: str | None, project_id: str) -> None:
     if told is not None and told != project_id:
-        raise _wrong("project_id", "must be the project of the key, or left out")
+        raise wrong("project_id", "must be the project of the key, or left out")
 
 
 def _check_instant(at: datetime | None, name: str) -> None:
     """One without an offset is in UTC."""
     if at is not None and not EARLIEST <= (at if at.tzinfo else at.replace(tzinfo=UTC)) < LATEST:
-        raise _wrong(name, f"must lie between the years {EARLIEST.year} and {LATEST.year}")
+        raise wrong(name, f"must lie between the years {EARLIEST.year} and {LATEST.year}")
 
 
 def _check_count(value: Decimal | None, at: str, name: str) -> None:
     if value is None:
         return
     if not value.is_finite() or not 0 <= value <= MAX_COUNT or value != value.to_integral_value():
-        raise _wrong(f"{at}{name}", f"must be a whole number from 0 to {MAX_COUNT:f}")
+        raise wrong(f"{at}{name}", f"must be a whole number from 0 to {MAX_COUNT:f}")
 
 
 def _check_usd(value: Decimal | None, name: str) -> None:
     if value is None:
         return
     if not value.is_finite() or not 0 <= value < MAX_USD:
-        raise _wrong(name, f"must be US dollars, from 0 to below {MAX_USD}")
+        raise wrong(name, f"must be US dollars, from 0 to below {MAX_USD}")
     exponent = value.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -_MAX_PLACES:
-        raise _wrong(name, f"must have at most {_MAX_PLACES} decimals")
+        raise wrong(name, f"must have at most {_MAX_PLACES} decimals")
 
 
 def _check_finite(value: Decimal, name: str) -> None:
     if not value.is_finite():
-        raise _wrong(name, "must be a finite number")
+        raise wrong(name, "must be a finite number")
 
 
-def _wrong(param: str, what: str) -> Unfit:
+def wrong(param: str, what: str) -> Unfit:
     """In a sentence that begins with the field; the body as a whole where there is none."""
     return Unfit(422, "invalid_field", f"{param or 'The body'} {what}.", param or None)

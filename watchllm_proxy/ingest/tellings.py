@@ -6,6 +6,7 @@ say when, which kind and how much are not searched for personal data, for a coun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
@@ -77,9 +78,10 @@ _IDS = msgspec.json.Decoder(_Ids)
 
 def tellings(report: Report, redact: Redact) -> list[Telling]:
     """In the order of the body. Raises for a body that `reading` did not make."""
+    body = unescaped(report.body)
     if report.kind is ReportKind.EVENTS:
-        return [_event(bytes(raw), report, redact) for raw in _ARRAY.decode(report.body)]
-    told = fields_of(report.body)
+        return [_event(bytes(raw), report, redact) for raw in _ARRAY.decode(body)]
+    told = fields_of(body)
     steps = _ARRAY.decode(told.pop("steps", b"[]"))
     for name in ("run_id", "project_id"):
         told.pop(name, None)
@@ -91,6 +93,23 @@ def tellings(report: Report, redact: Redact) -> list[Telling]:
             steps={_STEP.decode(raw).step_index: _stored(fields_of(raw), report, redact) for raw in steps},
         )
     ]
+
+
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
+
+
+def unescaped(document: bytes) -> bytes:
+    """The same JSON with letters in place of the escapes that programs like to write: so they can be searched for.
+    What JSON must escape stays escaped."""
+    if b"\\u" not in document:
+        return document
+    return _ESCAPE.sub(_letter, document)
+
+
+def _letter(escape: re.Match[bytes]) -> bytes:
+    if escape[1] is None or int(escape[1], 16) < 0x80:
+        return escape[0]
+    return str(msgspec.json.decode(b'"' + escape[0] + b'"')).encode()
 
 
 def fields_of(document: bytes | msgspec.Raw) -> Fields:

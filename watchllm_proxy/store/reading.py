@@ -18,6 +18,7 @@ from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_rows import LAST_INSTANT_US
+from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
 from watchllm_proxy.store.retention import DAY_US
 from watchllm_proxy.store.sent_calls import sent_calls
 from watchllm_proxy.store.shapes import (
@@ -106,6 +107,9 @@ class StoreReading:
         """Runs that name this one as their parent, oldest first."""
         found = await self._fetch("get_children", project_id, views.key(run_id))
         return [_run_row(row) for row in found]
+
+    async def search_events(self, project_id: str, wanted: EventFilter) -> FoundEvents:
+        return await search_events(self._events, project_id, wanted)
 
     async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts:
         by_status = await self._fetch("count_by_status", project_id, with_chats, MAX_COUNTED)

@@ -20,6 +20,7 @@ from watchllm_proxy.store import erasures
 from watchllm_proxy.store.corrections import Corrections
 from watchllm_proxy.store.erasures import Erasure, ErasureScope
 from watchllm_proxy.store.partitions import drop_expired
+from watchllm_proxy.store.reported_reading import EventFilter, search_events
 from watchllm_proxy.store.retention import Retention
 from watchllm_proxy.store.transfer import EventRows, RunRows
 from watchllm_proxy.transferring import check, export, import_
@@ -380,3 +381,49 @@ async def test_a_reported_run_cannot_be_split_or_merged(recording: Recording) ->
 async def _is_answered(desk: Corrections, correction: Correction) -> bool:
     state = await desk.state("default", correction.correction_id)
     return state is not None and state.refusal is not None
+
+
+# --- searched ---------------------------------------------------------------------------------------
+
+
+async def found(recording: Recording, **wanted: Any) -> list[str]:
+    page = await search_events(recording.events, "default", EventFilter(**{"order": "asc", **wanted}))
+    assert page.total >= len(page.events)
+    return [each.event_id for each in page.events]
+
+
+async def test_events_are_found_by_every_filter_in_every_order_page_by_page(recording: Recording) -> None:
+    told = [
+        event(1, user_id="ada", tags=["a", "b"], latency_ms=30, status="success", response="Ünïcode 100% 'quoted'"),
+        event(2, run_id="other", model="m2", latency_ms=10, cost_estimate_usd=9.5),
+        event(3, "error", error={"message": "boom"}, status="error", tags=["a"]),
+        event(4, "tool_call", run_id=None, latency_ms=20),
+    ]
+    await tell(recording, of_events(told))
+    assert await found(recording) == ["e1", "e2", "e3", "e4"]
+    assert await found(recording, run_id="r") == ["e1", "e3"]
+    assert await found(recording, user_ids=("nobody", "ada")) == ["e1"]
+    assert await found(recording, event_types=("error", "tool_call")) == ["e3", "e4"]
+    assert await found(recording, statuses=("error",)) == ["e3"]
+    assert await found(recording, models=("m2",)) == ["e2"]
+    assert await found(recording, tags=("a", "b")) == ["e1"]
+    assert await found(recording, text="ünïcode 100% 'QUOTED'") == ["e1"]
+    assert await found(recording, text="no'such\\text") == []
+    second = 1_768_471_202_000_000
+    assert await found(recording, from_us=second, to_us=second + 1) == ["e2"]
+    assert await found(recording, sort_by="latency_ms") == ["e3", "e2", "e4", "e1"]
+    assert (await found(recording, sort_by="cost_estimate_usd", order="desc"))[0] == "e2"
+    assert await found(recording, offset=3) == ["e4"]
+    for sort_by, order in itertools.product(("timestamp", "latency_ms", "cost_estimate_usd"), ("asc", "desc")):
+        seen: list[str] = []
+        after: tuple[int, str] | None = None
+        for _ in told:
+            wanted = EventFilter(sort_by=sort_by, order=order, limit=1, after=after)
+            page = await search_events(recording.events, "default", wanted)
+            assert (page.total, page.has_more) == (4, len(seen) < 3)
+            (one,) = page.events
+            seen.append(one.event_id)
+            after = one.place, one.event_id
+        assert seen == await found(recording, sort_by=sort_by, order=order)
+    other = await search_events(recording.events, "elsewhere", EventFilter())
+    assert (other.events, other.total) == ((), 0)

@@ -10,10 +10,11 @@ from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator
 
 from tests.console_runs import call_id
+from watchllm_proxy.console.api import openapi_ingest
 from watchllm_proxy.console.app import ROUTES
 
 NOBODY = "00000000-0000-0000-0000-00000000ffff"
-SERVED_BY_THE_PROXY = {"/metrics"}
+SERVED_BY_THE_PROXY = {"/metrics", *openapi_ingest.TAKEN}
 LONG_RUN = "run_big2000"
 
 ASKED = {
@@ -57,6 +58,7 @@ ASKED = {
     "/settings/keys/{key_id}/revoke": None,
     "/settings/provider-key": None,
     "/api/redaction/try": None,
+    "/v1/events/query": None,
 }
 REFUSED = (
     ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
@@ -83,6 +85,12 @@ CORRECTED = (
 
 
 TRIED = (
+    ("post", "/v1/events/query", {}, 200),
+    ("post", "/v1/events/query", {"limit": 5, "models": ["m"], "sort_by": "latency_ms"}, 200),
+    ("post", "/v1/events/query", {"limit": 0}, 422),
+    ("post", "/v1/events/query", {"limits": 1}, 422),
+    ("post", "/v1/events/query", {"cursor": "x"}, 422),
+    ("post", "/v1/events/query", [], 422),
     ("patch", "/api/redaction", {"mode": "tender"}, 422),
     ("patch", "/api/redaction", [], 400),
     ("post", "/api/redaction/try", {"text": "x"}, 200),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from watchllm_proxy import __version__
-from watchllm_proxy.console.api import openapi_keys, schemas
+from watchllm_proxy.console.api import openapi_ingest, openapi_keys, schemas
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -221,13 +221,21 @@ _OPERATIONS: Final = {
 }
 
 _ABOUT: Final = (
-    "Reading what the proxy captured, and correcting which calls belong together. "
-    "Paths under /v1 are forwarded to the upstream as they are. "
+    "Reporting runs and events, reading what the proxy captured, and correcting which calls belong together. "
+    "Other paths under /v1 are forwarded to the upstream as they are. "
     "Money is US dollars with at most 12 decimals; null is not known."
 )
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
-    "paths": {**_API, **openapi_keys.PATHS, **_SETTINGS, **_PAGES, **_OPERATIONS},
-    "components": {"schemas": schemas.ALL},
+    "paths": {
+        **openapi_ingest.TAKEN,
+        **openapi_ingest.ASKED,
+        **_API,
+        **openapi_keys.PATHS,
+        **_SETTINGS,
+        **_PAGES,
+        **_OPERATIONS,
+    },
+    "components": {"schemas": {**schemas.ALL, **openapi_ingest.SCHEMAS}},
 }
