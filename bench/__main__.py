@@ -11,6 +11,7 @@ from collections.abc import Callable
 from bench import (
     conversations,
     forwarding,
+    inserting,
     memory,
     outage,
     reading,
@@ -24,7 +25,7 @@ from bench import (
 from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
-STORED_RUNS = (1, 20)
+STORED_CALLS = 600
 READ = reading.Amount(runs=1_000_000, steps_each=5, events=5_000_000)
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
@@ -56,7 +57,8 @@ def measure_thinking() -> str:
 
 
 def measure_storage() -> str:
-    return report.storage([storage.measure(runs) for runs in STORED_RUNS])
+    stored = [storage.measure(shape, STORED_CALLS // shape.steps) for shape in conversations.LONG_RUNS]
+    return report.storage(stored, inserting.measure())
 
 
 def measure_reading() -> str:

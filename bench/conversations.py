@@ -62,7 +62,10 @@ class Shape:
 
 SMALL = Shape("5 KB", steps=10, system_characters=500, output_characters=160, said_characters=30)
 LARGE = Shape("50 KB", steps=40, system_characters=3000, output_characters=1750, said_characters=120)
-LONG_RUN = Shape("50 steps", steps=50, system_characters=3000, output_characters=2000, said_characters=200)
+LONG_RUNS = tuple(
+    Shape(f"{steps} steps", steps=steps, system_characters=3000, output_characters=2000, said_characters=200)
+    for steps in (5, 30, 100)
+)
 
 
 class Texts:

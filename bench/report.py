@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.forwarding import Figures, WholeProduct
+from bench.inserting import Inserted
 from bench.memory import Held
 from bench.outage import Outcome
 from bench.outage import Plan as OutagePlan
@@ -147,28 +148,59 @@ def thinking(measured: Sequence[Thinking]) -> str:
     )
 
 
-def storage(measured: Sequence[Stored]) -> str:
-    return _table(
-        "runs of 50 steps",
+def storage(measured: Sequence[Stored], inserted: Sequence[Inserted]) -> str:
+    bytes_table = _table(
+        "bytes a call",
+        "calls",
         "passed",
+        "whole, compressed",
         "ClickHouse, as it came",
         "ClickHouse, merged",
         "Postgres with indexes",
-        "stored / passed",
-        "… merged",
+        "ours, of what passed",
+        "ours, of whole",
         rows=[
             [
-                str(found.runs),
-                _kib(found.passed_bytes),
-                _kib(found.clickhouse_bytes),
-                _kib(found.clickhouse_merged_bytes),
-                _kib(found.postgres_bytes),
-                f"1/{1 / found.share:.0f} ({found.share:.1%})",
-                f"1/{1 / found.merged_share:.0f} ({found.merged_share:.1%})",
+                f"runs of {found.shape.name}",
+                f"{found.calls:,}",
+                *(
+                    f"{size_bytes / found.calls:,.0f}"
+                    for size_bytes in (
+                        found.passed_bytes,
+                        found.whole_bytes,
+                        found.clickhouse_bytes,
+                        found.clickhouse_merged_bytes,
+                        found.postgres_bytes,
+                    )
+                ),
+                f"1/{1 / found.merged_share:.0f} ({found.merged_share:.1%}; before merges {found.share:.1%})",
+                f"{found.ours_bytes / found.whole_bytes:.2f}",
             ]
             for found in measured
         ],
     )
+    rows_table = _table(
+        "into",
+        "calls",
+        "batches",
+        "rows",
+        "rows/s and core",
+        "rows/s, by the clock",
+        "calls/s and core",
+        rows=[
+            [
+                each.store,
+                f"{each.calls:,}",
+                str(each.batches),
+                ", ".join(f"{count:,} {table}" for table, count in each.rows.items()),
+                f"{sum(each.rows.values()) / each.cpu_s:,.0f}",
+                f"{sum(each.rows.values()) / each.wall_s:,.0f}",
+                f"{each.calls / each.cpu_s:,.0f}",
+            ]
+            for each in inserted
+        ],
+    )
+    return f"{bytes_table}\n\n{rows_table}"
 
 
 def reading(found: Loaded) -> str:
@@ -280,10 +312,6 @@ def _table(*header: str, rows: Sequence[Sequence[str]]) -> str:
 
 def _mb(rss_mb: float, pss_mb: float) -> str:
     return f"{rss_mb:.0f} ({pss_mb:.0f})"
-
-
-def _kib(size_bytes: int) -> str:
-    return f"{size_bytes / KIB:,.0f} KiB"
 
 
 def _when_and_where() -> str:
