@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -31,8 +32,9 @@ def test_what_up_leaves_behind_holds_no_value_that_was_sent_through_it() -> None
             fake.answer_next(*answers())
             for _ in answers():
                 ask(stack)
-            stack.wait_for_steps(set(), 8)
-            told = list(said(stack))
+            refusals = list(report(stack))
+            stack.wait_for_steps(set(), 10)
+            told = [*refusals, *browse(stack), *said(stack)]
         finally:
             assert stack.stop() == 0
         assert canaries.found_in(told) == set()
@@ -92,19 +94,73 @@ def ask(stack: Stack) -> None:
         answer.read()
 
 
+def report(stack: Stack) -> Iterator[bytes]:
+    """Runs and events with the values in all their words; what is refused is told without them."""
+    step = {
+        "step_index": 0, "timestamp": "2026-01-15T10:00:00Z", "type": "tool_call", "tool": "send",
+        "summary": canaries.TEXT, "decision": canaries.TEXT, "tool_args": {"to": canaries.EMAIL},
+        "tool_output_summary": canaries.TEXT, "raw": {"log": canaries.TEXT},
+    }  # fmt: skip
+    run = {
+        "run_id": f"reported by {canaries.EMAIL}", "agent_name": f"agent of {canaries.EMAIL}",
+        "started_at": "2026-01-15T10:00:00Z", "user_id": canaries.EMAIL, "meta": {"who": canaries.TEXT},
+        "steps": [step, {**step, "step_index": 1, "type": "error"}],
+    }  # fmt: skip
+    event = {
+        "event_id": f"event of {canaries.EMAIL}", "event_type": "prompt_call", "run_id": canaries.EMAIL,
+        "timestamp": "2026-01-15T10:00:00Z", "user_id": canaries.EMAIL, "prompt": canaries.TEXT,
+        "response": canaries.TEXT, "model": "gpt-4o-mini", "tags": [canaries.EMAIL],
+        "client": {"hostname": canaries.EMAIL}, "status": "success",
+    }  # fmt: skip
+    assert send(stack, "/v1/agent-runs", run)[0] == 202
+    assert send(stack, "/v1/events/batch", {"events": [event]})[0] < 300
+    wrong = {**run, "steps": [{**step, "type": canaries.EMAIL}], "status": canaries.CARD}
+    status, refusal = send(stack, "/v1/agent-runs", wrong)
+    assert status == 422
+    yield refusal
+
+
+def browse(stack: Stack) -> Iterator[bytes]:
+    """Values in what the console is asked, tried on and refused: it must not write them down. What a person
+    searched for stands on the page that answers, so those answers are not looked at."""
+    fetch(stack, f"/runs?q={quote(canaries.EMAIL)}")
+    found = fetch(stack, f"/api/agent-runs?kind=all&user={quote(canaries.EMAIL)}")
+    assert orjson.loads(found)["total"] > 0, "a user is found by the address that was sent"
+    yield found
+    yield fetch(stack, f"/api/agent-runs/{quote(canaries.EMAIL)}/debug")
+    yield send(stack, "/api/redaction/try", {"text": canaries.TEXT})[1]
+    yield send(stack, "/settings/redaction", {"rules": canaries.TEXT})[1]
+
+
+def fetch(stack: Stack, path: str) -> bytes:
+    try:
+        with urllib.request.urlopen(f"{stack.origin}{path}", timeout=10) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as exc:
+        return bytes(exc.read())
+
+
+def send(stack: Stack, path: str, body: object) -> tuple[int, bytes]:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{stack.origin}{path}", orjson.dumps(body), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read()
+
+
 def said(stack: Stack) -> Iterator[bytes]:
     """Pages, API and metrics, of every run and call."""
-    paths = ["/metrics", "/readyz", "/dashboard", "/api/agent-runs?kind=all", "/api/calls"]
+    paths = ["/metrics", "/readyz", "/runs?kind=all", "/api/agent-runs?kind=all", "/api/calls"]
     for run in stack.runs():
-        paths += [f"/api/agent-runs/{run['run_id']}/debug", f"/dashboard/runs/{run['run_id']}"]
+        run_id = quote(run["run_id"], safe="")
+        paths += [f"/api/agent-runs/{run_id}/debug", f"/runs/{run_id}", f"/runs/{run_id}/steps/0"]
     listed: dict[str, Any] = stack.get("/api/calls")
     paths += [f"/api/calls/{call['call_id']}" for call in listed["calls"]]
+    yield send(stack, "/v1/events/query", {"limit": 100})[1]
     for path in paths:
-        try:
-            with urllib.request.urlopen(f"{stack.origin}{path}", timeout=10) as answer:
-                yield answer.read()
-        except urllib.error.HTTPError as exc:
-            yield exc.read()
+        yield fetch(stack, path)
 
 
 def files(folder: Path) -> Iterator[Path]:
