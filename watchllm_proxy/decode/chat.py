@@ -117,7 +117,9 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
 
 
 def _take_choices(value: Json, choices: dict[int, _Choice]) -> None:
-    for choice in dicts(value):
+    for choice in value if isinstance(value, list) else ():
+        if not isinstance(choice, dict):
+            continue
         index = as_count(choice.get("index")) or 0
         taken = choices.get(index)
         if taken is None:

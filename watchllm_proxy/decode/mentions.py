@@ -43,7 +43,7 @@ def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple
     backwards: dict[str, None] = {}
     field_ids = text_ids = 0
     for reading in reversed(readings):
-        if text_ids < MAX_TEXT_IDS:
+        if reading.words and text_ids < MAX_TEXT_IDS:
             for word in reversed(reading.words[-(MAX_TEXT_IDS - text_ids) :]):
                 if word not in backwards:
                     text_ids += 1

@@ -83,7 +83,7 @@ def _tool_names(api: Api, fields: dict[str, Json], readings: list[Reading]) -> t
 
 
 def _read_parts(api: Api, parts: list[tuple[str, Json]], known: KnownMessages) -> list[Reading]:
-    readings = []
+    readings: list[Reading] = []
     for slot, value in parts:
         content = dump(value)
         place = (api, slot, content)

@@ -10,7 +10,7 @@ from watchllm_proxy.decode.answer import Answer
 from watchllm_proxy.decode.canonical import UnfaithfulJson
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.errors import error_in_answer
-from watchllm_proxy.decode.lenient import read_json
+from watchllm_proxy.decode.lenient import Read, read_json
 from watchllm_proxy.decode.sse import Event, looks_like_events, parse_events
 from watchllm_proxy.decode.values import Json, as_str
 from watchllm_proxy.records import Api, CallError, Exchange, ExchangeEnd, Headers, record
@@ -139,6 +139,9 @@ def _read_events(api: Api, exchange: Exchange, content: bytes, problem: str | No
     return _read_fields(api, body, error_in_answer(body, exchange.status), problem, is_stream=True)
 
 
+_NO_JSON = Read(None, is_exact=False)
+
+
 def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
     """The JSON objects of a stream, and how many events were none, or not quite one."""
     objects: list[dict[str, Json]] = []
@@ -147,12 +150,12 @@ def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
         name, data = event
         if data[:1] != b"{" and data.strip() in (b"[DONE]", b""):
             continue
-        found = read_json(data)
+        value, is_exact = read_json(data) or _NO_JSON
         if name == "error":
-            objects.append(_error_object(event, found.value if found else None))
-        elif found is not None and isinstance(found.value, dict):
-            odd += not found.is_exact
-            objects.append(_with_type(found.value, name) if name else found.value)
+            objects.append(_error_object(event, value))
+        elif isinstance(value, dict):
+            odd += not is_exact
+            objects.append(_with_type(value, name) if name else value)
         else:
             odd += 1
     return objects, odd

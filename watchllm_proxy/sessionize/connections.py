@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator
 
 from watchllm_proxy.records import Anchor
-from watchllm_proxy.sessionize.marks import Mark
+from watchllm_proxy.sessionize import marks
 from watchllm_proxy.sessionize.run_state import RunKey
 
 MAX_RUNS = 64
@@ -36,8 +36,7 @@ class Connections:
     def put(self, anchor: Anchor) -> None:
         """An answered call of this run came over the connection that its mark tells."""
         run = (anchor.project_id, anchor.run_id)
-        client = Mark.read(anchor).client
-        address = (anchor.project_id, client.host, client.port)
+        address = (anchor.project_id, *marks.connection_of(anchor))
         self._drop(run, address)
         self._uses[run, address] = anchor
         runs = self._runs.setdefault(address, {})

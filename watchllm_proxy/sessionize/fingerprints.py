@@ -137,5 +137,6 @@ def packed_one(found: int) -> str:
 
 
 def unpacked(text: str) -> tuple[int, ...]:
+    """Spaces between sketches do not count."""
     raw = bytes.fromhex(text)
     return struct.unpack(f">{len(raw) // _BYTES}Q", raw)

@@ -126,7 +126,13 @@ def _mark(value: str) -> Mark:
 def tokens_of(anchor: Anchor) -> set[int]:
     """All of `Mark.read(anchor)`, and nothing else of it: a restart asks this of a hundred thousand."""
     packed = anchor.value.split(" ", 3)
-    return set(fingerprints.unpacked(packed[3].replace(" ", ""))) if len(packed) > 3 else set()
+    return set(fingerprints.unpacked(packed[3])) if len(packed) > 3 else set()
+
+
+def connection_of(anchor: Anchor) -> tuple[str, str]:
+    """Host and port of `Mark.read(anchor).client`, and nothing else of it."""
+    host, _, port = anchor.value.partition(" ")[0].rpartition(":")
+    return host, port
 
 
 def state_mark(call: Call) -> str | None:

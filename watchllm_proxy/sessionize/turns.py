@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 
 from watchllm_proxy.records import Call, ClientIdKind, Message, ToolResult, record
@@ -82,6 +83,7 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
     return tuple(inputs)
 
 
+@lru_cache(maxsize=1024)
 def _occurrence(context: bytes, link_hash: bytes, repeat: int) -> str:
     return blake2b(context + link_hash + repeat.to_bytes(4), digest_size=12).hexdigest()
 
