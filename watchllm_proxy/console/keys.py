@@ -59,8 +59,11 @@ def scopes_of(given: object) -> Sequence[Scope]:
 
 
 def grace_of(given: object) -> int:
-    is_number = isinstance(given, int) and not isinstance(given, bool)
-    if not is_number or not 0 <= int(str(given)) <= MAX_GRACE_S:
+    """Whole seconds; 60.0 is a whole number in JSON Schema."""
+    is_whole = isinstance(given, int) and not isinstance(given, bool)
+    if isinstance(given, float) and given.is_integer():
+        given, is_whole = int(given), True
+    if not is_whole or not 0 <= int(str(given)) <= MAX_GRACE_S:
         raise Problem(422, "invalid_parameter", f"grace_s must be seconds, 0 to {MAX_GRACE_S}.", "grace_s")
     return int(str(given))
 

@@ -101,8 +101,8 @@ def tail_query(query: Mapping[str, str]) -> tuple[UUID | None, int]:
     for name in query:
         if name not in {"after", "limit"}:
             raise BadParameter(name, f"There is no parameter {name!r:.60}; there are after, limit.")
-    after = _parsed("after", query["after"], _uuid, 0) if query.get("after") else None
-    limit = _parsed("limit", query["limit"], _whole(1, MAX_LIMIT), 0) if query.get("limit") else 50
+    after = _parsed("after", query["after"], _uuid, 0) if "after" in query else None
+    limit = _parsed("limit", query["limit"], _whole(1, MAX_LIMIT), 0) if "limit" in query else 50
     return after, limit  # type: ignore[return-value]
 
 

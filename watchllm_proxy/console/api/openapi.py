@@ -25,6 +25,7 @@ _ERRORS: Final = {
     "400": _json_answer("The body is not a JSON object.", ref("Error")),
     "403": _json_answer("A page from elsewhere asked for it.", ref("Error")),
     "409": _json_answer("It cannot be done now; the message says what comes first.", ref("Error")),
+    "413": _json_answer("The body is larger than this address takes.", ref("Error")),
     "415": _json_answer("The body is not application/json.", ref("Error")),
     "422": _json_answer("A parameter cannot be used; `param` names it.", ref("Error")),
     "503": _json_answer("The store cannot be read now; try again after Retry-After.", ref("Error")),
@@ -47,7 +48,10 @@ def _post(summary: str, body: str) -> Schema:
             "responses": {
                 "200": _json_answer("It is carried out.", ref("Correction")),
                 "202": _json_answer("It is kept, and waits for the recorder.", ref("Correction")),
-                **{status: _ERRORS[status] for status in ("400", "401", "403", "404", "409", "415", "422", "503")},
+                **{
+                    status: _ERRORS[status]
+                    for status in ("400", "401", "403", "404", "409", "413", "415", "422", "503")
+                },
             },
         }
     }
@@ -70,7 +74,7 @@ def _form(summary: str) -> Schema:
 
 def _sent(method: str, summary: str, body: str, ok: Schema) -> Schema:
     """JSON that is answered at once."""
-    errors = {status: _ERRORS[status] for status in ("400", "401", "403", "404", "415", "422", "503")}
+    errors = {status: _ERRORS[status] for status in ("400", "401", "403", "404", "413", "415", "422", "503")}
     content = {"application/json": {"schema": ref(body)}}
     request = {"required": True, "content": content}
     return {method: {"summary": summary, "requestBody": request, "responses": {"200": ok, **errors}}}
@@ -85,7 +89,11 @@ def _path(name: str, description: str, schema: Schema) -> Schema:
 
 
 _TEXT: Final[Schema] = {"type": "string", "maxLength": MAX_TEXT}
-_INSTANT: Final[Schema] = {"type": "string", "examples": ["2026-01-15T10:00:00Z", "15m", "24h", "7d"]}
+_INSTANT: Final[Schema] = {
+    "type": "string",
+    "anyOf": [{"format": "date-time"}, {"pattern": "^[0-9]{1,6}[smhd]$"}, {"maxLength": 0}],
+    "examples": ["2026-01-15T10:00:00Z", "15m", "24h", "7d"],
+}
 _LIMIT: Final = _query(
     "limit", "How many.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 20}
 )

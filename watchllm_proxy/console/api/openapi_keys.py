@@ -14,6 +14,10 @@ _PROJECT: Final = {
 }
 _KEY_ID: Final = {"name": "key_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _PAGE: Final = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+_PAGE_OR_ERROR: Final = {
+    "description": "What is wrong, as a page for people and as an error for programs.",
+    "content": {**_PAGE["content"], "application/json": {"schema": ref("Error")}},
+}
 _BACK: Final = {"description": "Done: back to the page."}
 _IN: Final = {"description": "To the page that was asked for."}
 _OUT: Final = {"description": "To /login."}
@@ -23,6 +27,7 @@ _WRONG: Final = {
     "403": "It needs the scope that `code` names, or comes from a page of elsewhere.",
     "404": "There is no such project or key, or it is somebody else's: the same body.",
     "409": "It cannot be done now; the message says why.",
+    "413": "The body is larger than this address takes.",
     "415": "The body is not application/json.",
     "422": "A field cannot be used; `param` names it.",
     "503": "The store cannot be reached now; try again after Retry-After.",
@@ -49,14 +54,14 @@ def _sent(summary: str, body: str, answer: str, *parameters: Schema, status: str
         "requestBody": {"required": True, "content": {"application/json": {"schema": ref(body)}}},
         "responses": {
             status: _json("Done.", answer),
-            **_errors("400 401 403 404 409 415 422 503"),
+            **_errors("400 401 403 404 409 413 415 422 503"),
         },
     }
 
 
 def _form(summary: str, *parameters: Schema) -> Schema:
     """From the page; what is wrong is told on it."""
-    wrong = dict.fromkeys(("401", "403", "404", "409", "422", "503"), _PAGE)
+    wrong = dict.fromkeys(("401", "403", "404", "409", "413", "415", "422", "503"), _PAGE_OR_ERROR)
     return {
         "summary": summary,
         "parameters": parameters,

@@ -393,7 +393,7 @@ ALL: Final[Mapping[str, Schema]] = {
             )
         }
     ),
-    "MergeRequest": _object({"into": STRING}),
+    "MergeRequest": _object({"into": {**STRING, "minLength": 1}}),
     "SplitRequest": {
         "type": "object",
         "properties": {"call_id": UUID, "only": {**BOOLEAN, "default": False}},
@@ -409,7 +409,7 @@ ALL: Final[Mapping[str, Schema]] = {
         "type": "object",
         "properties": {
             "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME},
-            "scopes": {**_list(_enum(Scope)), "minItems": 1},
+            "scopes": _or_null({**_list(_enum(Scope)), "minItems": 1}),
             "project_id": TEXT,
         },
         "additionalProperties": False,
@@ -430,7 +430,7 @@ ALL: Final[Mapping[str, Schema]] = {
     ),
     "ProviderKeyRequest": {
         "type": "object",
-        "properties": {"provider_key": STRING, "project_id": TEXT},
+        "properties": {"provider_key": {**STRING, "pattern": PROVIDER_KEY_PATTERN}, "project_id": TEXT},
         "required": ["provider_key"],
         "additionalProperties": False,
     },
@@ -444,7 +444,10 @@ ALL: Final[Mapping[str, Schema]] = {
     "NewProject": _object({"project": _object({"project_id": STRING, "name": STRING})}),
     "ProjectRequest": {
         "type": "object",
-        "properties": {"project_id": STRING, "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME}},
+        "properties": {
+            "project_id": {**STRING, "pattern": PROJECT_ID_PATTERN},
+            "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME},
+        },
         "required": ["project_id"],
         "additionalProperties": False,
     },
