@@ -22,6 +22,8 @@ from watchllm_proxy.records import (
     RunStatus,
     StepType,
 )
+from watchllm_proxy.sealing import MAX_PROVIDER_KEY_CHARACTERS
+from watchllm_proxy.store.projects import PROJECT_ID
 
 Schema = Mapping[str, object]
 
@@ -48,6 +50,8 @@ def _enum(members: type[StrEnum]) -> Schema:
 
 
 STRING: Final[Schema] = {"type": "string"}
+PROVIDER_KEY_PATTERN: Final = f"^[\\x21-\\x7e]{{1,{MAX_PROVIDER_KEY_CHARACTERS}}}$"
+PROJECT_ID_PATTERN: Final = f"^{PROJECT_ID.pattern}$"
 TEXT: Final[Schema] = {"type": ["string", "null"]}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
