@@ -12,6 +12,7 @@ from bench import (
     conversations,
     forwarding,
     inserting,
+    keys,
     memory,
     outage,
     reading,
@@ -82,6 +83,7 @@ def measure_outage() -> str:
 MEASUREMENTS: dict[str, Callable[[], str]] = {
     "forwarding": measure_forwarding,
     "recording": measure_recording,
+    "keys": keys.table,
     "thinking": measure_thinking,
     "storage": measure_storage,
     "reading": measure_reading,
