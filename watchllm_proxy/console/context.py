@@ -17,8 +17,10 @@ from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
 
 if TYPE_CHECKING:  # they ask for this context themselves
+    from watchllm_proxy.console.account import AccountDesk
     from watchllm_proxy.console.login import Logins
     from watchllm_proxy.console.redaction import RedactionDesk
+    from watchllm_proxy.store.plans import Feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ VisitorOf = Callable[[web.Request], Awaitable[Visitor | None]]
 """Who asks; None when the request shows a key that is not in force, or none where one is needed."""
 
 HealthOf = Callable[[], Awaitable[Health]]
+
+ACCOUNTS: web.AppKey[AccountDesk] = web.AppKey("ACCOUNTS")
+FEATURES: web.AppKey[dict[object, Feature]] = web.AppKey("FEATURES")
+"""What a project's plan must have for a handler; one that is not there is in every plan."""
 
 REDACTION: web.AppKey[RedactionDesk] = web.AppKey("REDACTION")
 POOL: web.AppKey[asyncpg.Pool | None] = web.AppKey("POOL")

@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 import structlog
 from aiohttp import hdrs, web
 
+from watchllm_proxy.console.account import UpgradeRequired
 from watchllm_proxy.console.answers import BadParameter, Problem, error_answer
 from watchllm_proxy.console.context import NEEDED, POOL, SETTINGS, VISITOR, VISITOR_OF
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.console.login import must_be_own_form
+from watchllm_proxy.console.pages.account import upgrade_page
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
 
@@ -128,6 +130,12 @@ def _refuse_http(request: web.Request, exc: web.HTTPException) -> web.Response:
     return _refuse(request, exc.status, headers=own)
 
 
+def _refuse_problem(request: web.Request, exc: Problem) -> web.Response:
+    if isinstance(exc, UpgradeRequired) and not _wants_json(request):
+        return upgrade_page(request, exc)
+    return _refuse(request, exc.status, str(exc), code=exc.code, param=exc.param)
+
+
 @web.middleware
 async def readable_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error says what happened and what to do, in the form that the client reads."""
@@ -138,7 +146,7 @@ async def readable_errors(request: web.Request, handler: Handler) -> web.StreamR
     except BadParameter as exc:
         return _refuse(request, 422, str(exc), param=exc.name)
     except Problem as exc:
-        return _refuse(request, exc.status, str(exc), code=exc.code, param=exc.param)
+        return _refuse_problem(request, exc)
     except StoreUnavailable as exc:
         text = f"The store cannot be read now ({exc}). Requests to your model still pass; try again shortly."
         return _refuse(request, 503, text, headers={"Retry-After": str(RETRY_AFTER_S)})

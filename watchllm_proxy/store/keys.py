@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -144,6 +145,21 @@ def _new_key() -> str:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
+
+
+async def limit_key(
+    pool: asyncpg.Pool,
+    project_id: str,
+    key_id: UUID,
+    requests_per_minute: int | None,
+    monthly_cap_usd: Decimal | None,
+) -> bool:
+    """None is no limit. False: the project has no such key in force."""
+    async with transaction(pool, UPKEEP) as connection:
+        row = await connection.fetchrow(
+            queries("postgres")["limit_key"], views.key(project_id), key_id, requests_per_minute, monthly_cap_usd
+        )
+    return row is not None
 
 
 async def load_grants(pool: asyncpg.Pool, seen: str = "") -> tuple[str, Grants | None]:

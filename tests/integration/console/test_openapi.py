@@ -44,8 +44,16 @@ ASKED = {
     "/api/agent-runs/{run_id}/merge": None,
     "/api/agent-runs/{run_id}/split": None,
     "/api/agent-runs/{run_id}/undo": None,
+    "/settings/prices": None,  # need a Postgres: test_prices
+    "/api/prices": None,
     "/settings/redaction": "/settings/redaction",
     "/api/redaction": "/api/redaction",
+    "/usage": "/usage",
+    "/pricing": "/pricing",
+    "/api/usage": "/api/usage?month=2026-11",
+    "/api/plans": "/api/plans",
+    "/api/project": None,  # need a Postgres: test_account
+    "/api/keys/{key_id}/limits": None,
     "/api/projects": None,  # need a Postgres: test_keys
     "/api/keys": None,
     "/api/keys/{key_id}": None,

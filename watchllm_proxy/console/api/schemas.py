@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from watchllm_proxy.console.account import MAX_CAP_USD, MAX_REQUESTS_PER_MINUTE, MAX_RETENTION_DAYS
 from watchllm_proxy.console.keys import DEFAULT_GRACE_S, MAX_GRACE_S, MAX_NAME
 from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
@@ -23,6 +24,8 @@ from watchllm_proxy.records import (
     StepType,
 )
 from watchllm_proxy.sealing import MAX_PROVIDER_KEY_CHARACTERS
+from watchllm_proxy.store.plans import Feature
+from watchllm_proxy.store.project_settings import OverQuota
 from watchllm_proxy.store.projects import PROJECT_ID
 
 Schema = Mapping[str, object]
@@ -61,6 +64,17 @@ INSTANT: Final[Schema] = {"type": "string", "format": "date-time"}
 MAYBE_INSTANT: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 UUID: Final[Schema] = {"type": "string", "format": "uuid"}
 MAYBE_UUID: Final[Schema] = {"type": ["string", "null"], "format": "uuid"}
+_LIMITS: Final = {
+    "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_REQUESTS_PER_MINUTE},
+    "monthly_cap_usd": {
+        "description": "US dollars; a text of a number is taken to the last digit.",
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": int(MAX_CAP_USD)},
+            {"type": "string", "pattern": r"^\d{1,6}(\.\d{1,12})?$"},
+            {"type": "null"},
+        ],
+    },
+}
 ANYTHING: Final[Schema] = {"description": "Any JSON, as it was captured."}
 
 _RULES: Final[Schema] = {
@@ -455,6 +469,82 @@ ALL: Final[Mapping[str, Schema]] = {
         "required": ["project_id"],
         "additionalProperties": False,
     },
+    "MonthOfUsage": _object(
+        {
+            "usage": _object(
+                {
+                    "month": STRING,
+                    "resets_at": INSTANT,
+                    "plan": TEXT,
+                    "requests": COUNT,
+                    "quota": MAYBE_COUNT,
+                    "passed_over_quota": COUNT,
+                    "refused": _object(dict.fromkeys(("quota", "rate", "cap", "share"), COUNT)),
+                    "cost_usd": USD,
+                    "monthly_cap_usd": USD,
+                    "unpriced_calls": COUNT,
+                    "warnings": _list({"enum": ["near_quota", "over_quota", "near_cap", "over_cap"]}),
+                    "days": _list(
+                        _object(
+                            {
+                                "day": {"type": "string", "format": "date"},
+                                "requests": COUNT,
+                                "refused": COUNT,
+                                "cost_usd": USD,
+                                "unpriced_calls": COUNT,
+                            }
+                        )
+                    ),
+                    "keys": _list(_object({"key_id": TEXT, "cost_usd": USD, "unpriced_calls": COUNT})),
+                }
+            )
+        }
+    ),
+    "PlanList": _object(
+        {
+            "plans": _list(
+                _object(
+                    {
+                        "plan": STRING,
+                        "title": STRING,
+                        "monthly_usd": USD,
+                        "monthly_requests": MAYBE_COUNT,
+                        "retention_days": MAYBE_COUNT,
+                        "features": _list(_enum(Feature)),
+                    }
+                )
+            ),
+            "current": TEXT,
+        }
+    ),
+    "ProjectSettings": _object(
+        {
+            "project": _object(
+                {
+                    "project_id": STRING,
+                    "plan": STRING,
+                    "over_quota": _enum(OverQuota),
+                    "retention_days": MAYBE_COUNT,
+                    "requests_per_minute": MAYBE_COUNT,
+                    "monthly_cap_usd": USD,
+                }
+            )
+        }
+    ),
+    "ProjectChange": {
+        "type": "object",
+        "properties": {
+            "plan": STRING,
+            "over_quota": _enum(OverQuota),
+            "retention_days": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_RETENTION_DAYS},
+            **_LIMITS,
+        },
+        "additionalProperties": False,
+    },
+    "KeyLimits": {"type": "object", "properties": _LIMITS, "additionalProperties": False},
+    "LimitedKey": _object(
+        {"key": _object({"key_id": UUID, "requests_per_minute": MAYBE_COUNT, "monthly_cap_usd": USD})}
+    ),
     "Redaction": _object(
         {
             "redaction": _object(

@@ -1,0 +1,336 @@
+"""Plans, usage and limits through the API and the pages, on a real Postgres."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from jsonschema import Draft202012Validator
+
+from tests.console_runs import MemoryReading
+from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.console.app import FEATURES, OPEN_ROUTES, ROUTES
+from watchllm_proxy.console.context import Visitor
+from watchllm_proxy.grants import ALL_SCOPES, Scope
+from watchllm_proxy.settings import Settings
+from watchllm_proxy.store import keys, project_settings, projects, usage
+from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.transactions import BATCH, open_pool, transaction
+from watchllm_proxy.store.usage import CountedDay, RequestCounts, Spent
+
+PEOPLE = {"Accept": "text/html"}
+READER = {"X-Scopes": "read"}
+RUN = "run_7q2k9fh4"
+
+
+@pytest.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    opened = await open_pool(postgres_dsn)
+    await projects.create_project(opened, "acme", "Acme")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def client(
+    pool: asyncpg.Pool, reading: MemoryReading, aiohttp_client: Callable[..., Awaitable[TestClient]]
+) -> TestClient:
+    async def visitor_of(request: web.Request) -> Visitor | None:
+        scopes = request.headers.get("X-Scopes")
+        return Visitor(
+            request.headers.get("X-Project", "acme"),
+            ALL_SCOPES if scopes is None else frozenset({Scope(scopes)}),
+        )
+
+    async def health() -> Health:
+        return Health()
+
+    return await aiohttp_client(
+        build_app(reading, settings=Settings(), health=health, visitor_of=visitor_of, pool=pool)
+    )
+
+
+async def choose(pool: asyncpg.Pool, **chosen: Any) -> None:
+    assert await project_settings.change(pool, "acme", lambda now: replace(now, **chosen))
+
+
+async def used(pool: asyncpg.Pool, day: date, counts: RequestCounts, cost_usd: str = "0") -> None:
+    await usage.save_counts(pool, "w0", [CountedDay("acme", day, counts)])
+    spent = [Spent("acme", day, "key-1", Decimal(cost_usd), 1, 2)]
+    async with transaction(pool, BATCH) as connection:
+        await connection.execute(queries("postgres")["add_spent"], *usage.spent_columns(spent))
+
+
+async def ask(client: TestClient, method: str, path: str, status: int = 200, **kwargs: Any) -> dict[str, Any]:
+    """The answer, held against what /openapi.json says of it."""
+    answer = await client.request(method, path, **kwargs)
+    body = await answer.json()
+    assert answer.status == status, body
+    document = await (await client.get("/openapi.json")).json()
+    route = re.sub(r"[0-9a-f-]{36}", "{key_id}", path.partition("?")[0]).replace(RUN, "{run_id}")
+    described = document["paths"][route][method]["responses"][str(status)]["content"]["application/json"]["schema"]
+    Draft202012Validator({**described, "components": document["components"]}).validate(body)
+    found: dict[str, Any] = body
+    return found
+
+
+async def page(client: TestClient, path: str, status: int = 200, **kwargs: Any) -> str:
+    answer = await client.get(path, headers=PEOPLE, **kwargs)
+    assert answer.status == status
+    return await answer.text()
+
+
+# --- what was used ----------------------------------------------------------------------------------
+
+
+async def test_a_month_is_told_by_day_with_what_was_refused_and_what_it_cost(
+    client: TestClient, pool: asyncpg.Pool
+) -> None:
+    await choose(pool, plan="free", monthly_cap_usd=Decimal(2))
+    await used(pool, date(2026, 11, 3), RequestCounts(900, 5, 1, 2, 3, 4), "1.25")
+    await used(pool, date(2026, 11, 30), RequestCounts(50), "0.35")
+    await used(pool, date(2026, 12, 1), RequestCounts(7), "100")
+    told = (await ask(client, "get", "/api/usage?month=2026-11"))["usage"]
+    days = told.pop("days")
+    assert told == {
+        "month": "2026-11",
+        "resets_at": "2026-12-01T00:00:00.000000Z",
+        "plan": "free",
+        "requests": 950,
+        "quota": 1000,
+        "passed_over_quota": 5,
+        "refused": {"quota": 1, "rate": 2, "cap": 3, "share": 4},
+        "cost_usd": 1.6,
+        "monthly_cap_usd": 2,
+        "unpriced_calls": 4,
+        "warnings": ["near_quota", "near_cap"],
+        "keys": [{"key_id": "key-1", "cost_usd": 1.6, "unpriced_calls": 4}],
+    }
+    assert [(day["day"], day["requests"], day["refused"]) for day in days] == [
+        ("2026-11-03", 900, 10),
+        ("2026-11-30", 50, 0),
+    ]
+    assert (await ask(client, "get", "/api/usage"))["usage"]["month"] != "2026-11-03"
+    await ask(client, "get", "/api/usage?month=2026-13", 422)
+
+
+@pytest.mark.parametrize(
+    ("requests", "sentence"),
+    [
+        (799, None),
+        (800, "80 % of this month&#39;s requests are used"),
+        (1_000, "requests are used up. Requests are"),
+    ],
+)
+async def test_the_page_warns_at_80_and_at_100_percent(
+    client: TestClient, pool: asyncpg.Pool, requests: int, sentence: str | None
+) -> None:
+    await choose(pool, plan="free")
+    await used(pool, date(2026, 11, 3), RequestCounts(requests))
+    shown = await page(client, "/usage?month=2026-11")
+    assert f"{requests:,}" in shown
+    assert "of 1,000" in shown
+    assert ('role="status"' in shown) is (sentence is not None)
+    assert (sentence or "") in shown
+
+
+async def test_who_passes_on_what_is_beyond_is_told_so(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="free", over_quota=project_settings.OverQuota.PASS)
+    await used(pool, date(2026, 11, 3), RequestCounts(1_200, 200))
+    shown = await page(client, "/usage?month=2026-11")
+    assert "Requests pass, and of those beyond it figures are kept, and no text." in shown
+    assert "200 passed on without keeping their text" in shown
+
+
+async def test_a_month_without_requests_says_so(client: TestClient) -> None:
+    assert "No request was counted" in await page(client, "/usage?month=2020-02")
+
+
+async def test_a_project_sees_its_own_usage_only(client: TestClient, pool: asyncpg.Pool) -> None:
+    await used(pool, date(2026, 11, 3), RequestCounts(12), "1")
+    told = await ask(client, "get", "/api/usage?month=2026-11", headers={"X-Project": "default"})
+    assert (told["usage"]["requests"], told["usage"]["keys"]) == (0, [])
+
+
+# --- plans ------------------------------------------------------------------------------------------
+
+
+async def test_the_plans_and_ones_own_are_told(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="starter")
+    told = await ask(client, "get", "/api/plans")
+    assert told["current"] == "starter"
+    assert told["plans"][2] == {
+        "plan": "pro",
+        "title": "Pro",
+        "monthly_usd": 99,
+        "monthly_requests": 500_000,
+        "retention_days": 90,
+        "features": ["anomaly_detection", "cost_attribution", "dashboard", "debugger", "events"],
+    }
+    shown = await page(client, "/pricing")
+    assert "This project has Starter." in shown
+    assert all(text in shown for text in ("$99", "500,000", "unlimited", "365 days"))
+    assert "Self-hosted" not in shown
+
+
+async def test_a_plan_is_chosen_on_the_page_by_who_may(client: TestClient, pool: asyncpg.Pool) -> None:
+    answer = await client.post("/pricing", data={"plan": "pro"}, headers=PEOPLE, allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (303, "/pricing")
+    chosen = await project_settings.of_project(pool, "acme")
+    assert chosen is not None
+    assert chosen.plan == "pro"
+    assert (await client.post("/pricing", data={"plan": "golden"}, headers=PEOPLE)).status == 422
+    assert (await client.post("/pricing", data={"plan": "free"}, headers={**PEOPLE, **READER})).status == 403
+    assert "<form" not in await (await client.get("/pricing", headers={**PEOPLE, **READER})).text()
+
+
+async def test_what_the_plan_has_not_is_402_with_the_plan_that_has_it(
+    client: TestClient, pool: asyncpg.Pool
+) -> None:
+    await choose(pool, plan="free")
+    for path in (f"/api/agent-runs/{RUN}/debug", "/api/agent-runs", "/api/calls"):
+        error = (await ask(client, "get", path, 402))["error"]
+        assert error["code"] == "upgrade_required"
+        assert ("Pro (pro)" if "debug" in path else "Starter (starter)") in error["message"]
+        assert "this project has Free" in error["message"]
+    await choose(pool, plan="starter")
+    await client.patch("/api/project", json={})  # a change through the API is known at once
+    assert (await client.get("/api/agent-runs")).status == 200
+    assert (await client.get(f"/api/agent-runs/{RUN}/debug")).status == 402
+    await ask(client, "patch", "/api/project", json={"plan": "pro"})
+    assert (await client.get(f"/api/agent-runs/{RUN}/debug")).status == 404  # it is of another project
+
+
+async def test_every_gated_route_is_gated(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="free")
+    paths = [route.path for route in ROUTES if isinstance(route, web.RouteDef) and route.handler in FEATURES]
+    assert len(paths) == len(FEATURES) == 10
+    for path in paths:
+        concrete = re.sub(r"\{index[^/]*", "1", path).replace("{run_id}", RUN).replace("{call_id}", "x")
+        concrete = re.sub(r"\{part[^/]*", "request", concrete)
+        assert (await client.get(concrete)).status == 402, concrete
+
+
+async def test_a_page_that_the_plan_has_not_says_what_it_would_show_and_how_to_get_it(
+    client: TestClient, pool: asyncpg.Pool
+) -> None:
+    await choose(pool, plan="free")
+    shown = await page(client, f"/runs/{RUN}", 402)
+    assert "A run step by step" in shown
+    assert "the plan Pro, $99 a month; this project has Free" in shown
+    assert '<a class="btn" href="/pricing">' in shown
+    assert '<a class="btn" href="/samples/normal">' in shown
+    assert "It comes with the plan Starter, $29 a month" in await page(client, "/runs", 402)
+
+
+async def test_samples_usage_and_prices_are_in_every_plan(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="free")
+    for path in (
+        "/samples/normal",
+        "/usage",
+        "/pricing",
+        "/welcome",
+        "/api/agent-runs/fixture/loop",
+        "/api/usage",
+    ):
+        assert (await client.get(path)).status == 200, path
+    assert not {route.handler for route in OPEN_ROUTES} & set(FEATURES)
+
+
+async def test_a_plan_is_asked_of_ones_own_project_only(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="free")
+    assert (await client.get("/api/agent-runs", headers={"X-Project": "default"})).status == 200
+
+
+async def test_a_plan_that_is_known_holds_while_postgres_is_away(client: TestClient, pool: asyncpg.Pool) -> None:
+    await choose(pool, plan="starter")
+    assert (await client.get("/api/agent-runs")).status == 200
+    await pool.close()
+    assert (await client.get("/api/agent-runs")).status == 200  # runs are in memory here
+
+
+# --- what is chosen ---------------------------------------------------------------------------------
+
+
+async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client: TestClient) -> None:
+    wanted = {
+        "plan": "pro",
+        "over_quota": "pass",
+        "retention_days": 30,
+        "requests_per_minute": 600,
+        "monthly_cap_usd": "12.345678901234",
+    }
+    changed = (await ask(client, "patch", "/api/project", json=wanted))["project"]
+    expected = {**wanted, "project_id": "acme", "monthly_cap_usd": 12.345678901234}
+    assert changed == expected
+    await ask(client, "patch", "/api/project", json={"monthly_cap_usd": None})
+    assert (await ask(client, "get", "/api/project"))["project"] == {**expected, "monthly_cap_usd": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"plan": "golden"}, "plan"),
+        ({"plan": None}, "plan"),
+        ({"over_quota": "ignore"}, "over_quota"),
+        ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"requests_per_minute": True}, "requests_per_minute"),
+        ({"requests_per_minute": 1.5}, "requests_per_minute"),
+        ({"monthly_cap_usd": -1}, "monthly_cap_usd"),
+        ({"monthly_cap_usd": "NaN"}, "monthly_cap_usd"),
+        ({"monthly_cap_usd": "a lot"}, "monthly_cap_usd"),
+        ({"monthly_cap_usd": 1e300}, "monthly_cap_usd"),
+        ({"retention_days": -1}, "retention_days"),
+        ({"plan": "free", "retention_days": 8}, "retention_days"),
+        ({"plan": "free", "retention_days": 0}, "retention_days"),
+        ({"colour": "red"}, "colour"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_chosen_is_named_and_nothing_changes(
+    client: TestClient, fields: dict[str, object], param: str
+) -> None:
+    before = await ask(client, "get", "/api/project")
+    assert (await ask(client, "patch", "/api/project", 422, json=fields))["error"]["param"] == param
+    assert await ask(client, "get", "/api/project") == before
+
+
+async def test_limits_of_a_key_reach_the_proxies(client: TestClient, pool: asyncpg.Pool) -> None:
+    made = await keys.create_key(pool, "acme", "laptop")
+    path = f"/api/keys/{made.info.key_id}/limits"
+    told = await ask(client, "patch", path, json={"requests_per_minute": 7, "monthly_cap_usd": 0.5})
+    assert told["key"]["requests_per_minute"] == 7
+    _, grants = await keys.load_grants(pool)
+    assert grants is not None
+    assert [grant.requests_per_minute for grant in grants.keys.values()] == [7]
+    await ask(client, "patch", path, 404, json={}, headers={"X-Project": "default"})
+    await ask(client, "patch", path, 403, json={}, headers=READER)
+    await ask(client, "patch", path, 422, json={"requests_per_minute": "many"})
+    await ask(client, "patch", path, json={})
+    _, grants = await keys.load_grants(pool)
+    assert grants is not None
+    assert [grant.requests_per_minute for grant in grants.keys.values()] == [None]
+
+
+async def test_what_a_project_chose_reaches_the_proxies(client: TestClient, pool: asyncpg.Pool) -> None:
+    seen, _ = await keys.load_grants(pool)
+    await ask(
+        client, "patch", "/api/project", json={"plan": "free", "over_quota": "pass", "requests_per_minute": 9}
+    )
+    _, grants = await keys.load_grants(pool, seen)
+    assert grants is not None, "it is seen that something changed"
+    terms = grants.projects["acme"]
+    assert (terms.plan, terms.monthly_requests, terms.passes_over_quota, terms.requests_per_minute) == (
+        "free",
+        1_000,
+        True,
+        9,
+    )
