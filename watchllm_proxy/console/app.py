@@ -10,6 +10,7 @@ from aiohttp import web
 from watchllm_proxy.console import context, login
 from watchllm_proxy.console.api import calls, corrections, events, runs, state
 from watchllm_proxy.console.api import keys as keys_api
+from watchllm_proxy.console.api import prices as prices_api
 from watchllm_proxy.console.api import redaction as redaction_api
 from watchllm_proxy.console.assets import static_file
 from watchllm_proxy.console.desk import CorrectionDesk, NobodysDesk
@@ -22,6 +23,7 @@ from watchllm_proxy.console.guard import (
 )
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import keys as keys_pages
+from watchllm_proxy.console.pages import prices as prices_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
@@ -64,6 +66,8 @@ READ_ROUTES = (
     web.get("/api/projects", keys_api.list_projects),
     web.get("/settings/redaction", redaction_pages.redaction_page),
     web.get("/api/redaction", redaction_api.show_redaction),
+    web.get("/settings/prices", prices_pages.prices_page),
+    web.get("/api/prices", prices_api.show_prices),
 )
 ADMIN_ROUTES = (
     web.post("/runs/{run_id}/merge", correction_forms.merge_form),
@@ -86,6 +90,9 @@ ADMIN_ROUTES = (
     web.post("/settings/keys/{key_id}/revoke", keys_pages.revoke_form),
     web.post("/settings/provider-key", keys_pages.provider_key_form),
     web.post("/settings/redaction", redaction_pages.redaction_form),
+    web.post("/settings/prices", prices_pages.prices_form),
+    web.put("/api/prices", prices_api.set_price),
+    web.delete("/api/prices", prices_api.remove_price),
     web.patch("/api/redaction", redaction_api.change_redaction),
     web.post("/api/redaction/try", redaction_api.try_redaction),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from watchllm_proxy import __version__
-from watchllm_proxy.console.api import openapi_ingest, openapi_keys, schemas
+from watchllm_proxy.console.api import openapi_ingest, openapi_keys, openapi_prices, schemas
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -241,6 +241,7 @@ DOCUMENT: Final[Schema] = {
         **openapi_ingest.ASKED,
         **_API,
         **openapi_keys.PATHS,
+        **openapi_prices.PATHS,
         **_SETTINGS,
         **_PAGES,
         **_OPERATIONS,
