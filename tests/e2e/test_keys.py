@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.commands import PROJECT, WAIT_S, Command
@@ -18,7 +19,7 @@ WITHIN_S = 6.0
 """Twice what is promised (core.KEY_REFRESH_S + app.KEY_POLL_S): the machine may be busy."""
 
 
-def test_a_key_made_beside_a_running_server_is_let_in_and_once_revoked_is_not() -> None:
+def test_keys_and_provider_keys_changed_beside_a_running_server_hold_on_every_worker_within_seconds() -> None:
     with tempfile.TemporaryDirectory(prefix="watchllm-keys-") as made, FakeOpenAI() as fake:
         os.chmod(made, 0o711)  # as root Postgres runs as another user
         environ = {
@@ -27,6 +28,7 @@ def test_a_key_made_beside_a_running_server_is_let_in_and_once_revoked_is_not() 
             "WATCHLLM_PORT": "0",
             "WATCHLLM_WORKERS": "2",
             "WATCHLLM_ALLOW_ANONYMOUS": "off",
+            "WATCHLLM_SECRET_KEY": "s" * 44,
         }
         with Command(Path(made), "up", environ=environ) as up:
             up.serving().ready()
@@ -34,15 +36,44 @@ def test_a_key_made_beside_a_running_server_is_let_in_and_once_revoked_is_not() 
             key = watchllm(up, "keys", "create").strip()
             assert key.startswith("lgw_proj_")
             assert seconds_until(200, up.origin, key) < WITHIN_S
-            watchllm(up, "keys", "revoke", key)
+            assert read_status(up.origin, key) == 403, "it sends and reports, and reads nothing"
+            assert paid_with(fake) == "Bearer sk-of-the-upstream"
+
+            watchllm(up, "provider-keys", "set", typed="sk-of-the-project")
+            until(lambda: status(up.origin, key) == 200 and paid_with(fake) == "Bearer sk-of-the-project")
+
+            new = watchllm(up, "keys", "rotate", key, "--grace", "0s").strip()
             assert seconds_until(401, up.origin, key) < WITHIN_S
-            assert {status(up.origin, key) for _ in range(20)} == {401}, "of both workers"
-            assert key not in up.err
+            assert seconds_until(200, up.origin, new) < WITHIN_S
+
+            reader = watchllm(up, "keys", "create", "--scope", "read").strip()
+            until(lambda: read_status(up.origin, reader) == 200)
+            assert seconds_until(403, up.origin, reader) < WITHIN_S
+            watchllm(up, "projects", "revoke", "default", "--yes")
+            assert seconds_until(401, up.origin, new) < WITHIN_S
+            until(lambda: read_status(up.origin, reader) == 401)
+            assert {status(up.origin, new) for _ in range(20)} == {401}, "of both workers"
+            for secret in (key, new, reader, "sk-of-the-project"):
+                assert secret not in up.err
+                assert secret not in up.data_dir.joinpath("keys.json").read_text()
 
 
-def watchllm(up: Command, *words: str) -> str:
+def paid_with(fake: FakeOpenAI) -> str:
+    """The credential that came with the newest call."""
+    return str(fake.requests[-1].header("Authorization"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < WITHIN_S, "it did not come true"
+        time.sleep(0.05)  # between two looks
+
+
+def watchllm(up: Command, *words: str, typed: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-m", "watchllm_proxy", *words],
+        input=typed,
         env=up.environ,
         cwd=PROJECT,
         capture_output=True,
@@ -66,12 +97,20 @@ def seconds_until(expected: int, origin: str, key: str) -> float:
     return time.monotonic() - began
 
 
+def read_status(origin: str, key: str) -> int:
+    return _answered(urllib.request.Request(f"{origin}/api/agent-runs", headers={"X-WatchLLM-Key": key}))
+
+
 def status(origin: str, key: str) -> int:
     request = urllib.request.Request(
         f"{origin}/v1/chat/completions",
         data=b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}',
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
+    return _answered(request)
+
+
+def _answered(request: urllib.request.Request) -> int:
     try:
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             return int(answer.status)
