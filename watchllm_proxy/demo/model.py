@@ -10,6 +10,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from watchllm_proxy.demo.script import DEMO_SCRIPT, PRICES, Failure, Scenario, c
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_REMEMBERED_RESPONSES = 10_000
+MAX_REMEMBERED_GENERATIONS = 10_000
 EMBEDDING_DIMENSIONS = 8
 
 
@@ -40,6 +42,7 @@ class ScriptedModel:
         self._pace = pace or Pace()
         self._failed: set[bytes] = set()
         self._chains: OrderedDict[str, list[JsonObject]] = OrderedDict()
+        self._generations: OrderedDict[str, Answer] = OrderedDict()
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -56,6 +59,7 @@ class ScriptedModel:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/generation", self._generation)
         return app
 
     async def start(self, port: int = 0) -> None:
@@ -79,8 +83,8 @@ class ScriptedModel:
         if isinstance(answer, web.Response):
             return answer
         if body.get("stream"):
-            return await self._stream(request, answers.chat_frames(answer))
-        return web.json_response(answers.chat_body(answer), headers=_answer_headers())
+            return await self._stream(request, answers.chat_frames(answer), self._headers(answer))
+        return web.json_response(answers.chat_body(answer), headers=self._headers(answer))
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
@@ -88,8 +92,8 @@ class ScriptedModel:
         if isinstance(answer, web.Response):
             return answer
         if body.get("stream"):
-            return await self._stream(request, answers.messages_frames(answer))
-        return web.json_response(answers.messages_body(answer), headers=_answer_headers())
+            return await self._stream(request, answers.messages_frames(answer), self._headers(answer))
+        return web.json_response(answers.messages_body(answer), headers=self._headers(answer))
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
@@ -102,8 +106,8 @@ class ScriptedModel:
             return answer
         self._remember(answer, [*remembered, *input_items(body)])
         if body.get("stream"):
-            return await self._stream(request, answers.responses_frames(answer, body))
-        return web.json_response(answers.responses_body(answer, body), headers=_answer_headers())
+            return await self._stream(request, answers.responses_frames(answer, body), self._headers(answer))
+        return web.json_response(answers.responses_body(answer, body), headers=self._headers(answer))
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
@@ -120,8 +124,38 @@ class ScriptedModel:
         return web.json_response(reply, headers=_answer_headers())
 
     async def _models(self, _request: web.Request) -> web.StreamResponse:
-        data = [{"id": model, "object": "model", "created": 1744000000, "owned_by": "demo"} for model in PRICES]
+        data = [
+            {
+                "id": model,
+                "object": "model",
+                "created": 1744000000,
+                "owned_by": "demo",
+                "pricing": {
+                    "prompt": _a_token(price.input_usd),
+                    "completion": _a_token(price.output_usd),
+                    "input_cache_read": _a_token(price.cached_input_usd),
+                },
+            }
+            for model, price in PRICES.items()
+        ]
         return web.json_response({"object": "list", "data": data}, headers=_answer_headers())
+
+    async def _generation(self, request: web.Request) -> web.StreamResponse:
+        """What an answer cost, as OpenRouter tells it afterwards."""
+        generation_id = request.query.get("id", "")
+        answer = self._generations.get(generation_id)
+        if answer is None or answer.cost_usd is None:
+            return _failure(Failure(404, "not_found", "not_found", f"Generation {generation_id} not found."))
+        data = {
+            "id": generation_id,
+            "model": answer.model,
+            "total_cost": float(answer.cost_usd),
+            "native_tokens_prompt": answer.input_tokens,
+            "native_tokens_completion": answer.output_tokens,
+            "native_tokens_cached": answer.cached_tokens,
+            "is_byok": False,
+        }
+        return web.json_response({"data": data}, headers=_answer_headers())
 
     # --- the model ----------------------------------------------------------------------------------
 
@@ -145,13 +179,25 @@ class ScriptedModel:
         self._failed.add(key)
         return True
 
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        """A model that tells its cost names its generations, as OpenRouter does."""
+        if answer.cost_usd is None:
+            return _answer_headers()
+        generation_id = answers.new_id("gen-")
+        self._generations[generation_id] = answer
+        if len(self._generations) > MAX_REMEMBERED_GENERATIONS:
+            self._generations.popitem(last=False)
+        return {**_answer_headers(), "X-Generation-Id": generation_id}
+
     def _remember(self, answer: Answer, items: list[JsonObject]) -> None:
         self._chains[answer.response_id] = [*items, *answers.output_items(answer)]
         if len(self._chains) > MAX_REMEMBERED_RESPONSES:
             self._chains.popitem(last=False)
 
-    async def _stream(self, request: web.Request, frames: Iterable[bytes]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**_answer_headers(), "Cache-Control": "no-cache"})
+    async def _stream(
+        self, request: web.Request, frames: Iterable[bytes], headers: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
         for frame in frames:
@@ -167,6 +213,10 @@ async def _body(request: web.Request) -> JsonObject:
 
 def _answer_headers() -> dict[str, str]:
     return {"X-Request-Id": answers.new_id("req_")}
+
+
+def _a_token(usd_per_million: Decimal) -> str:
+    return format(usd_per_million / 1_000_000, "f")
 
 
 def _failure(failure: Failure) -> web.Response:

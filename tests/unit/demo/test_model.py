@@ -12,6 +12,7 @@ import pytest
 from watchllm_proxy.demo.agents import run_all
 from watchllm_proxy.demo.model import Pace, ScriptedModel
 from watchllm_proxy.demo.script import DAILY_BRIEF, ORDER_ASSISTANT, RATE_LIMITED, SUPPORT_REFUND_AGENT
+from watchllm_proxy.enrich.price_lists import read_openrouter_models, written_prices
 
 SYSTEM = {"role": "system", "content": "You are order-assistant."}
 ASK = {"model": "openai/gpt-4.1-mini", "messages": [SYSTEM, {"role": "user", "content": "Where is it?"}]}
@@ -143,3 +144,24 @@ async def test_the_sample_agents_come_to_their_ends(model: ScriptedModel) -> Non
     assert "I have refunded $84.50" in by_name["support-refund-agent"].answer
     assert by_name["researcher"].parent_run_id == by_name["trip-planner"].run_id
     assert by_name["order-assistant"].run_id is None
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_an_answer_cost_is_told_afterwards_under_the_id_in_its_head(
+    http: aiohttp.ClientSession, streams: bool
+) -> None:
+    async with http.post("chat/completions", json={**ASK, "stream": streams}) as response:
+        generation_id = response.headers["X-Generation-Id"]  # its body is not read
+    async with http.get("generation", params={"id": generation_id}) as response:
+        told = (await response.json())["data"]
+    _, whole = await _post(http, "chat/completions", ASK)
+    assert told["total_cost"] == whole["usage"]["cost"]
+    assert told["native_tokens_prompt"] == whole["usage"]["prompt_tokens"]
+    async with http.get("generation", params={"id": "gen-nobody"}) as response:
+        assert response.status == 404
+
+
+async def test_its_list_of_models_tells_prices_as_openrouters_does(http: aiohttp.ClientSession) -> None:
+    async with http.get("models") as response:
+        found = read_openrouter_models(await response.json())
+    assert written_prices(found["openai/gpt-4.1-mini"]) == {"input": "0.4", "output": "1.6", "cache_read": "0.1"}
