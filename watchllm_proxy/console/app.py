@@ -8,6 +8,8 @@ import asyncpg
 from aiohttp import web
 
 from watchllm_proxy.console import context, login
+from watchllm_proxy.console.account import NobodysAccounts, within_plan
+from watchllm_proxy.console.api import account as account_api
 from watchllm_proxy.console.api import calls, corrections, events, runs, state
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import prices as prices_api
@@ -21,6 +23,7 @@ from watchllm_proxy.console.guard import (
     own_pages_only,
     readable_errors,
 )
+from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
@@ -33,6 +36,8 @@ from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
 from watchllm_proxy.console.spending import SPENDING, SpendingMemory
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
+from watchllm_proxy.store.account_desk import StoredAccounts
+from watchllm_proxy.store.plans import Feature
 
 # Who may come here: everybody, who may read the project, who may change it. A route stands in one of the three.
 # A run id may hold encoded slashes, and `.json` must be tried before the page that takes any id.
@@ -64,6 +69,11 @@ READ_ROUTES = (
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
     web.get("/api/projects", keys_api.list_projects),
+    web.get("/usage", account_pages.usage_page),
+    web.get("/pricing", account_pages.pricing_page),
+    web.get("/api/usage", account_api.usage),
+    web.get("/api/plans", account_api.plans),
+    web.get("/api/project", account_api.project),
     web.get("/settings/redaction", redaction_pages.redaction_page),
     web.get("/api/redaction", redaction_api.show_redaction),
     web.get("/settings/prices", prices_pages.prices_page),
@@ -89,6 +99,9 @@ ADMIN_ROUTES = (
     web.post("/settings/keys/{key_id}/rotate", keys_pages.rotate_form),
     web.post("/settings/keys/{key_id}/revoke", keys_pages.revoke_form),
     web.post("/settings/provider-key", keys_pages.provider_key_form),
+    web.post("/pricing", account_pages.choose_plan),
+    web.patch("/api/project", account_api.change_project),
+    web.patch("/api/keys/{key_id}/limits", account_api.limit_key),
     web.post("/settings/redaction", redaction_pages.redaction_form),
     web.post("/settings/prices", prices_pages.prices_form),
     web.put("/api/prices", prices_api.set_price),
@@ -96,6 +109,23 @@ ADMIN_ROUTES = (
     web.patch("/api/redaction", redaction_api.change_redaction),
     web.post("/api/redaction/try", redaction_api.try_redaction),
 )
+# What a plan may be without. A handler that is not there is in every plan.
+FEATURES: dict[object, Feature] = {
+    **dict.fromkeys(
+        (runs_pages.runs_page, runs.list_runs, calls.recent_calls, calls.one_call, calls.raw_body),
+        Feature.DASHBOARD,
+    ),
+    **dict.fromkeys(
+        (
+            run_pages.run_page,
+            run_pages.run_json,
+            run_pages.run_columns,
+            run_pages.run_step,
+            runs.debug_run,
+        ),
+        Feature.DEBUGGER,
+    ),
+}
 ROUTES = (*OPEN_ROUTES, *READ_ROUTES, *ADMIN_ROUTES)
 
 
@@ -110,16 +140,19 @@ def build_app(
     pool: asyncpg.Pool | None = None,
 ) -> web.Application:
     """The application over one store. Without a `desk` runs cannot be corrected, and without
-    `redaction` nothing about it can be changed; keys are in the Postgres of `pool`.
+    `redaction` nothing about it can be changed; keys, plans and usage are in the Postgres of `pool`.
 
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
     """
-    app = web.Application(middlewares=[own_host_only, readable_errors, own_pages_only, known_visitors_only])
+    guards = [own_host_only, readable_errors, own_pages_only, known_visitors_only, within_plan]
+    app = web.Application(middlewares=guards)
     app[context.READING] = reading
     app[SPENDING] = SpendingMemory()
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
+    app[context.ACCOUNTS] = StoredAccounts(pool) if pool is not None else NobodysAccounts()
+    app[context.FEATURES] = FEATURES
     app[context.POOL] = pool
     app[context.LOGINS] = login.Logins()
     app[context.SETTINGS] = settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from watchllm_proxy import __version__
-from watchllm_proxy.console.api import openapi_ingest, openapi_keys, openapi_prices, schemas
+from watchllm_proxy.console.api import openapi_account, openapi_ingest, openapi_keys, openapi_prices, schemas
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -20,6 +20,7 @@ def _json_answer(description: str, schema: Schema) -> Schema:
 
 _PAGE: Final = {"description": "A page.", "content": {"text/html": {"schema": {"type": "string"}}}}
 _ERRORS: Final = {
+    "402": _json_answer("The plan of the project has not got it; the message names one that has.", ref("Error")),
     "401": _json_answer("The key shown is unknown, revoked, or may not read.", ref("Error")),
     "404": _json_answer("There is no such thing, or it is another project's: the same body.", ref("Error")),
     "400": _json_answer("The body is not a JSON object.", ref("Error")),
@@ -136,9 +137,9 @@ _STATIC: Final = [
 ]
 
 _API: Final = {
-    "/api/agent-runs": _get("List agent runs", _RUN_LIST, parameters=_FILTERS, errors="401 422 503"),
+    "/api/agent-runs": _get("List agent runs", _RUN_LIST, parameters=_FILTERS, errors="401 402 422 503"),
     "/api/agent-runs/{run_id}/debug": _get(
-        "One run with its steps, and why each call is in it", _RUN, parameters=[_RUN_ID], errors="401 404 503"
+        "One run with its steps, and why each call is in it", _RUN, parameters=[_RUN_ID], errors="401 402 404 503"
     ),
     "/api/agent-runs/fixture/{name}": _get(
         "A sample run, computed by the code that computes real ones", _RUN, parameters=[_SAMPLE], errors="404"
@@ -152,19 +153,19 @@ _API: Final = {
         "Calls in the order they were stored; ask again with `after` = `next_after`, and each comes once",
         _json_answer("Calls, oldest first.", ref("CallList")),
         parameters=[_AFTER, _LIMIT],
-        errors="401 422 503",
+        errors="401 402 422 503",
     ),
     "/api/calls/{call_id}": _get(
         "One call: request, answer, usage, timing",
         _json_answer("The call.", ref("Call")),
         parameters=[_CALL_ID],
-        errors="401 404 503",
+        errors="401 402 404 503",
     ),
     "/api/calls/{call_id}/raw/{part}": _get(
         "A body as it was on the wire, where it is kept: of calls not understood, and as WATCHLLM_KEEP_RAW says",
         _BYTES,
         parameters=[_CALL_ID, _PART],
-        errors="401 404 503",
+        errors="401 402 404 503",
     ),
 }
 
@@ -194,14 +195,16 @@ _SETTINGS: Final = {
 _PAGES: Final = {
     "/": {"get": {"summary": "Where to begin", "responses": {"302": _ELSEWHERE}}},
     "/welcome": _get("How to point an agent here; waits for the first request", _PAGE, errors="401 503"),
-    "/runs": _get("The list of runs", _PAGE, parameters=_FILTERS, errors="401 422 503"),
-    "/runs/{run_id}": _get("One run", _PAGE, parameters=[_RUN_ID], errors="401 404 503"),
+    "/runs": _get("The list of runs", _PAGE, parameters=_FILTERS, errors="401 402 422 503"),
+    "/runs/{run_id}": _get("One run", _PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
     "/runs/{run_id}.json": _get(
-        "The run as /api/agent-runs/{run_id}/debug gives it", _RUN, parameters=[_RUN_ID], errors="401 404 503"
+        "The run as /api/agent-runs/{run_id}/debug gives it", _RUN, parameters=[_RUN_ID], errors="401 402 404 503"
     ),
-    "/runs/{run_id}/steps": _get("The rows of its timeline", _COLUMNS, parameters=[_RUN_ID], errors="401 404 503"),
+    "/runs/{run_id}/steps": _get(
+        "The rows of its timeline", _COLUMNS, parameters=[_RUN_ID], errors="401 402 404 503"
+    ),
     "/runs/{run_id}/steps/{index}": _get(
-        "What the page shows of one step", _STEP, parameters=[_RUN_ID, _INDEX], errors="401 404 503"
+        "What the page shows of one step", _STEP, parameters=[_RUN_ID, _INDEX], errors="401 402 404 503"
     ),
     "/runs/{run_id}/merge": _form("Merge this run into another, from its page"),
     "/runs/{run_id}/split": _form("Split a call off this run, from its page"),
@@ -242,6 +245,7 @@ DOCUMENT: Final[Schema] = {
         **_API,
         **openapi_keys.PATHS,
         **openapi_prices.PATHS,
+        **openapi_account.PATHS,
         **_SETTINGS,
         **_PAGES,
         **_OPERATIONS,
