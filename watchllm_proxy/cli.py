@@ -22,6 +22,7 @@ from watchllm_proxy.commands import (
     doctor,
     keeping,
     keys,
+    plans,
     pricing,
     provider_keys,
     reading,
@@ -89,6 +90,7 @@ provider_keys.add_to(app)
 users.add_to(app)
 redaction.add_to(app)
 pricing.add_to(app)
+plans.add_to(app)
 dead.add_to(app)
 keeping.add_to(app)
 
