@@ -360,7 +360,7 @@ class Call:
     raw_response: bytes | None = None
     cost: Cost = UNKNOWN_COST
     is_content_refused: bool = False  # the client asked that figures are kept but no text
-    redaction_mode: str = "off"  # how it was redacted: off, secrets or all
+    redaction_mode: str = "off"  # how it was redacted: off, secrets or all, and a mark of rules beyond ours
     redacted: tuple[tuple[str, int], ...] = ()  # how many values were put behind tags, by kind
 
     @property
