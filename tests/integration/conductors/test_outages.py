@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
+from tests.fixtures.engines import clickhouse_library, run_clickhouse
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.integration.conductors.recording import Recording, Running, chat, until
+from watchllm_proxy.health import StoresAway, checks
 from watchllm_proxy.store.clickhouse import AsyncEventStore, ClickHouseServer
+from watchllm_proxy.store.migrate import migrate_clickhouse
 from watchllm_proxy.store.postgres import RunStore
 
 BEFORE, DURING = 10, 30
@@ -115,6 +121,10 @@ CLICKHOUSE = {
         saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(1, 1)}"),
         saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(3000, 1000)}"),
     ),
+    "read-only": Fault(
+        saying("ALTER TABLE events MODIFY SETTING table_readonly = 1"),
+        saying("ALTER TABLE events MODIFY SETTING table_readonly = 0"),
+    ),
     "disk full": Fault(
         saying("ALTER TABLE messages MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000"),
         saying("ALTER TABLE messages MODIFY SETTING min_free_disk_bytes_to_perform_insert = 0"),
@@ -206,6 +216,81 @@ async def test_clickhouse(recording: Recording, clickhouse_scene: Scene, clickho
         await through(recording, clickhouse_scene, CLICKHOUSE[fault], "clickhouse", events=events)
     finally:
         await events.close()
+
+
+@pytest.mark.parametrize("fault", ["killed and started again", "failing over"])
+async def test_clickhouse_whose_process_ends(tmp_path: Path, postgres_dsn: str, fault: str) -> None:
+    """Really killed, in the middle of what it does; then it is there again, or another one with the same data."""
+    folder = tmp_path / "clickhouse"
+    folder.mkdir()
+    async with contextlib.AsyncExitStack() as closing:
+        started = partial(run_clickhouse, clickhouse_library(), folder)
+        url, server = closing.enter_context(started())
+        wire = closing.enter_context(FaultProxy(address(url)))
+
+        async def hurt(scene: Scene) -> None:
+            await asyncio.to_thread(server.kill if fault == "killed and started again" else server.stop)
+
+        async def mend(scene: Scene) -> None:
+            if fault == "failing over":
+                other, _ = closing.enter_context(started())
+                scene.wire.lead_to(address(other))
+
+        events = AsyncEventStore(ClickHouseServer(on_wire(url, wire)))
+        closing.push_async_callback(events.close)
+        runs = await RunStore.open(postgres_dsn)
+        closing.push_async_callback(runs.close)
+        await migrate_clickhouse(events, postgres_dsn)
+        recording = Recording(tmp_path / "capture", runs, events, ClickHouseServer(on_wire(url, wire)))
+        scene = Scene(wire, recording.in_postgres, "default")
+        await through(recording, scene, Fault(hurt, mend), "clickhouse")
+        for writer in recording.writers.values():
+            await writer.close()
+        recording.store.close()
+
+
+def address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return parts.hostname, parts.port or 9000
+
+
+# --- the recorder itself ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
+async def test_a_recorder_that_was_away_for_an_hour_catches_up_and_says_how_far_it_is(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two proxies wrote all the time: what they captured is stored in its order, as if it had been there."""
+    monkeypatch.setattr("watchllm_proxy.recorder.BATCH_RECORDS", 100)
+    calls, hour_us, now_us = 600, 3_600_000_000, time.time_ns() // 1000
+    for number in range(calls):
+        ended_at_us = now_us - hour_us + number * hour_us // calls
+        await recording.write(
+            [chat(number, run=f"run-{number % RUNS}", ended_at_us=ended_at_us)], f"w{number % 2}"
+        )
+    recorder, lags, told = recording.recorder(), list[float](), list[str]()
+    await recorder.take_up(asyncio.Event())
+    recorder.stats.is_starting = False
+    while recorder.stats.stored_calls < calls:
+        if await recorder.run_once():
+            lags.append(recorder.stats.lag_s)
+            told.append(str(checks(recorder.stats, StoresAway())["recorder"]))
+    assert lags == sorted(lags, reverse=True)
+    assert lags[0] > 3_500
+    assert "s behind" in told[0]
+    assert not await recorder.run_once()
+    assert checks(recorder.stats, StoresAway())["recorder"] is None
+
+    books = await recording.assert_adds_up()
+    assert (books.stored, books.in_log, books.set_aside) == (calls, 0, 0)
+    assert await recording.count("events FINAL") == calls
+    assert await recording.in_postgres("SELECT count(*) FROM agent_debug_logs") == RUNS
+    assert await recording.in_postgres("SELECT min(total_calls) FROM agent_debug_logs") == calls // RUNS
+    steps = await recording.runs.pool.fetch("SELECT summary FROM agent_debug_steps ORDER BY run_id, step_index")
+    asked = [step["summary"] for step in steps if step["summary"].startswith("Question")]
+    assert asked == [f"Question {number}?" for run in range(RUNS) for number in range(run, calls, RUNS)]
 
 
 def on_wire(url: str, wire: FaultProxy, **changed: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -70,21 +69,17 @@ def test_a_flip_of_any_single_byte_loses_at_most_the_record_it_hits(log: Log) ->
     ids = list(log.spans)
     assert 1500 < len(log.content) < 3000
     fd = os.open(log.segment, os.O_WRONLY)
-    slowest_s = 0.0
     try:
         for at, value in enumerate(log.content):
             hit = next((id_ for id_, (start, end) in log.spans.items() if start <= at < end), None)
             for mask in (0x01, 0x80, 0xFF):
                 os.pwrite(fd, bytes([value ^ mask]), at)
-                began = time.monotonic()
                 survivors, _ = read_all(log.directory)
-                slowest_s = max(slowest_s, time.monotonic() - began)
                 assert survivors == [id_ for id_ in ids if id_ != hit], f"byte {at} ^ {mask:#x}"
             os.pwrite(fd, bytes([value]), at)
     finally:
         os.close(fd)
     assert read_all(log.directory)[0] == ids
-    assert slowest_s < 1
 
 
 def test_a_flip_in_a_complete_segment_is_counted_once_and_one_in_its_header_is_not(tmp_path: Path) -> None:
