@@ -52,7 +52,8 @@ def test_the_documented_default_is_the_default(name: str) -> None:
     if name == "WATCHLLM_DATA_DIR":
         assert shown == "the platform's data directory + `/watchllm`"
     else:
-        assert shown == ("–" if default in {None, ()} else f"`{default}`")
+        words = {True: "on", False: "off"} if isinstance(default, bool) else {}
+        assert shown == ("–" if default in {None, ()} else f"`{words.get(default, default)}`")
 
 
 def test_pages_name_no_setting_that_does_not_exist() -> None:
