@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import canaries
+from watchllm_proxy.enrich.redaction import credentials
 from watchllm_proxy.enrich.redaction.finding import DROPPED, RULES, Redaction
 from watchllm_proxy.enrich.redaction.kinds import SECRETS, RedactionKind, RedactionMode
 from watchllm_proxy.enrich.redaction.rules import MAX_PLACES
@@ -74,6 +76,16 @@ def test_values_are_told_from_what_looks_like_them(text: str, expected: str) -> 
 )
 def test_keys_of_providers_are_found_wherever_they_stand(name: str, key: str, around: str) -> None:
     assert key not in redact(around.format(key), mode=RedactionMode.SECRETS), name
+
+
+@pytest.mark.parametrize("form", credentials._KEYS, ids=lambda form: form[:16])
+@settings(max_examples=10)
+@given(data=st.data())
+def test_a_key_of_every_form_goes_whatever_it_is_made_of(form: str, data: st.DataObject) -> None:
+    """In prose, in a line of a shell, and in JSON that was escaped once more."""
+    key = data.draw(st.from_regex(re.compile(form, re.ASCII), fullmatch=True))
+    for text in (f"use {key} here", f"export KEY={key}\n", json.dumps(json.dumps({"note": f"\n{key}\n"}))):
+        assert key not in redact(text, mode=RedactionMode.SECRETS), text
 
 
 @pytest.mark.parametrize(
