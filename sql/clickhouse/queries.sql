@@ -199,6 +199,14 @@ WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
   AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
 LIMIT 1 BY content_hash;
 
+-- name: messages_by_hash
+-- Contents of messages, whatever calls hold them.
+SELECT hex(messages.content_hash) AS content_hash, content
+FROM messages
+WHERE project_id = {project_id:String}
+  AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
+LIMIT 1 BY content_hash;
+
 -- name: settle_call
 -- A call whose cost was told afterwards: its row again, one microsecond younger, with what was told. "" is "not told":
 -- then it stays as it is. A repeat is harmless.

@@ -34,16 +34,17 @@ class RunReading(Protocol):
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:
         """Why each call of the run is there, strongest evidence first."""
 
-    async def get_redacted(self, project_id: str, run_id: str, started_at_us: int) -> RedactedCalls:
-        """What was redacted in the calls of the run, which began then."""
+    async def get_redacted(self, project_id: str, run: Run) -> RedactedCalls:
+        """What was redacted in the calls of the run."""
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
         """Runs that name this one as their parent, oldest first."""
 
-    async def get_sent_calls(
-        self, project_id: str, run_id: str, started_at_us: int
-    ) -> Sequence[SentCall] | None:
-        """All calls of the run, which began then, in order, with what is new in each; None: it is too long."""
+    async def get_sent_calls(self, project_id: str, run: Run) -> Sequence[SentCall] | None:
+        """All calls of the run, in order, with what is new in each; None: it is too long."""
+
+    async def get_messages(self, project_id: str, hashes: Sequence[str]) -> Mapping[str, bytes]:
+        """The JSON of messages by their hashes, of those that are still there."""
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
 

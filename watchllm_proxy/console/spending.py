@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from aiohttp import web
@@ -12,9 +12,12 @@ from aiohttp import web
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.insights.caching import CacheBreak, with_characters
 from watchllm_proxy.insights.spending import Spending, spending
 
 KEPT_RUNS = 64
+MAX_LOOKED_INTO = 16
+"""Breaks of a run whose two messages are read to find the character."""
 
 
 class SpendingMemory:
@@ -46,9 +49,20 @@ async def with_spending(request: web.Request, loaded: LoadedRun) -> LoadedRun:
     except KeyError:
         pass
     try:
-        sent = await reading_of(request).get_sent_calls(project_id, run.run_id, run.started_at_us)
+        sent = await reading_of(request).get_sent_calls(project_id, run)
     except StoreUnavailable:
         return loaded
     found = None if not sent else await asyncio.to_thread(spending, sent, loaded.steps)
+    if found is not None and found.breaks:
+        found = replace(found, breaks=await _with_characters(request, found.breaks))
     memory.put(key, found)
     return replace(loaded, spending=found)
+
+
+async def _with_characters(request: web.Request, breaks: Sequence[CacheBreak]) -> tuple[CacheBreak, ...]:
+    messages = [each for broke in breaks[:MAX_LOOKED_INTO] for each in (broke.previous, broke.message)]
+    hashes = sorted({each.content_hash for each in messages if each is not None})
+    if not hashes:
+        return tuple(breaks)
+    contents = await reading_of(request).get_messages(project_of(request), hashes)
+    return await asyncio.to_thread(with_characters, breaks, contents)

@@ -8,10 +8,12 @@ machine served it), and no message is to blame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
+
+import orjson
 
 from watchllm_proxy.enrich.price_lists import MILLION
 from watchllm_proxy.enrich.prices import marginals_of
@@ -33,6 +35,9 @@ class CacheBreak:
     message_index: int | None
     message: SentMessage | None  # what stands there now
     previous: SentMessage | None  # what stood there before
+    character: int | None = (
+        None  # of its text, the first that differs; None: not looked for
+    )
 
 
 def cache_breaks(calls: Sequence[SentCall]) -> tuple[CacheBreak, ...]:
@@ -92,6 +97,24 @@ def _cached(call: Call) -> int:
 
 def _model(call: Call) -> str | None:
     return call.request_model
+
+
+def with_characters(breaks: Sequence[CacheBreak], contents: Mapping[str, bytes]) -> tuple[CacheBreak, ...]:
+    """`contents`: the JSON of messages by their hashes; one that is not there is not looked at."""
+    return tuple(_with_character(each, contents) for each in breaks)
+
+
+def _with_character(broke: CacheBreak, contents: Mapping[str, bytes]) -> CacheBreak:
+    found = [contents.get(each.content_hash) for each in (broke.previous, broke.message) if each is not None]
+    texts = [readable(content) for content in found if content is not None]
+    return broke if len(texts) < 2 else replace(broke, character=first_difference(texts[0], texts[1]))
+
+
+def readable(content: bytes) -> str:
+    """The text of a message: its `content` where that is one text, else its JSON."""
+    message: object = orjson.loads(content)
+    text = message.get("content") if isinstance(message, dict) else message
+    return text if isinstance(text, str) else content.decode("utf-8", "replace")
 
 
 def first_difference(one: str, other: str) -> int:

@@ -121,20 +121,27 @@ class StoreReading:
 
     # --- calls
 
-    async def get_redacted(
-        self, project_id: str, run_id: str, started_at_us: int
-    ) -> dict[UUID, tuple[tuple[str, int], ...]]:
-        """What was redacted in the calls of the run, which began then; by kind."""
-        from_us = started_at_us - _CALLS_BEFORE_US
-        params: dict[str, str | int] = {"project_id": project_id, "run_id": run_id, "from_us": from_us}
+    async def get_redacted(self, project_id: str, run: Run) -> dict[UUID, tuple[tuple[str, int], ...]]:
+        """What was redacted in the calls of the run, by kind."""
+        from_us, to_us = _span_of(run)
+        params: dict[str, str | int] = {
+            "project_id": project_id,
+            "run_id": run.run_id,
+            "from_us": from_us,
+            "to_us": to_us,
+        }
         found: Sequence[Stored] = await self._events.query(self._calls_sql["redacted_of_run"], params)
         return {UUID(row["call_id"]): redacted_from(row["redacted"]) for row in found}
 
-    async def get_sent_calls(
-        self, project_id: str, run_id: str, started_at_us: int
-    ) -> tuple[SentCall, ...] | None:
-        """All calls of the run, which began then, with what is new in each; None: it is too long for that."""
-        return await sent_calls(self._events, project_id, run_id, started_at_us - _CALLS_BEFORE_US)
+    async def get_sent_calls(self, project_id: str, run: Run) -> tuple[SentCall, ...] | None:
+        """All calls of the run, with what is new in each; None: it is too long for that."""
+        return await sent_calls(self._events, project_id, run.run_id, *_span_of(run))
+
+    async def get_messages(self, project_id: str, hashes: Sequence[str]) -> Mapping[str, bytes]:
+        """The JSON of messages by their hashes, of those that are still there."""
+        params: dict[str, str | list[str]] = {"project_id": project_id, "hashes": list(hashes)}
+        found: Sequence[Stored] = await self._events.query(self._calls_sql["messages_by_hash"], params)
+        return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
         row = await self._call_row(project_id, call_id)

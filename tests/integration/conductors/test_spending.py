@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 from tests.conftest import PROJECT
 from tests.integration.conductors.recording import Recording, chat, run_until_stored
 from watchllm_proxy.decode import rebuild
-from watchllm_proxy.insights.caching import cache_breaks
+from watchllm_proxy.insights.caching import cache_breaks, readable, with_characters
 from watchllm_proxy.insights.carried import carried_costs
-from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, SentCall
 from watchllm_proxy.replay import read_corpus
 from watchllm_proxy.store import sent_calls as sent_calls_module
 from watchllm_proxy.store.reading import StoreReading
@@ -42,6 +43,13 @@ def reading_of(recording: Recording) -> StoreReading:
     return StoreReading(recording.runs.pool, recording.events, rebuild=rebuild)
 
 
+async def sent_calls_of(recording: Recording, run_id: str) -> Sequence[SentCall] | None:
+    reading = reading_of(recording)
+    found = await reading.get_run(DEFAULT_PROJECT_ID, run_id)
+    assert found is not None
+    return await reading.get_sent_calls(DEFAULT_PROJECT_ID, found.run)
+
+
 async def test_each_call_tells_what_it_sent_beyond_the_call_before(recording: Recording) -> None:
     system: dict[str, object] = {"role": "system", "content": "Be brief."}
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
@@ -58,7 +66,7 @@ async def test_each_call_tells_what_it_sent_beyond_the_call_before(recording: Re
     ]
     await recording.write(calls)
     await run_until_stored(recording.recorder())
-    found = await reading_of(recording).get_sent_calls(DEFAULT_PROJECT_ID, "task", calls[0].started_at_us)
+    found = await sent_calls_of(recording, "task")
     assert found is not None
     assert [each.call.call_id for each in found] == [call.exchange_id for call in calls]
     assert [each.kept for each in found] == [0, 2, 1]
@@ -85,14 +93,11 @@ async def test_parts_add_up_for_every_recorded_agent(recording: Recording, name:
     corpus = list(read_corpus(PROJECT / "tests" / "data" / "agents" / f"{name}.jsonl.gz"))
     await recording.write(corpus)
     await run_until_stored(recording.recorder(), within_s=120)
-    runs = await recording.runs.pool.fetch(
-        "SELECT run_id, started_at, total_cost_usd, total_calls FROM agent_debug_logs"
-    )
+    runs = await recording.runs.pool.fetch("SELECT run_id, total_cost_usd, total_calls FROM agent_debug_logs")
     reading = reading_of(recording)
     compared = carried = 0
     for run in runs:
-        started_us = round(run["started_at"].timestamp() * 1e6)
-        sent = await reading.get_sent_calls(DEFAULT_PROJECT_ID, run["run_id"], started_us)
+        sent = await sent_calls_of(recording, run["run_id"])
         assert sent is not None
         costs = carried_costs(sent, await reading.get_steps(DEFAULT_PROJECT_ID, run["run_id"]))
         by_steps = sum((e.direct_usd + e.carried_usd for e in costs.steps.values()), Decimal(0))
@@ -119,10 +124,17 @@ async def test_a_cache_that_broke_is_found_in_what_is_stored(recording: Recordin
     ]
     await recording.write(calls)
     await run_until_stored(recording.recorder())
-    sent = await reading_of(recording).get_sent_calls(DEFAULT_PROJECT_ID, "task", calls[0].started_at_us)
+    sent = await sent_calls_of(recording, "task")
     assert sent is not None
     (broke,) = cache_breaks(sent)
     assert (broke.call_id, broke.tokens_lost, broke.message_index) == (calls[1].exchange_id, 5120, 1)
+    assert broke.previous is not None
+    assert broke.message is not None
+    hashes = [broke.previous.content_hash, broke.message.content_hash]
+    contents = await reading_of(recording).get_messages(DEFAULT_PROJECT_ID, hashes)
+    assert [readable(contents[each]) for each in hashes] == ["a", "b"]
+    assert with_characters([broke], contents)[0].character == 0
+    assert await reading_of(recording).get_messages("nobody", hashes) == {}
 
 
 @pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
@@ -131,5 +143,4 @@ async def test_a_run_that_is_too_long_is_told_so(recording: Recording, monkeypat
     call = asked(1, [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], prompt_tokens=1)
     await recording.write([call])
     await run_until_stored(recording.recorder())
-    assert await reading_of(recording).get_sent_calls(DEFAULT_PROJECT_ID, "task", call.started_at_us) is None
-    assert await reading_of(recording).get_sent_calls(DEFAULT_PROJECT_ID, "nobody", call.started_at_us) == ()
+    assert await sent_calls_of(recording, "task") is None

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.insights.test_carried import SYSTEM, USER, Talk, message
-from watchllm_proxy.insights.caching import cache_breaks, first_difference, saved_by_cache_usd
+from watchllm_proxy.insights.caching import (
+    cache_breaks,
+    first_difference,
+    readable,
+    saved_by_cache_usd,
+    with_characters,
+)
 
 # gpt-4o-mini: $0.15 in, $0.075 cached a million
 
@@ -95,3 +101,29 @@ def test_texts_part_at_their_first_different_character(common: str, one: str, ot
     assert at >= len(common)
     assert (common + one)[:at] == (common + other)[:at]
     assert (common + one)[at : at + 1] != (common + other)[at : at + 1] or common + one == common + other
+
+
+def test_the_character_that_broke_the_prefix_is_told_where_the_messages_are_known() -> None:
+    talk = Talk()
+    talk.ask(SYSTEM, message("before"), read=5000, cached=4096)
+    talk.ask(SYSTEM, message("after"), read=5000, cached=0)
+    found = cache_breaks(talk.calls)
+    contents = {
+        "before": b'{"content": "Today is Monday.", "role": "user"}',
+        "after": b'{"content": "Today is Tuesday.", "role": "user"}',
+    }
+    assert [each.character for each in with_characters(found, contents)] == [len("Today is ")]
+    assert [each.character for each in with_characters(found, {"after": contents["after"]})] == [None]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'{"content":"Hi","role":"user"}', "Hi"),
+        (b'{"content":[{"text":"Hi"}],"role":"user"}', '{"content":[{"text":"Hi"}],"role":"user"}'),
+        (b'"Hi"', "Hi"),
+        (b"[1]", "[1]"),
+    ],
+)
+def test_a_messages_text_is_read_where_it_is_one_text(content: bytes, text: str) -> None:
+    assert readable(content) == text

@@ -133,6 +133,7 @@ def _cache_break(broke: CacheBreak, loaded: LoadedRun) -> Json:
         "tokens_lost": broke.tokens_lost,
         "usd_lost": broke.usd_lost,
         "message_index": broke.message_index,
+        "character": broke.character,
         "role": broke.previous.role if broke.previous else None,
     }
 

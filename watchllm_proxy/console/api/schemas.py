@@ -218,6 +218,7 @@ ALL: Final[Mapping[str, Schema]] = {
                         "tokens_lost": COUNT,
                         "usd_lost": USD,
                         "message_index": MAYBE_COUNT,
+                        "character": MAYBE_COUNT,
                         "role": TEXT,
                     }
                 )

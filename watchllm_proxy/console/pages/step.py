@@ -91,6 +91,8 @@ def _money(step: Step, spending: Spending | None) -> list[tuple[str, str]]:
 
 def _lost(broke: CacheBreak) -> str:
     where = "nothing had changed" if broke.message_index is None else f"message {broke.message_index + 1} changed"
+    if broke.character is not None:
+        where += f" from character {broke.character + 1:,} on"
     usd = "" if broke.usd_lost is None else f", {formats.usd(broke.usd_lost)}"
     return f"{broke.tokens_lost:,} tokens{usd}: {where}"
 
