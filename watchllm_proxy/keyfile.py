@@ -5,7 +5,7 @@ It outlives a restart of everything, so a database that is away does not lock ou
 SHA-256 hashes of keys, never keys, and provider keys sealed, never open.
 
 The first line tells the format; then one line a project and one line a key. Lines, for a hundred thousand keys
-read at once would stop a worker's loop for a tenth of a second.
+read at once would stop a worker's loop for a third of a second.
 """
 
 from __future__ import annotations

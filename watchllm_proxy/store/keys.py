@@ -26,6 +26,9 @@ KEY_PREFIX = "lgw_proj_"
 SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
 """Of a key that stay visible: enough to recognise it, 36 of 256 bits."""
 
+ROWS_AT_ONCE = 1000
+"""Between two reads of so many keys others of the loop get their turn."""
+
 DEFAULT_SCOPES = (Scope.PROXY, Scope.INGEST)
 """Of a new key: it sits in an agent's environment, which sends and reports, and has nothing to read."""
 
@@ -168,7 +171,8 @@ async def load_grants(pool: asyncpg.Pool, seen: str = "") -> tuple[str, Grants |
         mark = str(await connection.fetchval(queries("postgres")["grants_mark"]))
         if mark == seen:
             return mark, None
-        keys = await connection.fetch(queries("postgres")["active_keys"])
+        cursor = connection.cursor(queries("postgres")["active_keys"], prefetch=ROWS_AT_ONCE)
+        keys = [row async for row in cursor]
         projects = await connection.fetch(queries("postgres")["project_terms"])
     return mark, await asyncio.to_thread(_grants, keys, projects)
 
