@@ -126,11 +126,12 @@ WHERE project_id = {project_id:String}
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
 
 -- name: redacted_of_run
--- What was redacted in the calls of a run that began then or later.
+-- What was redacted in the calls of a run that began within [from_us, to_us).
 SELECT toString(events.call_id) AS call_id, redacted
 FROM events FINAL
 WHERE project_id = {project_id:String}
-  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64})
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
   AND events.run_id = {run_id:String}
   AND notEmpty(redacted);
 
@@ -149,7 +150,8 @@ LIMIT 1 BY call_id;
 SELECT sum(length(message_hashes)) AS messages
 FROM events
 WHERE project_id = {project_id:String} AND run_id = {run_id:String}
-  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC');
+  AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+  AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC');
 
 -- name: sent_calls
 -- Calls of a run in the order they began in. The first `kept` messages of each are those of the call before.
@@ -178,6 +180,7 @@ FROM
             SELECT * FROM events FINAL
             WHERE project_id = {project_id:String} AND run_id = {run_id:String}
               AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+              AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
         )
     )
 )

@@ -59,7 +59,7 @@ async def load_run(
 
 async def _redacted(reading: RunReading, project_id: str, run: Run) -> RedactedCalls | None:
     try:
-        return await reading.get_redacted(project_id, run.run_id, run.started_at_us)
+        return await reading.get_redacted(project_id, run)
     except StoreUnavailable:
         return None
 

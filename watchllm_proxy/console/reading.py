@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from watchllm_proxy.records import Explanation, Link, SentCall, Step
+from watchllm_proxy.records import Explanation, Link, Run, SentCall, Step
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 

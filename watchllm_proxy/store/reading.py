@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from watchllm_proxy.records import Explanation, Link, RunStatus, SentCall, Step
+from watchllm_proxy.records import Explanation, Link, Run, RunStatus, SentCall, Step
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
@@ -37,8 +37,9 @@ from watchllm_proxy.store.transactions import QUESTION, transaction
 Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
 """`decode.rebuild`: the JSON of a request from its skeleton and messages; ValueError where they do not fit."""
 
-_CALLS_BEFORE_US = 3_600_000_000
-"""Of a run's beginning: what it is said to begin with may have been sent while an earlier call of it was open."""
+_AROUND_A_RUN_US = 3_600_000_000
+"""Before its beginning: what it is said to begin with may have been sent while an earlier call of it was open. And
+after its last call has ended, for good measure."""
 
 _ORDERS = {
     RunSort.NEWEST: "started_at DESC, run_id",
@@ -234,6 +235,12 @@ class StoreReading:
                 self._runs_sql[name], views.key(project_id), *arguments
             )
         return found
+
+
+def _span_of(run: Run) -> tuple[int, int]:
+    """From when to when its calls began: the store of calls is in order of time, and knows a run by an index only,
+    which is worth little without."""
+    return run.started_at_us - _AROUND_A_RUN_US, run.last_activity_at_us + _AROUND_A_RUN_US
 
 
 def _days_of(call_id: UUID) -> list[tuple[int, int]]:

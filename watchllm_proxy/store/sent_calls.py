@@ -18,12 +18,17 @@ HASHES_AT_ONCE = 5_000
 
 
 async def sent_calls(
-    events: AsyncEventStore, project_id: str, run_id: str, from_us: int
+    events: AsyncEventStore, project_id: str, run_id: str, from_us: int, to_us: int
 ) -> tuple[SentCall, ...] | None:
-    """In the order they began in; none of them began before `from_us`. None: the run is too long for this. Raises
+    """In the order they began in, all of them within [from_us, to_us). None: the run is too long for this. Raises
     `StoreUnavailable`."""
     sql = queries("clickhouse")
-    params: dict[str, str | int] = {"project_id": project_id, "run_id": run_id, "from_us": from_us}
+    params: dict[str, str | int] = {
+        "project_id": project_id,
+        "run_id": run_id,
+        "from_us": from_us,
+        "to_us": to_us,
+    }
     (row,) = await events.query(sql["messages_sent"], params)
     if int(str(row["messages"])) > MAX_MESSAGES_SENT:
         return None

@@ -305,9 +305,9 @@ async def test_what_was_redacted_is_counted_by_kind(recording: Recording) -> Non
     await run_until_stored(recording.recorder(redacting=redacting(recording)))
     reading = StoreReading(recording.runs.pool, recording.events, rebuild=rebuild)
     ((found,),) = [(await reading.list_runs(DEFAULT_PROJECT_ID, RunQuery(with_chats=True))).rows]
-    calls = await reading.get_redacted(DEFAULT_PROJECT_ID, found.run.run_id, found.run.started_at_us)
+    calls = await reading.get_redacted(DEFAULT_PROJECT_ID, found.run)
     assert calls == {exchange.exchange_id: (("apikey", 1), ("email", 1))}
-    assert await reading.get_redacted("other", found.run.run_id, 0) == {}
+    assert await reading.get_redacted("other", found.run) == {}
     (row,) = await recording.events.query(
         "SELECT redacted['email'] AS emails, redacted['apikey'] AS keys FROM events"
     )
