@@ -29,7 +29,7 @@ NOT_TOLD: Any = msgspec.field(default_factory=msgspec.Raw)
 
 # Ids and figures are checked in `reading`, and there alone: redacted, an id may be longer than what was sent.
 _ID_SCHEMA = {"minLength": 1, "maxLength": MAX_ID_CHARACTERS}
-_NUMBER_SCHEMA = {"type": "number", "format": "double", "minimum": 0}
+_NUMBER_SCHEMA = {"type": ["number", "string"], "format": "decimal", "minimum": 0}
 Id = Annotated[str, msgspec.Meta(description="printable characters", extra_json_schema=_ID_SCHEMA)]
 Count = Annotated[Decimal, msgspec.Meta(description="a whole number", extra_json_schema=_NUMBER_SCHEMA)]
 Usd = Annotated[Decimal, msgspec.Meta(description="US dollars, kept exactly", extra_json_schema=_NUMBER_SCHEMA)]

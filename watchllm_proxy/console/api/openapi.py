@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from watchllm_proxy import __version__
 from watchllm_proxy.console.api import openapi_account, openapi_ingest, openapi_keys, openapi_prices, schemas
@@ -103,16 +103,16 @@ _FILTERS: Final = [
     _query(
         "offset", "How many to pass over.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
     ),
-    _query("status", "Only runs in this state.", {"enum": list(RunStatus)}),
+    _query("status", "Only runs in this state.", {"enum": [*RunStatus, ""]}),
     _query("agent", "Only runs of the agent with this name.", _TEXT),
-    _query("flag", "Only runs with this flag.", {"enum": list(FlagKind)}),
+    _query("flag", "Only runs with this flag.", {"enum": [*FlagKind, ""]}),
     _query("session", "Only runs of this session.", _TEXT),
     _query("user", "Only runs of this user: as it was sent, also where it is stored redacted.", _TEXT),
     _query("q", "Only runs with this text in title, agent or run id.", _TEXT),
     _query("since", "Only runs that started then or later: an instant, or a time ago.", _INSTANT),
     _query("until", "Only runs that started before then.", _INSTANT),
-    _query("sort", "The order; a minus is descending.", {"enum": list(RunSort), "default": RunSort.NEWEST}),
-    _query("kind", "`all` includes lone chats.", {"enum": ["agent", "all"], "default": "agent"}),
+    _query("sort", "The order; a minus is descending.", {"enum": [*RunSort, ""], "default": RunSort.NEWEST}),
+    _query("kind", "`all` includes lone chats.", {"enum": ["agent", "all", ""], "default": "agent"}),
 ]
 _RUN_ID: Final = _path("run_id", "Any printable characters, percent-encoded.", {"type": "string"})
 _INDEX: Final = _path("index", "The step's index.", {"type": "integer", "minimum": 0})
@@ -236,19 +236,38 @@ _ABOUT: Final = (
     "Other paths under /v1 are forwarded to the upstream as they are. "
     "Money is US dollars with at most 12 decimals; null is not known."
 )
+_PATHS: Final[Mapping[str, Any]] = {
+    **openapi_ingest.TAKEN,
+    **openapi_ingest.ASKED,
+    **_API,
+    **openapi_keys.PATHS,
+    **openapi_prices.PATHS,
+    **openapi_account.PATHS,
+    **_SETTINGS,
+    **_PAGES,
+    **_OPERATIONS,
+}
+_ANYWHERE: Final = {
+    "400": _json_answer("The request line or a header is malformed; the proxy says how.", ref("Error")),
+    "429": _json_answer("Too many keys that are not in force came from this address.", ref("Error")),
+}
+_KEYS: Final = {
+    "projectKey": {"type": "http", "scheme": "bearer", "description": "A project key: `lgw_proj_…`."},
+    "keyBeside": {"type": "apiKey", "in": "header", "name": "X-WatchLLM-Key"},
+}
+
+
+def _with_what_may_happen_anywhere(path: Mapping[str, Any]) -> Schema:
+    return {
+        method: {**operation, "responses": {**_ANYWHERE, **operation["responses"]}}
+        for method, operation in path.items()
+    }
+
+
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
-    "paths": {
-        **openapi_ingest.TAKEN,
-        **openapi_ingest.ASKED,
-        **_API,
-        **openapi_keys.PATHS,
-        **openapi_prices.PATHS,
-        **openapi_account.PATHS,
-        **_SETTINGS,
-        **_PAGES,
-        **_OPERATIONS,
-    },
-    "components": {"schemas": {**schemas.ALL, **openapi_ingest.SCHEMAS}},
+    "paths": {path: _with_what_may_happen_anywhere(methods) for path, methods in _PATHS.items()},
+    "components": {"schemas": {**schemas.ALL, **openapi_ingest.SCHEMAS}, "securitySchemes": _KEYS},
+    "security": [{"projectKey": []}, {"keyBeside": []}, {}],  # none: `watchllm up` on loopback
 }

@@ -50,6 +50,13 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     },
     "RunAccepted": _object({"run_id": STRING, "accepted_steps": COUNT, "status": {"const": "accepted"}}),
     "EventsAccepted": _object(_OUTCOMES),
+    "EventsRejected": {
+        "type": "object",
+        "description": "Why none was taken, and where they were read one by one, why of each.",
+        "properties": {"error": {"type": "object"}, **_OUTCOMES},
+        "required": ["error"],
+        "additionalProperties": False,
+    },
     "FoundEvent": {
         "type": "object",
         "description": "The event as it was told; unknown fields are among its context.",
@@ -115,6 +122,7 @@ def _taken(summary: str, body: str, answer: str, *parameters: Schema, statuses: 
         "responses": {
             "202": _json("It is on disk, and will be stored.", answer),
             **{status: _json(_WRONG[status], "Error") for status in sorted(wrong)},
+            **({"422": _json(_WRONG["422"], "EventsRejected")} if answer == "EventsAccepted" else {}),
         },
     }
 
