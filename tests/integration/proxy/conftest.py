@@ -88,6 +88,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             upstream_url: str | None = None,
             console_socket: Path | None = None,
             reads_bodies: bool = True,
+            grants: Grants = KEYS,
             **settings: Any,
         ) -> Rig:
             upstream = RawUpstream(script, reads_bodies=reads_bodies)
@@ -105,7 +106,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             server = ProxyServer(
                 load({}, upstream_url=url, **values),
                 log=log,
-                keys=KeyRing(KEYS),
+                keys=KeyRing(grants),
                 console_socket=console_socket,
                 tls=tls,
             )
