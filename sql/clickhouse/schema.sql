@@ -56,7 +56,7 @@ CREATE TABLE events
     is_usage_estimated Bool COMMENT 'token counts are ours, not the upstream''s',
     upstream_cost_usd Nullable(Decimal(18, 12)) COMMENT 'US dollars, the upstream''s own figure; NULL: not told',
     cost_usd Nullable(Decimal(18, 12)) COMMENT 'US dollars; NULL: unpriced, never 0',
-    cost_source LowCardinality(String) COMMENT 'upstream, price_table or unknown',
+    cost_source LowCardinality(String) COMMENT 'whose figure: upstream, generation (told afterwards), override, price_table or unknown',
     price_provider LowCardinality(Nullable(String)) COMMENT 'whose price list; NULL: none was used',
     price_date LowCardinality(Nullable(String)) COMMENT 'ISO date or version of the price list; NULL: none was used',
 
