@@ -143,6 +143,13 @@ class Settings:
 
     host: str = _setting("WATCHLLM_HOST", "127.0.0.1", _text, "Address to listen on.")
     port: int = _setting("WATCHLLM_PORT", 8787, _port, "The one port.")
+    key: str | None = _setting(
+        "WATCHLLM_KEY",
+        None,
+        _text,
+        "Project key with the scope read, for `watchllm runs`, `show` and `tail` where the server asks for one.",
+        secret=True,
+    )
     public_url: str | None = _setting(
         "WATCHLLM_PUBLIC_URL",
         None,

@@ -43,15 +43,19 @@ class NotFound(CommandFailed):
 
 
 class ApiClient:
-    """Reads JSON from the server at `url`, one connection a request; never follows a redirect."""
+    """Reads JSON from the server at `url`, one connection a request; never follows a redirect.
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    `key`: a project key to be shown there.
+    """
+
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise CommandFailed(f"{url!r} is no address: give one like http://127.0.0.1:8787", ExitStatus.USAGE)
         self.url = url.rstrip("/").removesuffix("/v1")
         self._parts = urllib.parse.urlsplit(self.url)
         self._timeout_s = timeout_s
+        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     def get(self, path: str, query: Query | None = None) -> object:
         """The JSON at `path`, numbers exact (`Decimal`). Raises CommandFailed or a child of it."""
@@ -79,7 +83,7 @@ class ApiClient:
         target = f"{self._parts.path}{path}" + (f"?{urllib.parse.urlencode(given)}" if given else "")
         connection = self._connect()
         try:
-            connection.request("GET", target, headers={"Accept": "application/json"})
+            connection.request("GET", target, headers=self._headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as exc:

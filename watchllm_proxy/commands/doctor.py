@@ -50,7 +50,7 @@ def _examine(url: str | None) -> Iterator[Finding]:
     except SettingsError as exc:
         yield from wrong_settings(exc)
         return
-    for findings in _checks(loaded, ApiClient(url or loaded.base_url, timeout_s=SERVER_TIMEOUT_S)):
+    for findings in _checks(loaded, ApiClient(url or loaded.base_url, key=loaded.key, timeout_s=SERVER_TIMEOUT_S)):
         yield from findings
 
 

@@ -33,7 +33,8 @@ def now_us() -> int:
 
 
 def client(url: str | None) -> ApiClient:
-    return ApiClient(url or settings.load().base_url)
+    chosen = settings.load()
+    return ApiClient(url or chosen.base_url, key=chosen.key)
 
 
 def instant_of(when: str | None, now: datetime) -> str | None:

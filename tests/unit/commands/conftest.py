@@ -21,6 +21,7 @@ def api() -> Iterator[FakeApi]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            fake.credentials.append(self.headers.get("Authorization"))
             status, body = fake.answer(self.path)
             if not status:
                 self.close_connection = True

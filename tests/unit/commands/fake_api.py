@@ -20,6 +20,7 @@ class FakeApi:
     date: str | None = None  # what its clock says; None: the right time
     routes: dict[str, object] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    credentials: list[str | None] = field(default_factory=list)  # of each request
 
     def answer(self, target: str) -> Answer:
         parts = urllib.parse.urlsplit(target)

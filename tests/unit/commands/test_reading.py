@@ -37,6 +37,19 @@ def test_runs_in_a_pipe_are_aligned_columns_with_whole_ids_and_the_link_on_stder
     assert result.exit_code == 0
 
 
+def test_a_key_is_shown_where_one_is_set(
+    api: FakeApi, watchllm: Watchllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.routes["/api/agent-runs"] = run_list()
+    watchllm("runs", "--url", api.url)
+    assert set(api.credentials) == {None}
+    api.credentials.clear()
+    monkeypatch.setenv("WATCHLLM_KEY", "lgw_proj_reader")
+    result = watchllm("runs", "--url", api.url)
+    assert set(api.credentials) == {"Bearer lgw_proj_reader"}
+    assert "lgw_proj_reader" not in result.stdout + result.stderr
+
+
 def test_runs_asks_the_server_for_what_was_asked(api: FakeApi, watchllm: Watchllm) -> None:
     api.routes["/api/agent-runs"] = run_list(run_summary("a"))
     words = [

@@ -13,10 +13,11 @@ _PROJECT: Final = {
     "schema": {"type": "string"},
 }
 _KEY_ID: Final = {"name": "key_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-_PAGE: Final = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
+_HTML: Final = {"text/html": {"schema": {"type": "string"}}}
+_PAGE: Final = {"description": "The page.", "content": _HTML}
 _PAGE_OR_ERROR: Final = {
     "description": "What is wrong, as a page for people and as an error for programs.",
-    "content": {**_PAGE["content"], "application/json": {"schema": ref("Error")}},
+    "content": {**_HTML, "application/json": {"schema": ref("Error")}},
 }
 _BACK: Final = {"description": "Done: back to the page."}
 _IN: Final = {"description": "To the page that was asked for."}
