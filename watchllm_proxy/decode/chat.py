@@ -35,8 +35,8 @@ def read_message(message: Json) -> Pieces:
 def read_tool_calls(message: dict[str, Json]) -> tuple[ToolCall, ...]:
     """`tool_calls`, and the older `function_call`, which has no id."""
     calls = [_read_tool_call(call) for call in dicts(message.get("tool_calls"))]
-    legacy = as_dict(message.get("function_call"))
-    if as_str(legacy.get("name")):
+    legacy = message.get("function_call")
+    if isinstance(legacy, dict) and as_str(legacy.get("name")):
         calls.append(_read_tool_call({"function": legacy}))
     return tuple(calls)
 
@@ -86,9 +86,11 @@ def _issued_ids(message: dict[str, Json]) -> Iterable[str | None]:
     yield as_str(message.get("id"))
     for call in dicts(message.get("tool_calls")):
         yield as_str(call.get("id"))
-    for detail in dicts(message.get("reasoning_details")):
-        yield as_str(detail.get("id"))
-    yield as_str(as_dict(message.get("audio")).get("id"))
+    if "reasoning_details" in message:
+        for detail in dicts(message["reasoning_details"]):
+            yield as_str(detail.get("id"))
+    if "audio" in message:
+        yield as_str(as_dict(message["audio"]).get("id"))
 
 
 # --- stream -----------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def build_message(
         content=content,
         content_hash=digest(content),
         link_hash=link_hash or link_hash_of(pieces),
-        text="\n".join((*pieces.texts, *(result.text for result in pieces.tool_results))),
+        text="\n".join([*pieces.texts, *[result.text for result in pieces.tool_results]]),
         tool_calls=pieces.tool_calls,
         tool_results=pieces.tool_results,
     )

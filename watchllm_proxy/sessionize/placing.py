@@ -254,16 +254,23 @@ def _is_usable(clue: Clue, clues: Sequence[Clue], session_id: str | None) -> boo
     anchor = clue.leads_to or clue.task
     if anchor is None or (session_id is not None and anchor.session_id != session_id):
         return False
-    is_sub_agents = any(c.link.kind is LinkKind.EXPLICIT_AGENT for c in clues)
-    return not is_sub_agents or clue.link.kind is LinkKind.EXPLICIT_AGENT
+    if clue.link.kind is LinkKind.EXPLICIT_AGENT:
+        return True
+    return all(each.link.kind is not LinkKind.EXPLICIT_AGENT for each in clues)
 
 
 def _named_session(clues: Sequence[Clue]) -> str | None:
-    return next((clue.names_session for clue in clues if clue.names_session is not None), None)
+    for clue in clues:
+        if clue.names_session is not None:
+            return clue.names_session
+    return None
 
 
 def _parent(clues: Sequence[Clue]) -> str | None:
-    return next((clue.names_parent for clue in clues if clue.names_parent is not None), None)
+    for clue in clues:
+        if clue.names_parent is not None:
+            return clue.names_parent
+    return None
 
 
 def _session_of_run(
@@ -296,8 +303,13 @@ def _session_of_parent(call: Call, parent_run_id: str, anchors: AnchorIndex) -> 
 
 
 def _previous(clues: Sequence[Clue], run_id: str) -> str | None:
-    anchors = (clue.leads_to for clue in clues)  # not a task's: that run waits for this one
-    return next((a.run_id for a in anchors if a is not None and a.run_id != run_id), None)
+    """Not a task's: that run waits for this one."""
+    for clue in clues:
+        if (
+            clue.leads_to is not None and clue.leads_to.run_id != run_id
+        ):
+            return clue.leads_to.run_id
+    return None
 
 
 def _foreign_traces(clues: Sequence[Clue], run_id: str) -> Iterator[str]:
@@ -307,8 +319,10 @@ def _foreign_traces(clues: Sequence[Clue], run_id: str) -> Iterator[str]:
 
 
 def _retried(clues: Sequence[Clue], run_id: str) -> Anchor | None:
-    anchors = (clue.leads_to for clue in clues if clue.link.kind is LinkKind.RETRY)
-    return next((anchor for anchor in anchors if anchor is not None and anchor.run_id == run_id), None)
+    for clue in clues:
+        if clue.link.kind is LinkKind.RETRY and clue.leads_to is not None and clue.leads_to.run_id == run_id:
+            return clue.leads_to
+    return None
 
 
 def _forks(call: Call, session_id: str, evidence: Evidence) -> Iterator[Link]:

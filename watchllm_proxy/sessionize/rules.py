@@ -124,9 +124,10 @@ def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
 def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """The same of an id that several sessions were given ("call_0"): it leads to the last of them. Not asked
     where an id of this session alone is there too."""
-    newest = [_issuer(value, call, evidence) for value in call.mentioned_ids[-2:]]
-    if any(issuer is not None and not _is_reissued(issuer) for issuer in newest):
-        return
+    for value in reversed(call.mentioned_ids[-2:]):
+        issuer = _issuer(value, call, evidence)
+        if issuer is not None and not _is_reissued(issuer):
+            return
     for value in reversed(call.mentioned_ids):
         issuer = _issuer(value, call, evidence)
         if issuer is not None and _is_reissued(issuer):
@@ -137,16 +138,22 @@ def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
 def late_answer(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """A request that is known already goes on from this answer: its stream was held open, so it ended later. The
     ids that were used prove it; of a state, equals may have left the same."""
-    state = marks.awaited_by_state(call)
-    values = [(LinkKind.ISSUED_ID, value, Confidence.CERTAIN) for value in call.issued_ids]
-    values += [(LinkKind.HISTORY, state, Confidence.PROBABLE)] if state is not None else []
-    for kind, value, confidence in values:
-        anchor = _find(call, evidence, AnchorKind.AWAITED, value)
-        follower = evidence.find_run((call.project_id, anchor.run_id)) if anchor is not None else None
-        if anchor is not None and follower is not None and follower.started_at_us >= call.started_at_us:
-            shown = value if kind is LinkKind.ISSUED_ID else str(anchor.call_id)
-            yield _lead(kind, shown, confidence, anchor)
+    for value in call.issued_ids:
+        anchor = _awaiting(value, call, evidence)
+        if anchor is not None:
+            yield _lead(LinkKind.ISSUED_ID, value, Confidence.CERTAIN, anchor)
             return
+    state = marks.awaited_by_state(call)
+    anchor = _awaiting(state, call, evidence) if state is not None else None
+    if anchor is not None:
+        yield _lead(LinkKind.HISTORY, str(anchor.call_id), Confidence.PROBABLE, anchor)
+
+
+def _awaiting(value: str, call: Call, evidence: Evidence) -> Anchor | None:
+    """What a request left that goes on from this id or state, and began after this call."""
+    anchor = _find(call, evidence, AnchorKind.AWAITED, value)
+    follower = evidence.find_run((call.project_id, anchor.run_id)) if anchor is not None else None
+    return anchor if follower is not None and follower.started_at_us >= call.started_at_us else None
 
 
 def conversation(call: Call, evidence: Evidence) -> Iterator[Clue]:

@@ -112,6 +112,7 @@ def spoken(message: Message) -> str:
     return "" if message.text.startswith(_OBSERVATION) else message.text
 
 
+@once_a_call
 def observations(call: Call) -> tuple[str, ...]:
     """Tools' outputs that the tail brings as text, in order."""
     texts = [m.text for m in tail(call)[1] if m.text.startswith(_OBSERVATION) and is_user(m)]
@@ -123,6 +124,7 @@ def tool_results_newest_first(call: Call) -> Iterator[ToolResult]:
         yield from reversed(message.tool_results)
 
 
+@once_a_call
 def new_tool_results(call: Call) -> tuple[ToolResult, ...]:
     return tuple([result for message in tail(call)[1] for result in message.tool_results])
 
