@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -42,9 +43,8 @@ class Connections:
         return answer.status, json.loads(content)
 
 
-def run_of(load: str, number: int) -> dict[str, Any]:
-    """The same whenever it is made."""
-    at = f"2026-01-15T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
+def run_of(load: str, number: int, day: str) -> dict[str, Any]:
+    at = f"{day}T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
     kinds = ["user_input", "tool_call", "tool_result", "decision", "tool_call", "model_response"]
     steps = [
         {
@@ -121,7 +121,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=32)
     options = parser.parse_args()
     connections, load = Connections(options.url), f"load-{uuid4()}"
-    runs = [run_of(load, number) for number in range(options.runs)]
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()  # what is too old is not kept
+    runs = [run_of(load, number, yesterday) for number in range(options.runs)]
     bodies = [json.dumps(run).encode() for run in runs]
 
     watch = Watch(connections, load, len(runs))
