@@ -355,7 +355,7 @@ REFUSED = {
     "long line": (b"GET /v1/" + b"x" * 70_000 + HOST + END, 431),
     "long header": (GET + b"X: " + b"x" * 70_000 + b"\r\n\r\n", 431),
     "many headers": (GET + b"X: a\r\n" * 300 + END, 431),
-    "reported run": (b"POST /v1/agent-runs" + HOST + b"Content-Length: 0\r\n\r\n", 501),
+    "reported run without an intake": (b"POST /v1/agent-runs" + HOST + b"Content-Length: 0\r\n\r\n", 501),
     "reported trace": (b"POST /v1/traces" + HOST + b"Content-Length: 0\r\n\r\n", 501),
 }  # fmt: skip
 
