@@ -2,7 +2,8 @@
 
 The path of a call, in the order it happens; each step names the module that does it.
 
-    1. `proxy.server`     accepts the request, checks the project key (`proxy.auth`), rejects what is malformed
+    1. `proxy.server`     accepts the request, checks the project key (`proxy.auth`) and what its project may send
+                          (`proxy.limits`), rejects what is malformed
     2. `proxy.upstream`   streams it to the upstream and the answer back, byte for byte, both ways at once
     3. `proxy.tee`        keeps a copy of both bodies as they pass, up to a limit
     4. `capture.writer`   appends the finished `Exchange` to the capture log: durable, off the caller's path

@@ -6,6 +6,7 @@ handler     one request, in order: checked, routed, admitted, authenticated, car
 targets     what may be asked for, and the upstream's target for it
 headers     which fields pass, which end here, which requests are refused
 auth        project keys: who is calling, and which provider key goes in its place
+limits      what a project may send: quota, cap, rate, share; counted
 relay       one exchange under way; it ends exactly once
 upstream    one upstream connection: llhttp on our own Protocol
 pool        upstream connections kept alive
