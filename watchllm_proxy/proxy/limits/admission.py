@@ -57,9 +57,10 @@ class Admission:
         """Whether its text may be kept. Raises `Refusal`."""
         now_s = self._clock_s()
         project_id = terms.project_id
+        self._cap(terms, grant, now_s)
         is_over = self._is_over_quota(terms, now_s)
-        for check in (self._cap, self._share, self._rate):
-            check(terms, grant, now_s)
+        self._share(terms, now_s)
+        self._rate(terms, grant, now_s)
         if is_over:
             self._usage.count(now_s, project_id, Counted.PASSED, Counted.PASSED_OVER_QUOTA)
         else:
@@ -95,7 +96,7 @@ class Admission:
             answer = answer_of_cap("key" if of_key else "project", month, now_s)
             raise self._refused(Counted.REFUSED_CAP, now_s, terms, answer)
 
-    def _share(self, terms: ProjectTerms, grant: KeyGrant | None, now_s: float) -> None:
+    def _share(self, terms: ProjectTerms, now_s: float) -> None:
         if not self.shares.has_room(terms.project_id, is_alone=self._is_alone()):
             raise self._refused(Counted.REFUSED_SHARE, now_s, terms, answers.PROJECT_BUSY)
 
@@ -122,7 +123,7 @@ def answer_of_quota(terms: ProjectTerms, month: Month, now_s: float) -> Answer:
     return answers.month_used_up(
         "quota_exceeded",
         f"All {terms.monthly_requests:,} requests of this month are used up (plan {terms.plan}). "
-        "Choose a larger plan (/dashboard/pricing), or have the project pass on what is beyond it.",
+        "Choose a larger plan (/pricing), or have the project pass on what is beyond it.",
         _instant(month),
         _seconds_left(month, now_s),
     )
