@@ -31,6 +31,7 @@ NOT_TOLD: Any = msgspec.field(default_factory=msgspec.Raw)
 _ID_SCHEMA = {"minLength": 1, "maxLength": MAX_ID_CHARACTERS}
 _NUMBER_SCHEMA = {"type": ["number", "string"], "format": "decimal", "minimum": 0}
 Id = Annotated[str, msgspec.Meta(description="printable characters", extra_json_schema=_ID_SCHEMA)]
+Instant = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[Decimal, msgspec.Meta(description="a whole number", extra_json_schema=_NUMBER_SCHEMA)]
 Usd = Annotated[Decimal, msgspec.Meta(description="US dollars, kept exactly", extra_json_schema=_NUMBER_SCHEMA)]
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -44,7 +45,7 @@ class Step(msgspec.Struct, kw_only=True):
     """One step of a reported run. `token_cost` is the tokens of its model call, in and out together."""
 
     step_index: Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP_INDEX)]
-    timestamp: datetime
+    timestamp: Instant
     type: StepType
     summary: str | None = None
     decision: str | None = None
@@ -73,8 +74,8 @@ class Change(msgspec.Struct, kw_only=True):
     session_id: Id | None = None
     parent_run_id: Id | None = None
     title: str | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
     status: Status | None = None
     total_cost_usd: Usd | None = None
     user_id: str | None = None
@@ -86,7 +87,7 @@ class Run(Change, kw_only=True):
     """A run, whole or as far as it has come."""
 
     run_id: Id
-    started_at: datetime
+    started_at: Instant
 
 
 class Steps(Change, kw_only=True):
@@ -124,7 +125,7 @@ class _Event(msgspec.Struct, kw_only=True, tag_field="event_type"):
     """What every event has."""
 
     event_id: Id
-    timestamp: datetime
+    timestamp: Instant
     project_id: str | None = None
     run_id: Id | None = None
     user_id: str | None = None
