@@ -16,7 +16,7 @@ The path of a call, in the order it happens; each step names the module that doe
     10. `enrich.flags`, `insights.explain`   what is worth a look, in sentences that point at steps
     11. `store`           ClickHouse (events, messages) and Postgres (runs, steps, links, offsets), exactly once
     12. `console`         the JSON API and the dashboard read both
-    ---- beside it: what clients report themselves, `ingesting` takes (1), the log keeps (4), `reporting` stores (5) ----
+    ---- what clients report themselves is taken by `ingesting` at 1, and told from 5 on by `reporting` ----
     ---- and back: what a person says there about which calls belong together, `correcting` carries out ----
 
 `app`, `core` and `supervisor` put the parts together; `cli` is the way in. Stages know only the vocabulary
