@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from watchllm_proxy.console.api.openapi_keys import PAGE_OR_ERROR
 from watchllm_proxy.console.api.schemas import Schema, ref
 
 _PAGE: Final = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
@@ -11,7 +12,7 @@ _MONTH: Final = {
     "name": "month",
     "in": "query",
     "description": "A month of UTC; this one where it is left out.",
-    "schema": {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[0-2])$"},
+    "schema": {"type": "string", "pattern": r"^(19[7-9]|[2-8]\d\d)\d-(0[1-9]|1[0-2])$"},
 }
 _KEY_ID: Final = {"name": "key_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _WRONG: Final = {
@@ -52,7 +53,7 @@ _FORM: Final = {
     "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}},
     "responses": {
         "303": {"description": "Done: back to the page."},
-        **dict.fromkeys(("401", "403", "404", "413", "422", "503"), _PAGE),
+        **dict.fromkeys(("401", "403", "404", "413", "415", "422", "503"), PAGE_OR_ERROR),
     },
 }
 

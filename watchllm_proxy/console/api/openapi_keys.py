@@ -15,7 +15,7 @@ _PROJECT: Final = {
 _KEY_ID: Final = {"name": "key_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _HTML: Final = {"text/html": {"schema": {"type": "string"}}}
 _PAGE: Final = {"description": "The page.", "content": _HTML}
-_PAGE_OR_ERROR: Final = {
+PAGE_OR_ERROR: Final = {
     "description": "What is wrong, as a page for people and as an error for programs.",
     "content": {**_HTML, "application/json": {"schema": ref("Error")}},
 }
@@ -62,7 +62,7 @@ def _sent(summary: str, body: str, answer: str, *parameters: Schema, status: str
 
 def _form(summary: str, *parameters: Schema) -> Schema:
     """From the page; what is wrong is told on it."""
-    wrong = dict.fromkeys(("401", "403", "404", "409", "413", "415", "422", "503"), _PAGE_OR_ERROR)
+    wrong = dict.fromkeys(("401", "403", "404", "409", "413", "415", "422", "503"), PAGE_OR_ERROR)
     return {
         "summary": summary,
         "parameters": parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from watchllm_proxy.console.api.openapi_keys import PAGE_OR_ERROR
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.prices import MAX_MODEL_CHARACTERS
 from watchllm_proxy.enrich.price_lists import Rate
@@ -80,7 +81,10 @@ _CHANGE: Final[Schema] = {
 }
 _FORM: Final[Schema] = {
     "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}},
-    "responses": {"200": _PAGE, **_errors("401 403 404 422 503")},
+    "responses": {
+        "200": _PAGE,
+        **dict.fromkeys(("401", "403", "404", "413", "415", "422", "503"), PAGE_OR_ERROR),
+    },
 }
 
 PATHS: Final = {
