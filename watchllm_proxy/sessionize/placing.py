@@ -305,9 +305,7 @@ def _session_of_parent(call: Call, parent_run_id: str, anchors: AnchorIndex) -> 
 def _previous(clues: Sequence[Clue], run_id: str) -> str | None:
     """Not a task's: that run waits for this one."""
     for clue in clues:
-        if (
-            clue.leads_to is not None and clue.leads_to.run_id != run_id
-        ):
+        if clue.leads_to is not None and clue.leads_to.run_id != run_id:
             return clue.leads_to.run_id
     return None
 
