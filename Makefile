@@ -14,6 +14,9 @@ CHROMIUM           ?= /usr/bin/chromium
 # What `make test` hands to pytest, e.g. make test TESTS="tests/unit -k sessions".
 TESTS ?= tests
 
+# How often `make crash` kills each: make crash KILLS=1000
+KILLS ?= 200
+
 .DEFAULT_GOAL := help
 .PHONY: help up demo test test-fast crash soak check format docs accuracy bench traffic setup chromium pgbouncer clean
 
@@ -32,8 +35,8 @@ test: setup ## All tests (those marked `shared` skip where ../shared/data is abs
 test-fast: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## Tests without floods, kills, foreign SDKs and the browser
 	$(BIN)/python -m pytest -m "not slow and not clients and not browser" $(TESTS)
 
-crash: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## kill -9: 200 times proxy and recorder, and at each crash point, embedded and on servers
-	WATCHLLM_TEST_KILLS=200 $(BIN)/python -m pytest -s tests/e2e/test_kill_recorder.py tests/e2e/test_kill_proxy.py
+crash: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## kill -9 within 10,000 exchanges, KILLS=200 times proxy and recorder and at each crash point, embedded and on servers
+	WATCHLLM_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/e2e/test_kill_recorder.py tests/e2e/test_kill_proxy.py
 
 soak: $(VENV)/.dev $(CLICKHOUSE_LIBRARY) ## Ten minutes of random faults, then the sum; SEED=… brings the same ones again
 	WATCHLLM_TEST_SOAK_S=600 WATCHLLM_TEST_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py

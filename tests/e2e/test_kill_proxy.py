@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import statistics
 
 import pytest
 
 from tests.e2e.killing import Load, Victim, new_seed, report, running, stored_in
 
 KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "50"))
-RESTART_LIMIT_S = 5.0
+EXCHANGES = 10_000 if "WATCHLLM_TEST_KILLS" in os.environ else 0
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300 + 10 * KILLS)
+@pytest.mark.timeout(600 + 10 * KILLS)
 async def test_kills_of_the_proxy_lose_and_double_no_answered_call() -> None:
     seed = new_seed()
     chance = random.Random(seed)
@@ -26,11 +25,11 @@ async def test_kills_of_the_proxy_lose_and_double_no_answered_call() -> None:
             for _ in range(KILLS):
                 await asyncio.sleep(chance.uniform(0.1, 0.5))
                 await victim.kill()
+            while len(load.answered) < EXCHANGES:
+                await asyncio.sleep(0.1)
         stored = await stored_in(stack)
 
     report("proxy", seed, victim, load, stored)
     stored.assert_each_once(load.answered)
     assert load.broken > 0, "no request was under way at any kill: this proved nothing"
     assert len(load.answered) > KILLS * 10
-    # At the median: a single one may meet a busy machine. The report has the longest.
-    assert statistics.median(victim.down_s) < RESTART_LIMIT_S
