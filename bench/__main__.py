@@ -27,7 +27,7 @@ from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
 STORED_CALLS = 600
-READ = reading.Amount(runs=1_000_000, steps_each=5, events=5_000_000)
+READ = reading.Amount(runs=1_000_000, steps_each=5, events=20_000_000)
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
