@@ -31,3 +31,14 @@ def test_there_are_templates() -> None:
 def test_a_template_escapes_everything_and_holds_nothing_inline(template: Path) -> None:
     text = template.read_text(encoding="utf-8")
     assert [pattern for pattern in FORBIDDEN if re.search(pattern, text)] == []
+
+
+def test_every_form_that_changes_something_carries_the_session_s_token() -> None:
+    """But for those that open and end a session."""
+    lacking = [
+        f"{path.name}: {form}"
+        for path in TEMPLATES
+        for form in re.findall(r'<form[^>]*method="post".*?</form>', path.read_text(encoding="utf-8"), re.DOTALL)
+        if '{% include "_token.html" %}' not in form and not re.search(r'action="/log(in|out)"', form)
+    ]
+    assert lacking == []
