@@ -5,6 +5,7 @@ And the desk at which a person looks that up, changes it and tries it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule, own_rules
 from watchllm_proxy.enrich.redaction.tags import KEY_BYTES
 from watchllm_proxy.records import Call, Report
+from watchllm_proxy.rule_probe import refuse_slow
 from watchllm_proxy.store import project_settings
 from watchllm_proxy.store.postgres import DeadLetter
 from watchllm_proxy.store.project_settings import AllProjectSettings, ProjectSettings
@@ -95,7 +97,6 @@ class Redacting:
         except Exception:  # the bug that set it aside may be in what redacts
             return replace(letter, payload=b"")
 
-
     def _report_as_kept(self, report: Report) -> bytes:
         if report.is_content_refused or report.project_id in self._without_content:
             return b""
@@ -124,6 +125,8 @@ class ProjectRedaction:
         return Wishes(mode, rules, settings.store_content)
 
     async def change(self, project_id: str, wishes: Wishes) -> None:
+        await asyncio.to_thread(refuse_slow, wishes.rules)
+
         def edit(before: ProjectSettings) -> ProjectSettings:
             return replace(
                 before,
@@ -136,6 +139,7 @@ class ProjectRedaction:
             raise LookupError(project_id)
 
     def tried(self, text: str, mode: RedactionMode, rules: Sequence[OwnRule]) -> Tried:
+        refuse_slow(tuple(rules))
         policy = RedactionPolicy(mode, own_rules={"": tuple(rules)})
         return Tried(*Redactor(self._throwaway_key, policy).shown(text, ""))
 

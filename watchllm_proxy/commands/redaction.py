@@ -105,18 +105,16 @@ def add_rule(
 ) -> None:
     """Add a rule of the project's own, or set the pattern of the one of that name."""
     with errors_told():
-        from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule, own_rules  # noqa: PLC0415
+        from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule  # noqa: PLC0415
 
         def edit(before: Wishes) -> Wishes:
             others = tuple(rule for rule in before.rules if rule.name != name)
-            rules = (*others, OwnRule(name, pattern))
-            try:
-                own_rules(rules)
-            except BadRule as exc:
-                raise CommandFailed(f"the rule {clean(name)!r} cannot be used: {exc.reason}") from exc
-            return replace(before, rules=rules)
+            return replace(before, rules=(*others, OwnRule(name, pattern)))
 
-        _changed(project, edit)
+        try:
+            _changed(project, edit)
+        except BadRule as exc:
+            raise CommandFailed(f"the rule {clean(name)!r} cannot be used: {exc.reason}") from exc
         Terminal().say(f"What it finds in calls that are stored from now on becomes [custom.{name}_…].")
 
 

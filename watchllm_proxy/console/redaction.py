@@ -44,10 +44,13 @@ class RedactionDesk(Protocol):
     async def wishes(self, project_id: str) -> Wishes: ...
 
     async def change(self, project_id: str, wishes: Wishes) -> None:
-        """Recorders take it up within seconds. Raises `LookupError` where there is no such project."""
+        """Recorders take it up within seconds. Raises `BadRule`; `LookupError`: there is no such project."""
 
     def tried(self, text: str, mode: RedactionMode, rules: Sequence[OwnRule]) -> Tried:
-        """Its tags are not those of what is stored: nobody can try here whom a tag stands for. Takes CPU only."""
+        """Its tags are not those of what is stored: nobody can try here whom a tag stands for.
+
+        Takes CPU only. Raises `BadRule`.
+        """
 
     async def as_stored(self, project_id: str, text: str) -> str:
         """How it stands in what is stored, so that it can be looked for there."""
@@ -87,6 +90,8 @@ async def change(request: web.Request, wanted: Wishes) -> Wishes:
         await request.app[REDACTION].change(project_of(request), wanted)
     except LookupError:
         raise web.HTTPNotFound from None
+    except BadRule as exc:  # one that takes too long
+        raise _bad(exc.number, exc.field, exc.reason) from exc
     return wanted
 
 
@@ -96,7 +101,10 @@ async def tried(request: web.Request, text: str, wanted: Wishes) -> Tried:
         raise Problem(422, "invalid_parameter", f"Try at most {MAX_TRIED_CHARACTERS:,} characters.", "text")
     check_rules(wanted.rules)
     mode = wanted.mode or default_mode(request)
-    return await asyncio.to_thread(request.app[REDACTION].tried, text, mode, wanted.rules)
+    try:
+        return await asyncio.to_thread(request.app[REDACTION].tried, text, mode, wanted.rules)
+    except BadRule as exc:  # one that takes too long
+        raise _bad(exc.number, exc.field, exc.reason) from exc
 
 
 def check_rules(rules: Sequence[OwnRule]) -> None:

@@ -18,7 +18,7 @@ from watchllm_proxy import recorder_metrics
 from watchllm_proxy.console.redaction import Wishes
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
-from watchllm_proxy.enrich.redaction.own import OwnRule
+from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule
 from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange
 from watchllm_proxy.redacting import ProjectRedaction, Redacting
 from watchllm_proxy.store import erasures, project_settings
@@ -289,6 +289,12 @@ async def test_what_the_desk_changes_holds_for_the_recorder(
     assert await desk.wishes(DEFAULT_PROJECT_ID) == wishes
     with pytest.raises(LookupError):
         await desk.change("nobody", wishes)
+    slow = (OwnRule("slow", "a[ab]{300}c"),)
+    with pytest.raises(BadRule, match="too long"):
+        await desk.change(DEFAULT_PROJECT_ID, Wishes(rules=slow))
+    with pytest.raises(BadRule, match="too long"):
+        desk.tried("a", RedactionMode.ALL, slow)
+    assert await desk.wishes(DEFAULT_PROJECT_ID) == wishes
     await recording.write([said(f"Bluebird {canaries.EMAIL}")])
     await run_until_stored(recording.recorder(redacting=redacting(recording)))
     stored_as = await desk.as_stored(DEFAULT_PROJECT_ID, f"Bluebird {canaries.EMAIL}")

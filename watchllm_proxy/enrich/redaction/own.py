@@ -15,6 +15,9 @@ MAX_PATTERN_CHARACTERS = 1_000
 MAX_PROGRAM_BYTES = 1 << 20
 """RE2 refuses patterns that compile to more."""
 
+MAX_INSTRUCTIONS = 1_000
+"""Of the compiled program: in the worst text each costs some nanoseconds a byte."""
+
 MAX_NAME_LETTERS = 24
 
 
@@ -63,6 +66,8 @@ def _own_rule(number: int, rule: OwnRule) -> Rule:
         program = re2.compile(pattern, limits)
     except re2.error as exc:
         raise BadRule(number, "pattern", "RE2 does not take this pattern: it is too big, or none") from exc
+    if program._regexp.ProgramSize() > MAX_INSTRUCTIONS:  # the library has no public word for it
+        raise BadRule(number, "pattern", "it can take too long: shorten its repetitions, such as {1,500}")
     if any(match.start() == match.end() for sample in (b"", b"a 1-") for match in program.finditer(sample)):
         raise BadRule(number, "pattern", "the pattern matches where nothing stands")
     return Rule(own_kind(rule.name), program, _own_value)

@@ -63,6 +63,7 @@ def test_ours_come_first_and_own_rules_do_not_read_into_tags() -> None:
         (OwnRule("x", ""), "pattern"),
         (OwnRule("x", "x" * (MAX_PATTERN_CHARACTERS + 1)), "pattern"),
         (OwnRule("x", "(?:a{1000}){1000}"), "pattern"),
+        (OwnRule("x", "[ab]{1,1000}c"), "pattern"),
         (OwnRule("", "y"), "name"),
         (OwnRule("Employee", "y"), "name"),
         (OwnRule("employee-id", "y"), "name"),
