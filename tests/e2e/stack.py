@@ -81,8 +81,8 @@ class Stack:
         self._wait(self._is_ready, "/readyz to say that all is well")
         return self
 
-    def wait_ready(self) -> None:
-        self._wait(self._is_ready, "/readyz to say that all is well")
+    def wait_ready(self, within_s: float = START_TIMEOUT_S) -> None:
+        self._wait(self._is_ready, "/readyz to say that all is well", within_s)
 
     def stop(self) -> int:
         """SIGTERM, as a service manager does; the exit status."""
