@@ -1,6 +1,7 @@
 """Calls whose content must not be stored: figures and ids stay, every text is replaced.
 
-The client asked for it by a header (`X-WatchLLM-No-Content: true`, or another tool's word for the same).
+The client asked for it by a header (`X-WatchLLM-No-Content: true`, or another tool's word for the same); the proxy
+adds that to what is beyond a project's quota, where it is passed on all the same.
 Hashes stay, so that runs are found as for any other call: they do not give a text back.
 """
 
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 from watchllm_proxy.records import Call, CallError, Message, ToolCall, ToolResult
 
-WITHHELD = "[not stored: the client asked for figures only]"
+WITHHELD = "[not stored: figures only]"
 
 
 def withhold_content(call: Call) -> Call:
