@@ -619,8 +619,8 @@ class CarriedOut:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """One message of a request, without its text. `size`: how long it is, what is base64 by the piece: beside other
-    messages this tells how many tokens it has."""
+    """One message of a request, without its text. `size`: how long it is, what is base64 by the piece: beside
+    other messages this tells how many tokens it has."""
 
     content_hash: str  # hex
     slot: str
@@ -631,8 +631,8 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class SentCall:
-    """A call of a run and what its request sent. `call` has no messages; the first `kept` ones are those of the call
-    before it in the run."""
+    """A call of a run and what its request sent. `call` has no messages; the first `kept` ones are those of the
+    call before it in the run."""
 
     call: Call
     kept: int
