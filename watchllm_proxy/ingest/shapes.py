@@ -29,10 +29,9 @@ NOT_TOLD: Any = msgspec.field(default_factory=msgspec.Raw)
 
 # Ids and figures are checked in `reading`, and there alone: redacted, an id may be longer than what was sent.
 _ID_SCHEMA = {"minLength": 1, "maxLength": MAX_ID_CHARACTERS}
-_NUMBER_SCHEMA = {"type": ["number", "string"], "format": "decimal", "minimum": 0}
+_NUMBER_SCHEMA = {"minimum": 0}
 Id = Annotated[str, msgspec.Meta(description="printable characters", extra_json_schema=_ID_SCHEMA)]
 Instant = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
-Number = Annotated[Decimal, msgspec.Meta(extra_json_schema={"type": ["number", "string"]})]
 Count = Annotated[Decimal, msgspec.Meta(description="a whole number", extra_json_schema=_NUMBER_SCHEMA)]
 Usd = Annotated[Decimal, msgspec.Meta(description="US dollars, kept exactly", extra_json_schema=_NUMBER_SCHEMA)]
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -193,15 +192,15 @@ class HallucinationDetected(_Event, kw_only=True, tag=EventType.HALLUCINATION_DE
 
 class CostThresholdExceeded(_Event, kw_only=True, tag=EventType.COST_THRESHOLD_EXCEEDED.value):
     alert_type: str | None = None
-    threshold: Number | None = None
-    actual_value: Number | None = None
+    threshold: Decimal | None = None
+    actual_value: Decimal | None = None
     window_minutes: Count | None = None
 
 
 class PerformanceAlert(_Event, kw_only=True, tag=EventType.PERFORMANCE_ALERT.value):
     alert_type: str | None = None
-    threshold: Number | None = None
-    actual_value: Number | None = None
+    threshold: Decimal | None = None
+    actual_value: Decimal | None = None
     window_minutes: Count | None = None
 
 

@@ -18,8 +18,18 @@ def _request_schemas() -> dict[str, Schema]:
     """`Run` is ReportedRun here, and so on: the run that is shown is another thing."""
     _, components = msgspec.json.schema_components([Run, Steps, Change, EventQuery], ref_template=_TEMPLATE)
     (event,), events = msgspec.json.schema_components([Event], ref_template=_TEMPLATE)
-    named: dict[str, Mapping[str, Any]] = {f"Reported{name}": made for name, made in (components | events).items()}
+    named = {f"Reported{name}": _with_numbers(made) for name, made in (components | events).items()}
     return {**named, "ReportedEvent": event}
+
+
+def _with_numbers(schema: Any) -> Any:
+    """msgspec says of a decimal that it is text, which it may be, too."""
+    if isinstance(schema, list):
+        return [_with_numbers(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _with_numbers(each) for name, each in schema.items()}
+    return {**made, "type": ["number", "string"]} if made.get("format") == "decimal" else made
 
 
 def _object(fields: Mapping[str, object]) -> Schema:
