@@ -33,9 +33,6 @@ METER_S = 2.0
 WARN_AT = (0.8, 1.0)
 """Shares of a quota that are told when a project gets there."""
 
-MAX_WARNED = 100
-"""Projects that `/metrics` names; the nearest to their end."""
-
 
 @dataclass(slots=True)
 class MeteringStats:
@@ -115,7 +112,7 @@ class Metering:
                 log.warning(
                     "metering.quota", project_id=project_id, used_percent=int(100 * used), month=month.name
                 )
-        self.stats.near_quota = dict(list(near.items())[:MAX_WARNED])
+        self.stats.near_quota = near
 
 
 def _snapshots(directory: Path) -> Iterator[tuple[Month, UsageSnapshot]]:

@@ -141,14 +141,16 @@ class _MeteringCollector:
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats
-        used = GaugeMetricFamily(
-            "watchllm_quota_used_ratio",
-            "How much of its monthly quota a project used, of projects at 80 % or more; 1 is all of it.",
-            labels=["project"],
+        # By number, never by name: whoever reaches the port may read this.
+        over = sum(used >= 1 for used in stats.near_quota.values())
+        quota = GaugeMetricFamily(
+            "watchllm_quota_projects",
+            "Projects that used 80 % of their monthly quota (near), and all of it (over).",
+            labels=["state"],
         )
-        for project_id, share in stats.near_quota.items():
-            used.add_metric([project_id], share)
-        yield used
+        quota.add_metric(["near"], len(stats.near_quota) - over)
+        quota.add_metric(["over"], over)
+        yield quota
         capped = GaugeMetricFamily(
             "watchllm_capped", "Projects and keys that reached their monthly cap on money.", labels=["whose"]
         )

@@ -56,9 +56,7 @@ def test_a_quota_is_used_up_once_by_all_workers_whatever_dies_and_may_be_passed_
             up.until(lambda: used(up)["requests"] == forwarded, "Postgres to know it")
             assert used(up)["refused"]["quota"] > 0
             assert used(up)["warnings"] == ["over_quota"]
-            up.until(
-                lambda: 'watchllm_quota_used_ratio{project="default"} 1.' in metrics(up), "the metrics to tell it"
-            )
+            up.until(lambda: 'watchllm_quota_projects{state="over"} 1.0' in metrics(up), "the metrics to tell it")
             assert len(fake.requests) == forwarded
             up.stop()
 

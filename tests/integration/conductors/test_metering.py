@@ -12,9 +12,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from watchllm_proxy.metering import Metering
+from watchllm_proxy import recorder_metrics
+from watchllm_proxy.metering import Metering, MeteringStats
 from watchllm_proxy.proxy.limits.counts import Counted, Usage
 from watchllm_proxy.proxy.limits.report import UsageReport, read_report
+from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.store import project_settings, usage
 from watchllm_proxy.store.projects import create_project
 from watchllm_proxy.store.transactions import open_pool
@@ -152,3 +154,12 @@ async def test_the_last_counts_are_told_when_it_stops(pool: asyncpg.Pool, tmp_pa
         stop.set()
         await metering
     assert await passed(pool) == {date(2026, 11, 22): 1}
+
+
+def test_metrics_tell_how_many_and_never_who() -> None:
+    stats = MeteringStats(near_quota={"acme": 0.85, "other": 1.0, "third": 2.5}, capped_projects=1, capped_keys=4)
+    shown = recorder_metrics.exposition(RecorderStats(), None, stats).decode()
+    assert 'watchllm_quota_projects{state="near"} 1.0' in shown
+    assert 'watchllm_quota_projects{state="over"} 2.0' in shown
+    assert 'watchllm_capped{whose="key"} 4.0' in shown
+    assert "acme" not in shown
