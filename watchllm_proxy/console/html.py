@@ -61,6 +61,7 @@ def render(
     page = _ENVIRONMENT.get_template(template).render(
         theme=theme if theme in THEMES else "auto",
         visitor=request.get(VISITOR),
+        has_prices=request.app[POOL] is not None,
         may_manage_keys=request.app[POOL] is not None and may(request, Scope.ADMIN),
         **values,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 from aiohttp import web
@@ -17,6 +17,8 @@ from watchllm_proxy.console.html import render
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.store.plans import Plan
 from watchllm_proxy.store.usage import RequestCounts, UsedDay
+
+_FIRST_MONTH = date(2026, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,15 @@ async def usage_page(request: web.Request) -> web.Response:
         resets_at=month.resets_at,
         notes=warning_sentences(month),
         bars=bars(month),
-        previous=f"{month.month - timedelta(days=1):%Y-%m}",
+        previous=_month_before(month.month),
         quota_percent=_percent(month.quota_used),
         cap_percent=_percent(month.cap_used),
     )
+
+
+def _month_before(month: date) -> str | None:
+    """None where a link would lead back for ever: nothing was counted before `_FIRST_MONTH`."""
+    return f"{month - timedelta(days=1):%Y-%m}" if month > _FIRST_MONTH else None
 
 
 async def pricing_page(request: web.Request) -> web.Response:
