@@ -32,7 +32,7 @@ from watchllm_proxy.ingest.reading import (
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, error
-from watchllm_proxy.proxy.reported import Reported
+from watchllm_proxy.proxy.reported import MAX_BYTES, Reported
 from watchllm_proxy.records import Report, ReportKind
 
 LONG_BYTES = 64 * 1024
@@ -169,7 +169,7 @@ def _refusal(unfit: Unfit) -> Answer:
 def _not_kept(reason: ShedReason) -> Answer:
     """It is in no log, so nobody may be told that it is."""
     if reason is ShedReason.TOO_LARGE:
-        return answers.report_too_large(LONG_BYTES)
+        return answers.report_too_large(MAX_BYTES)
     if reason is ShedReason.INVALID:
         return answers.INTERNAL
     return error(

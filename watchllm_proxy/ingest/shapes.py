@@ -16,7 +16,6 @@ from watchllm_proxy.records import StepType
 
 MAX_STEPS = 5_000
 MAX_EVENTS = 1_000
-MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_ID_CHARACTERS = 200
 MAX_STEP_INDEX = 1_000_000
 MAX_COUNT = Decimal(10**15)
