@@ -49,7 +49,6 @@ class Pricing:
             return call
         return replace(call, cost=cost_of(call, self._upstream_url, self._book))
 
-
     def of_report(
         self, project_id: str, model: str, input_tokens: int, output_tokens: int, at_us: int
     ) -> Decimal | None:

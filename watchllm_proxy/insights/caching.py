@@ -35,9 +35,7 @@ class CacheBreak:
     message_index: int | None
     message: SentMessage | None  # what stands there now
     previous: SentMessage | None  # what stood there before
-    character: int | None = (
-        None  # of its text, the first that differs; None: not looked for
-    )
+    character: int | None = None  # of its text, the first that differs; None: not looked for
 
 
 def cache_breaks(calls: Sequence[SentCall]) -> tuple[CacheBreak, ...]:
