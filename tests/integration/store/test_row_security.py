@@ -169,7 +169,17 @@ ASKED_BY_PROJECT = {
 }
 
 
-PICKY = {"corrections_of_runs", "export_runs", "run_merged_into", "runs_of_calls", "sessions_touched"}
+PICKY = {
+    "corrections_of_runs",
+    "export_runs",
+    "list_runs_known_first",
+    "run_merged_into",
+    "runs_of_calls",
+    "runs_of_sessions",
+    "sessions_touched",
+    "spent_by_key",
+    "used_days",
+}
 """Whose other conditions no sample fits. Their tables are read whole by the test above."""
 
 
