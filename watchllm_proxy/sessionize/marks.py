@@ -261,7 +261,7 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
     a text comes back whole or by the line, with something else before and after it."""
     lines = sorted(sorted(set(text.splitlines())), key=len, reverse=True)[:MAX_LINES]
-    pieces = [fingerprints.fingerprints(text), *(_of_lines(lines) if len(lines) > 1 else ())]
+    pieces = [_of_whole(text), *(_of_lines(lines) if len(lines) > 1 else ())]
     sketches = [
         fingerprints.sketch(found, SKETCH_SIZE)
         for found in pieces
@@ -269,6 +269,13 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     ]
     kept = sum(1 for total in accumulate(map(len, sketches)) if total <= MAX_FINGERPRINTS)
     return sketches[: max(kept, 1)]
+
+
+def _of_whole(text: str) -> Fingerprints:
+    """A short one is at hand: a tool's output is looked up as it stands, too. Of a longer one this is a part."""
+    if len(text) < MAX_OBSERVED_CHARACTERS:
+        return fingerprints.fingerprints(text)
+    return fingerprints.of_words(fingerprints.words(text))
 
 
 def _of_lines(lines: Iterable[str]) -> list[Fingerprints]:
