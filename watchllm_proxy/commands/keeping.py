@@ -122,7 +122,9 @@ def retain(
     days: Annotated[
         int | None, typer.Option("--days", min=0, help="Keep its calls for so many days; 0: for ever.")
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="As WATCHLLM_RETENTION_DAYS says.")] = False,
+    default: Annotated[
+        bool, typer.Option("--default", help="As its plan says, or WATCHLLM_RETENTION_DAYS.")
+    ] = False,
     now: Annotated[
         bool, typer.Option("--now", help="Drop what is out of retention at once (while no recorder runs).")
     ] = False,
