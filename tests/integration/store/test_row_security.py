@@ -150,7 +150,6 @@ FRAGMENTS = {
     "/*run_filter*/": queries("postgres")["run_filter"],
     "/*table*/": "agent_debug_logs",
     "/*order*/": "run_id",
-    "/*key*/": "total_steps",
     "/*key*/": "total_cost_usd",
 }
 
