@@ -22,6 +22,7 @@ MAX_SCANNED_CHARACTERS = 256 * 1024
 """Of one message, its end counts: that is where the newest words stand."""
 
 _ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "item_id", "approval_request_id", "response_id")
+_ANY_ID_KEY = frozenset(_ID_KEYS)
 _NESTED_KEYS = ("tool_calls", "content", "reasoning_details")
 _TOP_LEVEL_KEYS = (
     "previous_response_id",
@@ -65,15 +66,16 @@ def read_ids(value: Json, message: Message) -> Reading:
     return Reading(message, tuple(_ids_of(value)), tuple(_words(message.text)))
 
 
-def _ids_of(value: Json) -> Iterator[str]:
+def _ids_of(value: Json) -> list[str]:
     """The ids of a message: its own, and those of its tool calls and content parts."""
     if not isinstance(value, dict):
-        return
-    yield from _ids_at(value, _ID_KEYS)
+        return []
+    found = [] if _ANY_ID_KEY.isdisjoint(value) else [*_ids_at(value, _ID_KEYS)]
     for key in _NESTED_KEYS:
         for item in as_list(value.get(key)):
-            if isinstance(item, dict):
-                yield from _ids_at(item, _ID_KEYS)
+            if isinstance(item, dict) and not _ANY_ID_KEY.isdisjoint(item):
+                found += _ids_at(item, _ID_KEYS)
+    return found
 
 
 def _ids_at(value: dict[str, Json], keys: Sequence[str]) -> Iterator[str]:
