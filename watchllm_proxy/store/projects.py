@@ -10,7 +10,7 @@ import asyncpg
 
 from watchllm_proxy.store import views
 from watchllm_proxy.store.sql import queries
-from watchllm_proxy.store.transactions import UPKEEP, transaction
+from watchllm_proxy.store.transactions import QUESTION, UPKEEP, transaction
 
 PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """What a project may be called: it stands in addresses and in file names."""
@@ -35,10 +35,13 @@ async def create_project(pool: asyncpg.Pool, project_id: str, name: str) -> bool
     return bool(made)
 
 
-async def list_projects(pool: asyncpg.Pool) -> tuple[ProjectInfo, ...]:
-    """All of them, oldest first."""
-    async with transaction(pool, UPKEEP) as connection:
+async def list_projects(pool: asyncpg.Pool, project_id: str | None = None) -> tuple[ProjectInfo, ...]:
+    """All of them, oldest first; or `project_id` alone, asked about by a reader, who sees no other."""
+    asking = transaction(pool, UPKEEP) if project_id is None else transaction(pool, QUESTION, project_id)
+    async with asking as connection:
         found = await connection.fetch(queries("postgres")["list_projects"])
     return tuple(
-        ProjectInfo(row["project_id"], row["name"], views.at_us(row["created_at"]), row["keys"]) for row in found
+        ProjectInfo(row["project_id"], row["name"], views.at_us(row["created_at"]), row["keys"])
+        for row in found
+        if project_id in {None, row["project_id"]}
     )

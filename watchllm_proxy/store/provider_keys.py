@@ -11,7 +11,7 @@ import asyncpg
 from watchllm_proxy.errors import StoreRejected
 from watchllm_proxy.store import views
 from watchllm_proxy.store.sql import queries
-from watchllm_proxy.store.transactions import UPKEEP, transaction
+from watchllm_proxy.store.transactions import QUESTION, UPKEEP, transaction
 
 SHOWN_CHARACTERS = 4
 
@@ -39,8 +39,9 @@ async def set_provider_key(
 
 
 async def list_provider_keys(pool: asyncpg.Pool, project_id: str | None = None) -> tuple[ProviderKeyInfo, ...]:
-    """None: of all projects."""
-    async with transaction(pool, UPKEEP) as connection:
+    """None: of all projects. One is asked about by a reader, who sees no other."""
+    asking = transaction(pool, UPKEEP) if project_id is None else transaction(pool, QUESTION, project_id)
+    async with asking as connection:
         found = await connection.fetch(queries("postgres")["list_provider_keys"], project_id)
     return tuple(ProviderKeyInfo(row["project_id"], row["last_four"], views.at_us(row["set_at"])) for row in found)
 
