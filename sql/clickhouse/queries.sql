@@ -308,6 +308,70 @@ FROM
     ORDER BY request_model, agent_name
 );
 
+-- name: cost_groups
+-- What calls cost together, by one key; its source is one of the two fragments below.
+SELECT
+    /*key*/ AS name,
+    sum(part_calls) AS calls, sum(part_failed) AS failed_calls, sum(part_unpriced) AS unpriced_calls,
+    sum(part_input) AS input_tokens, sum(part_output) AS output_tokens, sum(part_read) AS cache_read_input_tokens,
+    sum(part_cost) AS cost, toString(cost) AS cost_usd
+FROM (/*source*/)
+GROUP BY name
+ORDER BY /*order*/
+LIMIT {limit:UInt32};
+
+-- name: costs_of_hours
+-- Fragment: figures of the hours within [from_s, to_s); the newest hours that changed since their figures were made
+-- are counted from their calls. Of a great many such hours the older ones are as they were last counted.
+WITH changed AS
+(
+    SELECT noted.hour AS hour
+    FROM (SELECT hour, max(changed_at) AS changed_at FROM changed_hours
+          WHERE project_id = {project_id:String} AND hour >= toDateTime({from_s:UInt32}, 'UTC')
+            AND hour < toDateTime({to_s:UInt32}, 'UTC')
+          GROUP BY hour) AS noted
+    LEFT JOIN (SELECT hour, max(complete_until) AS complete_until FROM hourly_figures
+               WHERE project_id = {project_id:String} AND hour >= toDateTime({from_s:UInt32}, 'UTC')
+               GROUP BY hour) AS made ON made.hour = noted.hour
+    WHERE noted.changed_at > made.complete_until
+    ORDER BY hour DESC
+    LIMIT 24
+)
+SELECT
+    toDate(hour, 'UTC') AS day, `groups.request_model` AS request_model, `groups.agent_name` AS agent_name,
+    CAST(NULL, 'Nullable(String)') AS agent_version,
+    `groups.calls` AS part_calls, `groups.failed_calls` AS part_failed, `groups.unpriced_calls` AS part_unpriced,
+    `groups.input_tokens` AS part_input, `groups.output_tokens` AS part_output,
+    `groups.cache_read_input_tokens` AS part_read, `groups.cost_usd` AS part_cost
+FROM hourly_figures FINAL
+ARRAY JOIN groups
+WHERE project_id = {project_id:String}
+  AND hour >= toDateTime({from_s:UInt32}, 'UTC') AND hour < toDateTime({to_s:UInt32}, 'UTC')
+  AND hour NOT IN (SELECT hour FROM changed)
+UNION ALL
+SELECT
+    toDate(started_at, 'UTC') AS day, request_model, agent_name, agent_version,
+    count(), countIf(isNotNull(error_type)), countIf(isNull(cost_usd)),
+    sum(ifNull(input_tokens, 0)), sum(ifNull(output_tokens, 0)), sum(ifNull(cache_read_input_tokens, 0)),
+    assumeNotNull(sum(cost_usd))
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND started_at >= (SELECT min(hour) FROM changed)
+  AND toStartOfHour(toDateTime(started_at, 'UTC')) IN (SELECT hour FROM changed)
+GROUP BY day, request_model, agent_name, agent_version;
+
+-- name: costs_of_calls
+-- Fragment: the same of the calls themselves.
+SELECT
+    toDate(started_at, 'UTC') AS day, request_model, agent_name, agent_version,
+    count() AS part_calls, countIf(isNotNull(error_type)) AS part_failed, countIf(isNull(cost_usd)) AS part_unpriced,
+    sum(ifNull(input_tokens, 0)) AS part_input, sum(ifNull(output_tokens, 0)) AS part_output,
+    sum(ifNull(cache_read_input_tokens, 0)) AS part_read, assumeNotNull(sum(cost_usd)) AS part_cost
+FROM events FINAL
+WHERE project_id = {project_id:String}
+  AND started_at >= toDateTime64({from_s:UInt32}, 6, 'UTC') AND started_at < toDateTime64({to_s:UInt32}, 6, 'UTC')
+GROUP BY day, request_model, agent_name, agent_version;
+
 -- name: runs_of_user
 -- Runs with a call or an event of this user, as they are now.
 SELECT DISTINCT assumeNotNull(run_id) AS run_id

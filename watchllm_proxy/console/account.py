@@ -34,7 +34,7 @@ FEATURE_SHOWS: Mapping[Feature, str] = {
     Feature.EVENTS: "Events that your programs report, to be looked for by run, user, model and time.",
     Feature.DASHBOARD: "Every run of every agent in a list: what set it off, how it ended, what it cost.",
     Feature.DEBUGGER: "A run step by step: each decision, tool call and answer, with its time, its cost and why.",
-    Feature.COST_ATTRIBUTION: "Which message, tool and retry the money of a run went to.",
+    Feature.COST_ATTRIBUTION: "Where the money went: by model, agent, version, key and day.",
     Feature.ANOMALY_DETECTION: "Loops, repeated tools, lost caches and costly steps, pointed out as they happen.",
     Feature.EXPLANATIONS: "What went wrong in a run, in sentences that a model wrote.",
     Feature.INTEGRATIONS: "Alerts and exports to where your people look anyway.",

@@ -25,6 +25,7 @@ from watchllm_proxy.console.guard import (
 )
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
+from watchllm_proxy.console.pages import costs as costs_pages
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
@@ -69,6 +70,9 @@ READ_ROUTES = (
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
     web.get("/api/projects", keys_api.list_projects),
+    web.get("/costs", costs_pages.costs_page),
+    web.get("/costs.json", costs_pages.costs_json),
+    web.get("/costs.csv", costs_pages.costs_csv),
     web.get("/usage", account_pages.usage_page),
     web.get("/pricing", account_pages.pricing_page),
     web.get("/api/usage", account_api.usage),
@@ -114,6 +118,9 @@ FEATURES: dict[object, Feature] = {
     **dict.fromkeys(
         (runs_pages.runs_page, runs.list_runs, calls.recent_calls, calls.one_call, calls.raw_body),
         Feature.DASHBOARD,
+    ),
+    **dict.fromkeys(
+        (costs_pages.costs_page, costs_pages.costs_json, costs_pages.costs_csv), Feature.COST_ATTRIBUTION
     ),
     **dict.fromkeys(
         (

@@ -1,9 +1,13 @@
-"""Query parameters of lists of runs, read strictly: a name we do not know or a value we cannot use is an error."""
+"""Query parameters of lists of runs and of costs, read strictly.
+
+A name we do not know or a value we cannot use is an error.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -94,6 +98,50 @@ def run_query(query: Mapping[str, str], now_us: int) -> RunQuery:
             field, parse = _PARAMETERS[name]
             values[field] = _parsed(name, raw, parse, now_us)
     return RunQuery(**values)  # type: ignore[arg-type]
+
+
+class CostsBy(StrEnum):
+    """What costs are told apart by."""
+
+    MODEL = "model"
+    AGENT = "agent"
+    VERSION = "version"
+    KEY = "key"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class CostsQuery:
+    """Costs of the calls that began within [from_us, to_us): whole hours, and whole days of UTC by key."""
+
+    by: CostsBy
+    since: str  # as it was asked
+    from_us: int
+    to_us: int
+
+
+MAX_COST_DAYS = 400
+COSTS_SINCE = "30d"
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+
+
+def costs_query(query: Mapping[str, str], now_us: int) -> CostsQuery:
+    """Empty values are as if left out. Raises `BadParameter` naming the first wrong one."""
+    for name in query:
+        if name not in {"by", "since", "until"}:
+            raise BadParameter(name, f"There is no parameter {name!r:.60}; there are by, since, until.")
+    by = CostsBy(str(_parsed("by", query.get("by") or CostsBy.MODEL, _one_of(CostsBy), now_us)))
+    since = query.get("since") or COSTS_SINCE
+    from_us = int(str(_parsed("since", since, parse_instant, now_us)))
+    until = query.get("until")
+    to_us = int(str(_parsed("until", until, parse_instant, now_us))) if until else now_us
+    if not 0 <= from_us < to_us <= now_us + _DAY_US:
+        raise BadParameter("since", "since must lie before until, and until not in the future.")
+    if to_us - from_us > MAX_COST_DAYS * _DAY_US:
+        raise BadParameter("since", f"since must lie at most {MAX_COST_DAYS} days before until.")
+    unit_us = _DAY_US if by is CostsBy.KEY else _HOUR_US
+    return CostsQuery(by, since, from_us // unit_us * unit_us, -(-to_us // unit_us) * unit_us)
 
 
 def tail_query(query: Mapping[str, str]) -> tuple[UUID | None, int]:

@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from watchllm_proxy.records import Explanation, Link, Run, SentCall, Step
+from watchllm_proxy.store.costs import CostBy, CostGroup
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
@@ -58,3 +59,6 @@ class RunReading(Protocol):
         """Of the events that clients reported."""
 
     async def counts(self, project_id: str, *, with_chats: bool) -> RunCounts: ...
+
+    async def costs(self, project_id: str, by: CostBy, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
+        """Of the calls that began within [from_us, to_us), whole hours; the dearest group first, days in order."""

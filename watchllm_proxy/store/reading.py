@@ -17,6 +17,7 @@ from watchllm_proxy.records import Explanation, Link, Run, RunStatus, SentCall, 
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
+from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
 from watchllm_proxy.store.event_rows import LAST_INSTANT_US
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
 from watchllm_proxy.store.retention import DAY_US
@@ -119,6 +120,10 @@ class StoreReading:
             by_status={RunStatus(row["status"]): row["runs"] for row in by_status},
             agents=tuple((row["agent_name"], row["runs"]) for row in by_agent),
         )
+
+    async def costs(self, project_id: str, by: CostBy, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
+        """Of the calls that began within [from_us, to_us), whole hours; the dearest group first, days in order."""
+        return await cost_groups(self._events, project_id, by, from_us=from_us, to_us=to_us)
 
     # --- calls
 

@@ -48,6 +48,9 @@ ASKED = {
     "/api/prices": None,
     "/settings/redaction": "/settings/redaction",
     "/api/redaction": "/api/redaction",
+    "/costs": "/costs?by=agent&since=7d",
+    "/costs.json": "/costs.json?by=agent&since=7d",
+    "/costs.csv": None,
     "/usage": "/usage",
     "/pricing": "/pricing",
     "/api/usage": "/api/usage?month=2026-11",
@@ -75,6 +78,8 @@ REFUSED = (
     ("/api/calls", "/api/calls?after=x", 422),
     ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),
     ("/runs/{run_id}.json", "/runs/nobody.json", 404),
+    ("/costs.json", "/costs.json?by=tool", 422),
+    ("/costs.json", "/costs.json?since=401d", 422),
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
     ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
 )

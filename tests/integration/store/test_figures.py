@@ -15,6 +15,7 @@ from tests.unit.builders import T0_US
 from tests.unit.store.batches import busy_calls, full_call
 from watchllm_proxy.records import Call, CallError, Cost, CostSource, Moved, Placement, Usage
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
 from watchllm_proxy.store.erased_calls import CallEraser
 from watchllm_proxy.store.event_rows import move_params, move_sql
 from watchllm_proxy.store.figures import changed_hours, make_anew
@@ -148,3 +149,72 @@ def test_an_hour_is_made_again_until_its_last_insert_has_settled(event_store: Ev
         "INSERT INTO changed_hours SELECT 'default', toStartOfHour(now()), now64(6) - INTERVAL 10 MINUTE"
     )
     assert [make_figures(event_store) for _ in range(2)] == [1, 0]
+
+
+# --- what the page of costs asks
+
+
+def costs(store: EventStore, by: CostBy, *, hours: int = 30) -> list[CostGroup]:
+    began_us = T0_US - T0_US % HOUR_US
+    return list(
+        asyncio.run(
+            cost_groups(
+                AsyncEventStore(store), "default", by, from_us=began_us, to_us=began_us + (hours + 1) * HOUR_US
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("by", [CostBy.MODEL, CostBy.AGENT, CostBy.DAY])
+def test_costs_are_the_same_before_and_after_their_figures_are_made(
+    event_store: EventStore, calls: Sequence[tuple[Call, Placement]], by: CostBy
+) -> None:
+    """Of 24 changed hours at most the calls are counted; so twenty of them here."""
+    recent = [each for each in calls if each[0].started_at_us < T0_US + 20 * HOUR_US]
+    store_calls(event_store, recent)
+    from_calls = costs(event_store, by)
+    assert sum(each.calls or 0 for each in from_calls) == len(recent)
+    make_figures(event_store)
+    event_store.execute("TRUNCATE TABLE changed_hours")  # as if all of them had settled
+    assert costs(event_store, by) == from_calls
+
+
+def test_a_call_that_comes_after_its_hour_was_counted_is_counted_once(
+    event_store: EventStore, calls: Sequence[tuple[Call, Placement]]
+) -> None:
+    store_calls(event_store, calls[:10])
+    make_figures(event_store)
+    store_calls(event_store, calls[:12], token=2)
+    assert sum(each.calls or 0 for each in costs(event_store, CostBy.MODEL)) == 12
+
+
+def test_costs_of_hours_outside_and_of_other_projects_are_left_out(
+    event_store: EventStore, calls: Sequence[tuple[Call, Placement]]
+) -> None:
+    store_calls(event_store, calls)
+    first = [each for each in calls if each[0].started_at_us < T0_US - T0_US % HOUR_US + 2 * HOUR_US]
+    assert sum(each.calls or 0 for each in costs(event_store, CostBy.AGENT, hours=1)) == len(first)
+    elsewhere = cost_groups(AsyncEventStore(event_store), "acme", CostBy.AGENT, from_us=0, to_us=T0_US * 2)
+    assert asyncio.run(elsewhere) == []
+
+
+def test_a_group_without_a_price_is_unpriced_and_money_is_exact(event_store: EventStore) -> None:
+    call, place = full_call(1)
+    at = replace(call, started_at_us=T0_US, ended_at_us=T0_US + 1000)
+    dear = replace(
+        at, call_id=uuid4(), request_model="dear", cost=Cost(Decimal("0.000000000001"), CostSource.OVERRIDE)
+    )
+    unknown = replace(at, call_id=uuid4(), request_model="unknown", cost=Cost(None, CostSource.UNKNOWN))
+    store_calls(event_store, [(dear, place), (unknown, place)])
+    found = {each.name: each.known_cost_usd for each in costs(event_store, CostBy.MODEL)}
+    assert found == {"dear": Decimal("0.000000000001"), "unknown": None}
+
+
+def test_versions_are_told_by_the_calls(event_store: EventStore) -> None:
+    call, place = full_call(1)
+    two = [
+        (replace(call, call_id=uuid4(), started_at_us=T0_US, agent_name="helper", agent_version=version), place)
+        for version in ("1.0", "2.0", None)
+    ]
+    store_calls(event_store, two)
+    assert {each.name for each in costs(event_store, CostBy.VERSION)} == {"helper 1.0", "helper 2.0", None}

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from watchllm_proxy.console.answers import BadParameter
-from watchllm_proxy.console.queries import parse_instant, run_query, tail_query
+from watchllm_proxy.console.queries import CostsBy, costs_query, parse_instant, run_query, tail_query
 from watchllm_proxy.records import FlagKind, RunStatus
 from watchllm_proxy.store.shapes import RunQuery, RunSort
 
@@ -75,3 +75,21 @@ def test_tail_asks_for_what_came_after_a_call() -> None:
     assert tail_query({"after": str(UUID(int=7)), "limit": "9"}) == (UUID(int=7), 9)
     with pytest.raises(BadParameter, match="after"):
         tail_query({"after": "x"})
+
+
+def test_costs_are_of_whole_hours_and_by_key_of_whole_days() -> None:
+    hour_us = 3_600_000_000
+    asked = costs_query({"since": "90m"}, NOW + 1)
+    assert (asked.by, asked.from_us, asked.to_us) == (CostsBy.MODEL, NOW - 2 * hour_us, NOW + hour_us)
+    by_key = costs_query({"by": "key", "since": "90m"}, NOW + 1)
+    assert (by_key.from_us % (24 * hour_us), by_key.to_us % (24 * hour_us)) == (0, 0)
+    assert by_key.from_us <= asked.from_us < asked.to_us <= by_key.to_us
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"since": "1h", "until": "2h"}, {"since": "2099-01-01"}, {"since": "401d"}, {"by": "tool"}, {"sort": "cost"}],
+)
+def test_costs_of_no_or_too_long_a_time_are_refused(asked: dict[str, str]) -> None:
+    with pytest.raises(BadParameter):
+        costs_query(asked, NOW)

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from watchllm_proxy import __version__
-from watchllm_proxy.console.api import openapi_account, openapi_ingest, openapi_keys, openapi_prices, schemas
+from watchllm_proxy.console.api import (
+    openapi_account,
+    openapi_costs,
+    openapi_ingest,
+    openapi_keys,
+    openapi_prices,
+    schemas,
+)
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -242,6 +249,7 @@ _PATHS: Final[Mapping[str, Any]] = {
     **_API,
     **openapi_keys.PATHS,
     **openapi_prices.PATHS,
+    **openapi_costs.PATHS,
     **openapi_account.PATHS,
     **_SETTINGS,
     **_PAGES,
