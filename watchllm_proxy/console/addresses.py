@@ -1,8 +1,8 @@
 """Run ids in addresses. An id holds any printable characters, so it may look like a path, a query or a suffix.
 
 Percent-encoding carries most of them. Two kinds it cannot carry: browsers take `.` and `..` as steps up the
-path even when encoded, and an id that ends in `.json` would name another page. Those get a trailing DEL
-(%7F): it is not printable, so no id holds it, and reading an id drops it.
+path even when encoded, and an id that ends in `.json` (or in another form that a run is served in) would name
+another page. Those get a trailing DEL (%7F): it is not printable, so no id holds it, and reading an id drops it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from urllib.parse import quote, urlencode
 
 MARK = "\x7f"
 JSON_SUFFIX = ".json"
+SUFFIXES = (JSON_SUFFIX, ".ndjson", ".md")
+"""What may follow a run's id in an address."""
 
 
 def encode_id(run_id: str) -> str:
     """`run_id` as one path segment that reads back as itself."""
-    needs_mark = run_id in {".", ".."} or run_id.endswith(JSON_SUFFIX)
+    needs_mark = run_id in {".", ".."} or run_id.endswith(SUFFIXES)
     return quote(run_id + MARK if needs_mark else run_id, safe="", errors="replace")
 
 

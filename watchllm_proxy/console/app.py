@@ -26,6 +26,7 @@ from watchllm_proxy.console.guard import (
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
+from watchllm_proxy.console.pages import export as export_pages
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
@@ -41,7 +42,7 @@ from watchllm_proxy.store.account_desk import StoredAccounts
 from watchllm_proxy.store.plans import Feature
 
 # Who may come here: everybody, who may read the project, who may change it. A route stands in one of the three.
-# A run id may hold encoded slashes, and `.json` must be tried before the page that takes any id.
+# A run id may hold encoded slashes, and `.json` and its like must be tried before the page that takes any id.
 OPEN_ROUTES = (
     web.get("/samples/{name}", run_pages.sample_page),
     web.get("/samples/{name}/steps", run_pages.sample_columns),
@@ -59,7 +60,9 @@ READ_ROUTES = (
     web.get("/", welcome.home),
     web.get("/welcome", welcome.welcome_page),
     web.get("/runs", runs_pages.runs_page),
-    web.get("/runs/{run_id}.json", run_pages.run_json),
+    web.get("/runs/{run_id}.json", export_pages.run_json),
+    web.get("/runs/{run_id}.ndjson", export_pages.run_ndjson),
+    web.get("/runs/{run_id}.md", export_pages.run_markdown),
     web.get("/runs/{run_id}", run_pages.run_page),
     web.get("/runs/{run_id}/steps", run_pages.run_columns),
     web.get(r"/runs/{run_id}/steps/{index:\d{1,9}}", run_pages.run_step),
@@ -125,7 +128,9 @@ FEATURES: dict[object, Feature] = {
     **dict.fromkeys(
         (
             run_pages.run_page,
-            run_pages.run_json,
+            export_pages.run_json,
+            export_pages.run_ndjson,
+            export_pages.run_markdown,
             run_pages.run_columns,
             run_pages.run_step,
             runs.debug_run,

@@ -94,11 +94,11 @@ class Differences:
 
 def differences(before: object, now: object) -> Differences:
     """`before`, `now`: request bodies as parsed JSON; what is no object is one parameter without a name."""
-    old, new = _Request.of(before), _Request.of(now)
+    old, new = Request.of(before), Request.of(now)
     return Differences(
         tuple(_messages(old.conversation, new.conversation)),
-        tuple(_values(old.parameters, new.parameters)),
-        tuple(_values(old.tools, new.tools)),
+        values(old.parameters, new.parameters),
+        values(old.tools, new.tools),
         _prefix_break(old, new),
     )
 
@@ -107,21 +107,25 @@ def differences(before: object, now: object) -> Differences:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
+    """A message of a request. `canonical`: equal where the messages are."""
+
     role: str
     value: object
     canonical: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    conversation: Sequence[_Said]
+class Request:
+    """What a body holds, in any dialect. `parameters` by their paths, `tools` by their names."""
+
+    conversation: Sequence[Said]
     parameters: Mapping[str, object]
     tools: Mapping[str, object]
     tools_json: str
 
     @classmethod
-    def of(cls, body: object) -> _Request:
+    def of(cls, body: object) -> Request:
         if not isinstance(body, dict):
             return cls((), {} if body is None else {"": body}, {}, "")
         fields = {name: value for name, value in body.items() if value is not None}
@@ -131,12 +135,12 @@ class _Request:
         return cls(conversation, dict(_flat(rest)), _tools_by_name(tools), _canonical(tools))
 
 
-def _said(slot: str, value: object) -> Iterator[_Said]:
+def _said(slot: str, value: object) -> Iterator[Said]:
     """Token ids and the parts of an Anthropic system prompt are one message."""
     is_list = isinstance(value, list) and slot != "system" and all(isinstance(each, dict | str) for each in value)
     role = {"input": "user", "prompt": "user"}.get(slot, "system")
     for each in value if is_list and isinstance(value, list) else [value]:
-        yield _Said(_role(each) or role, each, _canonical(each))
+        yield Said(_role(each) or role, each, _canonical(each))
 
 
 def _role(message: object) -> str:
@@ -179,7 +183,7 @@ def _tool_name(tool: object) -> str:
 # --- messages ---------------------------------------------------------------------------------------
 
 
-def _messages(old: Sequence[_Said], new: Sequence[_Said]) -> Iterator[MessageChange]:
+def _messages(old: Sequence[Said], new: Sequence[Said]) -> Iterator[MessageChange]:
     """Messages that stand at one place between those that stayed are one message that changed, if their role is
     the same."""
     found = edits([each.canonical for each in old], [each.canonical for each in new])
@@ -282,8 +286,12 @@ def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
 # --- parameters and tools ---------------------------------------------------------------------------
 
 
-def _values(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[ValueChange]:
+def values(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[ValueChange, ...]:
     """Those that differ, in the order of the later request, then those that it has no more."""
+    return tuple(_values(old, new))
+
+
+def _values(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[ValueChange]:
     for name in [*new, *(name for name in old if name not in new)]:
         before = _pretty(old[name]) if name in old else None
         now = _pretty(new[name]) if name in new else None
@@ -299,7 +307,7 @@ def _values(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Va
 # --- the prefix -------------------------------------------------------------------------------------
 
 
-def _prefix_break(old: _Request, new: _Request) -> PrefixBreak | None:
+def _prefix_break(old: Request, new: Request) -> PrefixBreak | None:
     if old.tools_json != new.tools_json:
         return PrefixBreak(None, "tools", first_difference(old.tools_json, new.tools_json))
     for index, (one, other) in enumerate(zip(old.conversation, new.conversation, strict=False)):

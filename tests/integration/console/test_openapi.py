@@ -23,6 +23,8 @@ ASKED = {
     "/runs": "/runs?status=failed",
     "/runs/{run_id}": "/runs/run_7q2k9fh4",
     "/runs/{run_id}.json": "/runs/run_7q2k9fh4.json",
+    "/runs/{run_id}.ndjson": None,  # no JSON: test_export
+    "/runs/{run_id}.md": None,
     "/runs/{run_id}/steps": "/runs/run_7q2k9fh4/steps",
     "/runs/{run_id}/steps/{index}": "/runs/run_7q2k9fh4/steps/6",
     "/samples/{name}": "/samples/loop",
@@ -78,6 +80,9 @@ REFUSED = (
     ("/api/calls", "/api/calls?after=x", 422),
     ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),
     ("/runs/{run_id}.json", "/runs/nobody.json", 404),
+    ("/runs/{run_id}.json", "/runs/run_7q2k9fh4.json?bodies=yes", 422),
+    ("/runs/{run_id}.ndjson", "/runs/nobody.ndjson", 404),
+    ("/runs/{run_id}.md", "/runs/nobody.md", 404),
     ("/costs.json", "/costs.json?by=tool", 422),
     ("/costs.json", "/costs.json?since=401d", 422),
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),

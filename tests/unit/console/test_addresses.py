@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from watchllm_proxy.console.addresses import decode_id, encode_id, run_json_path, run_path
+from watchllm_proxy.console.addresses import SUFFIXES, decode_id, encode_id, run_json_path, run_path
 
 ODD = [
     "a/b",
@@ -44,8 +44,10 @@ def test_every_printable_id_reads_back(run_id: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=50))
-def test_no_two_ids_share_a_page_or_its_json(run_id: str) -> None:
+def test_no_two_ids_share_a_page_or_a_form_of_it(run_id: str) -> None:
     assert run_json_path(run_id) != run_path(run_id + ".json")
+    for suffix in SUFFIXES:
+        assert run_path(run_id) + suffix != run_path(run_id + suffix)
 
 
 @pytest.mark.parametrize("run_id", [".", ".."])

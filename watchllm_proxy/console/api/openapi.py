@@ -137,6 +137,9 @@ _BYTES: Final = {
     "description": "The bytes.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+_LINES: Final = {"description": "Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+_MARKDOWN: Final = {"description": "The run.", "content": {"text/markdown": {"schema": {"type": "string"}}}}
+_BODIES: Final = _query("bodies", "Requests and answers, too.", {"enum": ["on"]})
 _AFTER: Final = _query("after", "Only calls stored after this one.", {"type": "string", "format": "uuid"})
 _STATIC: Final = [
     _path("version", "A hash of all files.", {"type": "string"}),
@@ -205,7 +208,22 @@ _PAGES: Final = {
     "/runs": _get("The list of runs", _PAGE, parameters=_FILTERS, errors="401 402 422 503"),
     "/runs/{run_id}": _get("One run", _PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
     "/runs/{run_id}.json": _get(
-        "The run as /api/agent-runs/{run_id}/debug gives it", _RUN, parameters=[_RUN_ID], errors="401 402 404 503"
+        "The run as /api/agent-runs/{run_id}/debug gives it; with `bodies=on`, also `calls`, each whole",
+        _RUN,
+        parameters=[_RUN_ID, _BODIES],
+        errors="401 402 404 422 503",
+    ),
+    "/runs/{run_id}.ndjson": _get(
+        "The run with all its calls, an object a line: summary, steps, children, calls, end",
+        _LINES,
+        parameters=[_RUN_ID],
+        errors="401 402 404 503",
+    ),
+    "/runs/{run_id}.md": _get(
+        "The run with all that was said, as Markdown; what requests repeat is told once",
+        _MARKDOWN,
+        parameters=[_RUN_ID],
+        errors="401 402 404 503",
     ),
     "/runs/{run_id}/steps": _get(
         "The rows of its timeline", _COLUMNS, parameters=[_RUN_ID], errors="401 402 404 503"
