@@ -436,6 +436,11 @@ class FlagKind(StrEnum):
     ERROR_FALLBACK = "error_fallback"
     PROMPT_MUTATION = "prompt_mutation"
     EMPTY_TOOL_OUTPUT = "empty_tool_output"
+    PROMPT_CACHE_BREAK = "prompt_cache_break"
+    HUGE_TOOL_OUTPUT = "huge_tool_output"
+    TRUNCATED_ANSWER = "truncated_answer"
+    SLOW_STEP = "slow_step"
+    BUDGET_EXCEEDED = "budget_exceeded"
 
 
 @record
@@ -486,6 +491,9 @@ class Step:
     error_message: str | None = None
     occurrence: str | None = None  # of a user message: the same wherever the same history is sent again
     reported: str | None = None  # what the client told of it, JSON; None: it was captured
+    finish_reason: str | None = None  # why the model stopped, in the upstream's word
+    output_chars: int | None = None  # of a tool's output, all of it; None: not seen yet, or not to be stored
+    prompt_hash: str | None = None  # of a call: "SYSTEM TOOLS", hashes of its system prompt and tools; - : none
 
 
 @record

@@ -156,6 +156,9 @@ CREATE TABLE agent_debug_steps (
     error_message text,                             -- NULL: no error
     occurrence text,                                -- hash of a user message and of what it follows; NULL: no user message
     reported text,                                  -- what the client told of it, JSON; NULL: it was captured
+    finish_reason text,                             -- why the model stopped, in the upstream's word; NULL: not told
+    output_chars bigint,                            -- characters of a tool's output; NULL: not seen yet, or not to be stored
+    prompt_hash text,                               -- hashes of system prompt and tools, - for none; NULL: neither, or no call
     PRIMARY KEY (project_id, run_id, step_index)
 );
 

@@ -306,9 +306,13 @@ class Play:
     """Calls played to a sessionizer, one drain each, and the rows that came of it."""
 
     def __init__(
-        self, *calls: Call, tick_after_s: float | None = None, sessionizer: Sessionizer | None = None
+        self,
+        *calls: Call,
+        tick_after_s: float | None = None,
+        sessionizer: Sessionizer | None = None,
+        rows: Rows | None = None,
     ) -> None:
-        self.rows = Rows()
+        self.rows = rows or Rows()
         self.sessionizer = sessionizer or Sessionizer(silence_us=SILENCE_US, shelf=self.rows)
         self._now_us = T0_US
         for call in calls:

@@ -25,6 +25,11 @@ _FLAG = {
     FlagKind.ERROR_FALLBACK: "fallback",
     FlagKind.PROMPT_MUTATION: "prompt changed",
     FlagKind.EMPTY_TOOL_OUTPUT: "empty output",
+    FlagKind.PROMPT_CACHE_BREAK: "cache broken",
+    FlagKind.HUGE_TOOL_OUTPUT: "huge output",
+    FlagKind.TRUNCATED_ANSWER: "answer cut off",
+    FlagKind.SLOW_STEP: "slow",
+    FlagKind.BUDGET_EXCEEDED: "over budget",
 }
 _LINK = {
     LinkKind.EXPLICIT_RUN: "The client named this run",

@@ -22,7 +22,6 @@ from uuid import UUID
 
 from watchllm_proxy.records import Call, Run, RunOutline, RunStatus, Settlement, Step, StepType, ToolResult
 from watchllm_proxy.sessionize import names, steps, turns
-from watchllm_proxy.sessionize.tool_errors import is_tool_error
 from watchllm_proxy.sessionize.turns import UserInput
 
 RETRY_GRACE_US = 60_000_000
@@ -284,9 +283,7 @@ class RunState:
             return
         self._open_tools.remove(index)
         self._filled.append((index, result.text))
-        self.steps[index] = steps.with_result(
-            self.steps[index], call, names.cut(result.text, names.SUMMARY_CHARS), is_tool_error(result)
-        )
+        self.steps[index] = steps.with_result(self.steps[index], call, result)
         self._changed.add(index)
 
     def take_filled(self) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from watchllm_proxy.records import Api, Call, ExchangeEnd, Settlement, Step, StepType, ToolCall, ToolResult
 from watchllm_proxy.sessionize.names import SUMMARY_CHARS, cut
 from watchllm_proxy.sessionize.tool_errors import is_tool_error
-from watchllm_proxy.sessionize.turns import UserInput
+from watchllm_proxy.sessionize.turns import UserInput, prompt_hash
 
 MODEL_STEPS = frozenset({StepType.DECISION, StepType.MODEL_RESPONSE, StepType.ERROR})
 
@@ -73,6 +73,8 @@ def model_step(index: int, call: Call) -> Step:
         http_status=call.http_status,
         error_type=error.type if error else None,
         error_message=cut(error.message, SUMMARY_CHARS) if error else None,
+        finish_reason=call.finish_reasons[0] if call.finish_reasons else None,
+        prompt_hash=prompt_hash(call),
     )
 
 
@@ -105,14 +107,15 @@ def tool_call_step(index: int, call: Call, tool: ToolCall) -> Step:
     )
 
 
-def with_result(step: Step, call: Call, output_summary: str, is_error: bool) -> Step:
+def with_result(step: Step, call: Call, result: ToolResult) -> Step:
     """The tool ran between the answer that asked for it and the request that brings its result; longer than
     that it cannot have taken."""
     return replace(
         step,
         duration_us=max(0, call.started_at_us - step.started_at_us),
-        tool_output_summary=output_summary,
-        is_tool_error=is_error,
+        tool_output_summary=cut(result.text, SUMMARY_CHARS),
+        is_tool_error=is_tool_error(result),
+        output_chars=_output_chars(call, result),
     )
 
 
@@ -123,6 +126,7 @@ def with_told_result(step: Step, told: Step) -> Step:
         duration_us=max(0, told.started_at_us - step.started_at_us),
         tool_output_summary=told.tool_output_summary,
         is_tool_error=told.is_tool_error,
+        output_chars=told.output_chars,
     )
 
 
@@ -139,7 +143,13 @@ def tool_result_step(index: int, call: Call, result: ToolResult) -> Step:
         tool_call_id=result.tool_call_id or None,
         tool_output_summary=cut(result.text, SUMMARY_CHARS),
         is_tool_error=is_tool_error(result),
+        output_chars=_output_chars(call, result),
     )
+
+
+def _output_chars(call: Call, result: ToolResult) -> int | None:
+    """Of a text that must not be stored, all that is left is a note of that."""
+    return None if call.is_content_refused else len(result.text)
 
 
 def asked_tools(call: Call) -> tuple[ToolCall, ...]:

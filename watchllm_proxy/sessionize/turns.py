@@ -135,6 +135,29 @@ def system_text(call: Call) -> str:
     return "\n".join([message.text for message in parts(call).system if message.text])
 
 
+def prompt_hash(call: Call) -> str | None:
+    """ "SYSTEM TOOLS": hashes of what the request begins with and of the tools it offers, "-" where it has none.
+    What a program adds to the conversation later in the system's name is no change of what it begins with."""
+    system: list[bytes] = []
+    tools: list[bytes] = []
+    for message in call.messages:
+        if message.slot == "tools":
+            tools.append(message.link_hash)
+        elif is_system(message):
+            system.append(message.link_hash)
+        else:
+            break
+    if call.messages and not tools and call.messages[-1].slot == "tools":
+        tools.append(call.messages[-1].link_hash)
+    return _joint_hash(tuple(system), tuple(tools)) if system or tools else None
+
+
+@lru_cache(maxsize=1024)
+def _joint_hash(system: tuple[bytes, ...], tools: tuple[bytes, ...]) -> str:
+    parts = (blake2b(b"".join(hashes), digest_size=6).hexdigest() if hashes else "-" for hashes in (system, tools))
+    return " ".join(parts)
+
+
 def has_past(call: Call) -> bool:
     """The request tells of earlier answers, or points at one."""
     return tail(call)[0] is not None or continued_from(call) != b""

@@ -119,7 +119,8 @@ def step_row(project_id: str, run_id: str, step: Step) -> Row:
         views.usd(step.cost_usd), step.is_priced, views.tokens(step.time_to_first_token_us),
         views.optional_integer(step.http_status),
         views.optional_text(step.error_type), views.optional_text(step.error_message), step.occurrence,
-        step.reported,
+        step.reported, views.optional_text(step.finish_reason), views.optional_bigint(step.output_chars),
+        step.prompt_hash,
     )  # fmt: skip
 
 
@@ -150,6 +151,9 @@ def step_from(row: Stored) -> Step:
         error_message=row["error_message"],
         occurrence=row["occurrence"],
         reported=row["reported"],
+        finish_reason=row["finish_reason"],
+        output_chars=row["output_chars"],
+        prompt_hash=row["prompt_hash"],
     )
 
 

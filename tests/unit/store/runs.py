@@ -59,6 +59,9 @@ def step(index: int, **changes: object) -> Step:
         is_duration_inferred=False,
         summary=f"step {index}",
         call_id=None,
+        finish_reason="length",
+        output_chars=120_000,
+        prompt_hash="0a1b2c3d4e5f -",
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 
