@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -107,6 +108,62 @@ async def test_the_detail_shows_the_request_and_the_answer_when_asked(
     assert await seen.page.locator("#detail strong").inner_text() == "broken"
     await seen.page.get_by_role("tab", name="Response").click()
     await seen.page.wait_for_selector("#detail :text('get_order')")
+    await seen.assert_clean()
+
+
+async def test_only_what_is_new_since_the_request_before_is_shown_and_the_diff_marks_words(
+    watched: Open, reading: MemoryReading
+) -> None:
+    asked = [{"role": "system", "content": "Be kind. It is 12:13Z."}, {"role": "user", "content": "Refund me."}]
+    later = [
+        {**asked[0], "content": "Be kind. It is 12:27Z."},
+        asked[1],
+        {"role": "user", "content": "Still there?"},
+    ]
+    for place, body in ((1, asked), (2, [*asked, {"role": "user", "content": "Please **now**."}]), (3, later)):
+        request = json.dumps({"model": "m", "temperature": place // 3, "messages": body}).encode()
+        reading.calls[place - 1] = make_call(place, request=request)
+    seen = await watched(reading)
+    page = seen.page
+    await seen.go("/runs/run_7q2k9fh4#step-3/conversation")
+    await _selected(seen, 3)
+    await page.get_by_text("2 messages as in #1").wait_for()
+    assert await page.locator("#detail .msg strong").all_inner_texts() == ["now"]
+    assert await page.get_by_text("Refund me.").count() == 0
+    await page.get_by_role("button", name="show", exact=True).click()
+    await page.get_by_text("Refund me.").wait_for()
+    assert page.url.endswith("#step-3/request")
+
+    await page.keyboard.press("d")
+    await page.get_by_text("2 messages unchanged").wait_for()
+    await page.keyboard.press("J")
+    await _selected(seen, 5)
+    assert page.url.endswith("#step-5/diff")
+    await page.locator(
+        "#detail [data-broke]", has_text="Message 1 (system) differs from character 19 on"
+    ).wait_for()
+    assert await page.locator("#detail del").all_inner_texts() == ["0", "13Z", "Please **now**."]
+    assert await page.locator("#detail ins").all_inner_texts() == ["1", "27Z", "Still there?"]
+    await page.locator("#detail .same a").click()
+    await _selected(seen, 3)
+    await page.keyboard.press("d")
+    assert page.url.endswith("#step-3")
+    await page.keyboard.press("j")
+    await _selected(seen, 4)
+    await page.keyboard.press("h")
+    await _selected(seen, 3)
+    await seen.assert_clean()
+
+
+async def test_a_step_is_copied_as_a_command(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading, permissions=["clipboard-read", "clipboard-write"])
+    await seen.go("/runs/run_7q2k9fh4#step-1")
+    await _selected(seen, 1)
+    for key, sign in (("c", "curl -sS"), ("p", "urllib.request")):
+        await seen.page.keyboard.press(key)
+        await seen.page.wait_for_function(
+            "async (sign) => (await navigator.clipboard.readText()).includes(sign)", arg=sign
+        )
     await seen.assert_clean()
 
 

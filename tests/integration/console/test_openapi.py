@@ -27,6 +27,8 @@ ASKED = {
     "/runs/{run_id}.md": None,
     "/runs/{run_id}/steps": "/runs/run_7q2k9fh4/steps",
     "/runs/{run_id}/steps/{index}": "/runs/run_7q2k9fh4/steps/6",
+    "/runs/{run_id}/steps/{index}/changes": "/runs/run_7q2k9fh4/steps/3/changes",
+    "/runs/{run_id}/steps/{index}/copy/{language}": None,  # no JSON: test_copying
     "/samples/{name}": "/samples/loop",
     "/samples/{name}/steps": "/samples/loop/steps",
     "/samples/{name}/steps/{index}": "/samples/loop/steps/1",
@@ -87,6 +89,8 @@ REFUSED = (
     ("/costs.json", "/costs.json?since=401d", 422),
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
     ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
+    ("/runs/{run_id}/steps/{index}/changes", "/runs/run_7q2k9fh4/steps/2/changes", 404),
+    ("/runs/{run_id}/steps/{index}/copy/{language}", "/runs/run_7q2k9fh4/steps/2/copy/curl", 404),
 )
 CORRECTED = (
     ("merge", {"into": LONG_RUN}, 200),

@@ -137,6 +137,8 @@ _BYTES: Final = {
     "description": "The bytes.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+_LANGUAGE: Final = _path("language", "For a shell, or for Python.", {"enum": ["curl", "python"]})
+_TO_RUN: Final = {"description": "The text to copy.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 _LINES: Final = {"description": "Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 _MARKDOWN: Final = {"description": "The run.", "content": {"text/markdown": {"schema": {"type": "string"}}}}
 _BODIES: Final = _query("bodies", "Requests and answers, too.", {"enum": ["on"]})
@@ -230,6 +232,18 @@ _PAGES: Final = {
     ),
     "/runs/{run_id}/steps/{index}": _get(
         "What the page shows of one step", _STEP, parameters=[_RUN_ID, _INDEX], errors="401 402 404 503"
+    ),
+    "/runs/{run_id}/steps/{index}/changes": _get(
+        "What is new in its request since the one before, and what differs",
+        _json_answer("Messages and differences.", ref("StepChanges")),
+        parameters=[_RUN_ID, _INDEX],
+        errors="401 402 404 503",
+    ),
+    "/runs/{run_id}/steps/{index}/copy/{language}": _get(
+        "Its request as a command that sends the same body again, without a key",
+        _TO_RUN,
+        parameters=[_RUN_ID, _INDEX, _LANGUAGE],
+        errors="401 402 404 409 503",
     ),
     "/runs/{run_id}/merge": _form("Merge this run into another, from its page"),
     "/runs/{run_id}/split": _form("Split a call off this run, from its page"),

@@ -64,6 +64,7 @@ INSTANT: Final[Schema] = {"type": "string", "format": "date-time"}
 MAYBE_INSTANT: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 UUID: Final[Schema] = {"type": "string", "format": "uuid"}
 MAYBE_UUID: Final[Schema] = {"type": ["string", "null"], "format": "uuid"}
+_PIECES: Final = _list({"type": "array", "items": STRING, "minItems": 2, "maxItems": 2})
 _LIMITS: Final = {
     "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_REQUESTS_PER_MINUTE},
     "monthly_cap_usd": {
@@ -371,6 +372,34 @@ ALL: Final[Mapping[str, Schema]] = {
             "cost": _list(STRING),
         }
     ),
+    "StepChanges": {
+        "type": "object",
+        "required": ["note", "answer", "previous"],
+        "properties": {
+            "previous": MAYBE_COUNT,
+            "note": TEXT,
+            "kept": COUNT,
+            "fresh": {"type": "array"},
+            "answer": {},
+            "rows": _list(
+                {
+                    "type": "object",
+                    "required": ["state"],
+                    "properties": {
+                        "state": {"enum": ["same", "changed", "added", "removed", "more"]},
+                        "at": COUNT,
+                        "count": COUNT,
+                        "role": STRING,
+                        "pieces": _PIECES,
+                    },
+                }
+            ),
+            "settings": _list(_object({"name": STRING, "state": STRING, "pieces": _PIECES})),
+            "tools": _list(_object({"name": STRING, "state": STRING, "pieces": _PIECES})),
+            "broke": TEXT,
+            "lost": TEXT,
+        },
+    },
     "StepDetail": _object(
         {
             "index": COUNT,

@@ -13,6 +13,8 @@ from watchllm_proxy.console.context import desk_of, may, now_us, project_of, rea
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import redaction_note
 from watchllm_proxy.console.loading import LoadedRun, load_run
+from watchllm_proxy.console.pages.changes import changes_answer
+from watchllm_proxy.console.pages.copying import copy_answer
 from watchllm_proxy.console.pages.corrections import Remark, remarks
 from watchllm_proxy.console.pages.figures import six_figures
 from watchllm_proxy.console.pages.overview import overview_of
@@ -49,6 +51,16 @@ async def run_columns(request: web.Request) -> web.Response:
 
 async def run_step(request: web.Request) -> web.Response:
     return _step_answer(request, await with_spending(request, await _loaded(request)), has_calls=True)
+
+
+async def run_changes(request: web.Request) -> web.Response:
+    loaded = await _loaded(request, with_redacted=False)
+    return await changes_answer(request, loaded, int(request.match_info["index"]))
+
+
+async def run_copy(request: web.Request) -> web.Response:
+    loaded = await _loaded(request, with_redacted=False)
+    return await copy_answer(request, loaded, int(request.match_info["index"]), request.match_info["language"])
 
 
 async def sample_page(request: web.Request) -> web.Response:

@@ -1,13 +1,14 @@
 // @ts-check
 // The pane beside the timeline: one step, and the request and answer behind it, fetched when asked for.
+import { conversationBody, diffBody } from './changes.js';
 import { formToken, h } from './dom.js';
-import { copy } from './shell.js';
+import { card, message } from './messages.js';
+import { copy, toast } from './shell.js';
 import { glyph } from './timeline.js';
 import { jsonTree, longText, parseJson, pretty, withStepLinks } from './render.js';
-/** @import { Kid } from './dom.js' */
 
 const KEPT_CALLS = 120;
-const TABS = ['Step', 'Request', 'Response'];
+const TABS = ['Step', 'Conversation', 'Diff', 'Request', 'Response'];
 
 /** @param {string} url */
 async function getText(url) {
@@ -36,22 +37,18 @@ class Kept {
   }
 }
 
-/** @param {Kid | Kid[]} title @param {Kid | Kid[]} body @param {{cls?: string, text?: string}} [options] */
-function card(title, body, { cls = '', text } = {}) {
-  const button = text === undefined ? null
-    : h('button', { type: 'button', onclick: () => copy(text, 'Copied') }, 'Copy');
-  return h('section', { class: `card ${cls}` },
-    h('h3', {}, title, button && h('span', { class: 'grow' }), button), h('div', { class: 'in' }, body));
-}
-
 /** @param {string} text */
 const note = (text) => h('p', { class: 'muted' }, text);
 
+/** @param {string} name  as in addresses */
+export const tabNamed = (name) => TABS.find((each) => each.toLowerCase() === name) ?? TABS[0];
+
 export class Detail {
-  /** @param {HTMLElement} pane @param {string} path  where the run's steps are */
-  constructor(pane, path) {
+  /** @param {HTMLElement} pane @param {string} path  where the run's steps are @param {() => void} onTab */
+  constructor(pane, path, onTab) {
     this.pane = pane;
     this.path = path;
+    this.onTab = onTab;
     this.kept = new Kept();
     this.tab = TABS[0];
     this.index = -1;
@@ -77,8 +74,37 @@ export class Detail {
   async turnTab(direction) {
     const step = await this.fetchStep(this.index);
     const tabs = this.tabsOf(step);
-    this.tab = tabs[(tabs.indexOf(this.tabOf(step)) + direction + tabs.length) % tabs.length];
+    this.open(step, tabs[(tabs.indexOf(this.tabOf(step)) + direction + tabs.length) % tabs.length]);
+  }
+
+  /** @param {any} step @param {string} tab */
+  open(step, tab) {
+    this.tab = tab;
     this.draw(step);
+    this.onTab();
+  }
+
+  /** Opens a tab by its name in addresses, or the first one again where it is open. @param {string} name */
+  async toggleTab(name) {
+    const step = await this.fetchStep(this.index);
+    const tab = tabNamed(name);
+    if (!this.tabsOf(step).includes(tab)) return toast('Only a model call has this');
+    this.open(step, this.tabOf(step) === tab ? TABS[0] : tab);
+  }
+
+  /** The tab as addresses name it; empty for the first one. */
+  get tabInAddress() {
+    return this.tab === TABS[0] ? '' : `/${this.tab.toLowerCase()}`;
+  }
+
+  /** @param {string} language */
+  async copyAs(language) {
+    try {
+      await copy(await getText(`${this.path}/steps/${this.index}/copy/${language}`), `Copied as ${language}, without a key`);
+    } catch (error) {
+      const step = await this.fetchStep(this.index);
+      toast(step.call_id ? /** @type {Error} */ (error).message : 'Only a model call can be copied');
+    }
   }
 
   /** @param {any} step */
@@ -116,23 +142,31 @@ export class Detail {
   head(step, open) {
     const status = step.http_status ? h('span', { class: `http ${step.http_status < 400 ? 'ok' : ''}` }, `HTTP ${step.http_status}`)
       : step.is_failed ? h('span', { class: 'http' }, 'error') : null;
-    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => {
-      this.tab = name;
-      this.draw(step);
-    } }, name));
+    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => this.open(step, name) }, name));
+    const copies = step.call_id ? [['curl', 'c'], ['python', 'p']].map(([language, key]) => h('button', { type: 'button', title: `Copy as ${language} (${key})`, onclick: () => this.copyAs(language) }, language)) : [];
     return h('div', { class: 'dh' },
       h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape), h('span', { class: 'name' }, step.name), status,
         h('span', { class: 'ver' }, step.type.replace('_', ' '))),
       h('div', { class: 'facts' }, step.facts.map((/** @type {[string, string]} */ [label, value]) => h('span', {}, `${label} `, h('b', {}, value)))),
-      h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs));
+      h('div', { class: 'tabbar' }, h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs), h('div', { class: 'copies' }, copies)));
+  }
+
+  /** @param {any} step @param {string} tab @returns {Promise<Node[]>} */
+  async callBody(step, tab) {
+    if (tab === 'Conversation' || tab === 'Diff') {
+      const changes = await this.kept.get(`${this.path}/steps/${step.index}/changes`);
+      return tab === 'Diff' ? diffBody(changes) : conversationBody(changes, () => this.open(step, 'Request'));
+    }
+    const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
+    return tab === 'Request' ? requestBody(call) : responseBody(call);
   }
 
   /** @param {any} step @param {string} tab @param {HTMLElement} body */
   async drawCall(step, tab, body) {
     body.append(note('Loading…'));
     try {
-      const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
-      if (this.index === step.index) body.replaceChildren(...(tab === 'Request' ? requestBody(call) : responseBody(call)));
+      const parts = await this.callBody(step, tab);
+      if (this.index === step.index) body.replaceChildren(...parts);
     } catch (error) {
       body.replaceChildren(note(`This call cannot be shown: ${/** @type {Error} */ (error).message}`));
     }
@@ -175,22 +209,6 @@ function requestBody(call) {
   const shown = Array.isArray(messages) ? messages.map(message) : [];
   const warning = call.is_truncated ? [h('div', { class: 'note' }, 'The capture limit cut a body of this call: this is not all of it.')] : [];
   return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: JSON.stringify(call.request, null, 2) })];
-}
-
-/** A message of a conversation: its text, the tools it asks for, then whatever else it holds. @param {any} each */
-function message(each) {
-  if (!each || typeof each !== 'object') return card('message', jsonTree(each));
-  const { role, content, tool_calls: asked, ...rest } = each;
-  const text = typeof content === 'string' ? pretty(content) : content === undefined || content === null ? null : jsonTree(content);
-  const calls = Array.isArray(asked) ? asked.map(toolCall) : asked === undefined ? [] : [jsonTree({ tool_calls: asked })];
-  return card(String(role ?? 'message'), [text, ...calls, Object.keys(rest).length ? jsonTree(rest) : null], { cls: 'msg' });
-}
-
-/** @param {any} call */
-function toolCall(call) {
-  if (typeof call?.function?.name !== 'string') return jsonTree(call);
-  const { name, arguments: given } = call.function;
-  return h('div', {}, h('b', {}, `→ ${name}`), typeof given === 'string' ? pretty(given) : jsonTree(given));
 }
 
 /** @param {any} call @returns {Node[]} */

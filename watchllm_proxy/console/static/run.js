@@ -1,19 +1,21 @@
 // @ts-check
 // The run page: timeline, overview and detail tied together by the selected step, which lives in the address.
 import { byId, h } from './dom.js';
-import { Detail } from './detail.js';
+import { Detail, tabNamed } from './detail.js';
 import { copy, toast } from './shell.js';
 import { Timeline } from './timeline.js';
 
 const path = byId('main').dataset.path ?? '';
 const search = /** @type {HTMLInputElement} */ (byId('q'));
 const KEYS = [
-  ['j / ↓', 'next step'], ['k / ↑', 'previous step'], ['e / E', 'next / previous error'], ['a / A', 'next / previous anomaly'],
-  ['g g / G', 'first / last step'], ['[ / ]', 'previous / next tab'], ['y', 'copy the link to this step'], ['/', 'search'],
+  ['j / ↓', 'next step'], ['k / ↑', 'previous step'], ['J / K', 'next / previous model call'], ['e / E', 'next / previous error'],
+  ['a / A', 'next / previous anomaly'], ['h', 'the step that asked for this one, or the run that this one is part of'], ['g g / G', 'first / last step'],
+  ['d', 'what differs from the request before'], ['[ / ]', 'previous / next tab'], ['c / p', 'copy as curl / Python'], ['y', 'copy the link to this step'],
+  ['z', 'bars over the rows in view, or over the whole run'], ['/', 'search'],
   ['t', 'light or dark'], ['Esc', 'out of the search, or back to the list'], ['?', 'this list'],
 ];
 
-const detail = new Detail(byId('detail'), path);
+const detail = new Detail(byId('detail'), path, () => writeAddress());
 const timeline = new Timeline(await fetchColumns(), (step) => select(step));
 const overview = overviewMarks();
 
@@ -27,11 +29,14 @@ async function fetchColumns() {
 function select(step, { keepAddress = false, center = false } = {}) {
   if (step === undefined || !(step >= 0 && step < timeline.length)) return toast('No more');
   timeline.select(step, center);
-  const index = timeline.data.index[step];
-  if (!keepAddress) history.replaceState(null, '', `#step-${index}`);
+  if (!keepAddress) writeAddress();
   overview.update();
   report();
-  return detail.show(index);
+  return detail.show(timeline.data.index[step]);
+}
+
+function writeAddress() {
+  history.replaceState(null, '', `#step-${timeline.data.index[timeline.selected]}${detail.tabInAddress}`);
 }
 
 function report() {
@@ -83,6 +88,18 @@ function first() {
   if (isSecond) select(timeline.shown[0]);
 }
 
+/** To the step that asked for the selected one; from any other to the run that this one is part of. */
+async function toParent() {
+  const { related } = await detail.fetchStep(timeline.data.index[timeline.selected]);
+  const asked = related.find((/** @type {any} */ each) => each.label === 'asked by');
+  if (asked) return select(timeline.placeOf.get(asked.steps[0]));
+  const { parent } = byId('main').dataset;
+  if (parent) location.assign(parent);
+  else toast('Nothing asked for this step');
+}
+
+const MODEL_SHAPES = new Set(['model', 'answer', 'error']);
+const isModel = (/** @type {number} */ step) => MODEL_SHAPES.has(timeline.data.shape[step]);
 const isFailed = (/** @type {number} */ step) => timeline.failed.has(step);
 const isTagged = (/** @type {number} */ step) => timeline.data.tags[step] !== undefined;
 const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
@@ -92,6 +109,13 @@ const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
   ArrowUp: () => select(timeline.beside(-1)),
   PageDown: () => select(timeline.beside(15)),
   PageUp: () => select(timeline.beside(-15)),
+  J: () => select(timeline.next(isModel, 1)),
+  K: () => select(timeline.next(isModel, -1)),
+  h: toParent,
+  d: () => detail.toggleTab('diff'),
+  c: () => detail.copyAs('curl'),
+  p: () => detail.copyAs('python'),
+  z: () => toast(timeline.toggleZoom() ? 'Bars over the rows in view' : 'Bars over the whole run'),
   e: () => select(timeline.next(isFailed, 1)),
   E: () => select(timeline.next(isFailed, -1)),
   a: () => select(timeline.next(isTagged, 1)),
@@ -134,10 +158,12 @@ document.addEventListener('click', (event) => {
   if (/** @type {Element} */ (event.target).closest('[data-act=link]')) copy(location.href, 'Link copied');
 });
 
-/** The step that the address names, or undefined. */
+/** The step that the address names, or undefined. The tab that it names is the one to open. */
 function addressed() {
-  const match = /^#step-(\d+)$/.exec(location.hash);
-  return match ? timeline.placeOf.get(Number(match[1])) : undefined;
+  const match = /^#step-(\d+)(?:\/([a-z]+))?$/.exec(location.hash);
+  const step = match ? timeline.placeOf.get(Number(match[1])) : undefined;
+  if (match?.[2] && step !== undefined) detail.tab = tabNamed(match[2]);
+  return step;
 }
 
 addEventListener('hashchange', () => {

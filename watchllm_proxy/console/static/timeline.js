@@ -110,6 +110,7 @@ export class Timeline {
     this.pad = byId('pad');
     this.rows = /** @type {RowView[]} */ ([]);
     this.isQueued = false;
+    this.isZoomed = true;
     this.marks = [0, 50].map((x) => {
       const mark = h('span');
       mark.style.left = `${x}%`;
@@ -179,14 +180,22 @@ export class Timeline {
     requestAnimationFrame(() => this.paint());
   }
 
-  /** Bars are scaled to the rows in view; the overview above keeps the whole run. */
+  /** Whether bars are scaled to the rows in view from now on. */
+  toggleZoom() {
+    this.isZoomed = !this.isZoomed;
+    this.queue();
+    return this.isZoomed;
+  }
+
+  /** Bars are scaled to the rows in view, or to the whole run; the overview above keeps that anyway. */
   rescale() {
     const first = Math.floor(this.grid.scrollTop / ROW_HEIGHT);
     const inView = this.shown.slice(first, first + Math.ceil(this.grid.clientHeight / ROW_HEIGHT));
     const { start_us: start, duration_us: took } = this.data;
     const from = Math.min(...inView.map((step) => start[step]));
     const to = Math.max(...inView.map((step) => start[step] + took[step]));
-    if (to > from) this.scale = [from, to + (to - from) * 0.02];
+    if (!this.isZoomed) this.scale = [0, this.data.span_us];
+    else if (to > from) this.scale = [from, to + (to - from) * 0.02];
     const [a, b] = this.scale;
     this.marks.forEach((mark, i) => { mark.textContent = `+${duration(a + (b - a) * i / 2)}`; });
   }
