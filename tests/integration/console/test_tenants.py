@@ -44,7 +44,7 @@ from watchllm_proxy.store.sql import queries
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GUARDED = [*((route, Scope.READ) for route in READ_ROUTES), *((route, Scope.ADMIN) for route in ADMIN_ROUTES)]
-ANYBODYS = {"index": "0", "part": "request"}
+ANYBODYS = {"index": "1", "part": "request", "language": "curl"}
 """What places of an address hold that names nothing of a project."""
 
 RUN_FILTERS = ("session={session_id}", "user={user_id}", "agent={agent_name}", "q={text}")
