@@ -17,14 +17,14 @@ from uuid import UUID
 
 from watchllm_proxy import crash_points
 from watchllm_proxy.decode import KnownMessages, rebuild, recalled
-from watchllm_proxy.enrich.flags import find_flags
+from watchllm_proxy.enrich.flags import DEFAULT_THRESHOLDS, chosen, find_flags
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.records import Call, Cost, Moved, Placement, Run, RunChanges, Step
 from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.sessionize.person import SaidByPeople
 from watchllm_proxy.sessionize.sessionizer import DAY_US
-from watchllm_proxy.store import views
+from watchllm_proxy.store import project_settings, views
 from watchllm_proxy.store.backfills import Backfills, Progress, WholeRuns
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_rows import move_params, move_sql
@@ -140,6 +140,8 @@ class Backfill:
         self._calls = StoredCalls(events, project_id, rebuild=rebuild)
         self._events = events
         self._project_id = project_id
+        self._pool = runs.pool
+        self._thresholds = DEFAULT_THRESHOLDS
         self._new_sessionizer = new_sessionizer
         self._said = said
         self._pricing = pricing
@@ -160,6 +162,9 @@ class Backfill:
         Goes on where one of the same bounds was cut short.
         """
         self._until_us = await self.settled_until_us()
+        settings = await project_settings.of_project(self._pool, self._project_id)
+        if settings is not None:
+            self._thresholds = chosen(dict(settings.flag_thresholds))
         progress = Progress(from_us, to_us, from_us)
         stored = None if self._is_dry else await self.rows.progress()
         if stored is not None and (stored.from_us, stored.to_us) == (from_us, to_us):
@@ -263,7 +268,9 @@ class Backfill:
         for params in reprice_params(self._project_id, new_costs):
             await self._events.execute(self._reprice_sql, params)
         crash_points.reach("backfill.after_events")
-        flags = {key: find_flags(run, changes.all_steps[key]) for key, run in _by_key(changes.runs)}
+        flags = {
+            key: find_flags(run, changes.all_steps[key], self._thresholds) for key, run in _by_key(changes.runs)
+        }
         explanations = {
             key: explain(run, changes.all_steps[key], flags[key]) for key, run in _by_key(changes.runs)
         }

@@ -53,6 +53,11 @@ class Redacting:
         self._without_content = frozenset(refused | unusable.keys())
         self._followed = settings
 
+    @property
+    def settings(self) -> Mapping[str, ProjectSettings]:
+        """Of all projects, as they are followed now."""
+        return self._followed
+
     def call(self, call: Call) -> Call:
         """As it may be stored. Of a project that wants no content kept it is marked as refused by its client."""
         redacted = self._redactor.redact(call)

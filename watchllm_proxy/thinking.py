@@ -17,7 +17,7 @@ import structlog
 from watchllm_proxy import setting_aside
 from watchllm_proxy.capture.merge import Batch, MergedRecord
 from watchllm_proxy.decode import KnownMessages, decode, settlement_of
-from watchllm_proxy.enrich.flags import find_flags
+from watchllm_proxy.enrich.flags import DEFAULT_THRESHOLDS, Thresholds, chosen, find_flags
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import StoreRejected
@@ -213,12 +213,16 @@ class Thinker:
             steps = changes.all_steps[key]
             flags[key], explanations[key] = (), ()
             try:
-                flags[key] = find_flags(run, steps)
+                flags[key] = find_flags(run, steps, self._thresholds(run.project_id))
                 explanations[key] = explain(run, steps, flags[key])
             except Exception as exc:
                 self._stats.insight_crashes += 1
                 log.error("recorder.insight_crashed", error=type(exc).__name__, exc_info=exc)
         return flags, explanations
+
+    def _thresholds(self, project_id: str) -> Thresholds:
+        settings = None if self._redacting is None else self._redacting.settings.get(project_id)
+        return DEFAULT_THRESHOLDS if settings is None else chosen(dict(settings.flag_thresholds))
 
     def as_kept(self, letter: DeadLetter, record: MergedRecord) -> DeadLetter:
         """With no bytes but those that may be stored."""

@@ -657,21 +657,21 @@ WHERE coalesce(projects.retention_days, plans.retention_days) IS NOT NULL;
 -- What each project chose.
 SELECT
     project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
-    retention_days, requests_per_minute, monthly_cap_usd
+    retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects;
 
 -- name: settings_of_project
 -- What the project $1 chose.
 SELECT
     project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
-    retention_days, requests_per_minute, monthly_cap_usd
+    retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects WHERE project_id = $1;
 
 -- name: settings_to_change
 -- The same, and nobody else changes it meanwhile.
 SELECT
     project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
-    retention_days, requests_per_minute, monthly_cap_usd
+    retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects WHERE project_id = $1 FOR UPDATE;
 
 -- name: change_settings
@@ -679,7 +679,7 @@ FROM projects WHERE project_id = $1 FOR UPDATE;
 UPDATE projects
 SET
     plan = $2, over_quota = $3, redaction = $4, store_content = $5, retention_days = $6,
-    requests_per_minute = $7, monthly_cap_usd = $8, redaction_rules = $9::jsonb
+    requests_per_minute = $7, monthly_cap_usd = $8, redaction_rules = $9::jsonb, flag_thresholds = $10::jsonb
 WHERE project_id = $1;
 
 -- name: set_retention

@@ -35,7 +35,8 @@ CREATE TABLE projects (
     store_content boolean NOT NULL DEFAULT true,    -- false: figures are kept, and no text
     requests_per_minute integer CHECK (requests_per_minute > 0), -- of all its keys together; NULL: any number
     monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0), -- US dollars in a month of UTC, from which requests are refused; NULL: no cap
-    redaction_rules jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(redaction_rules) = 'object') -- rules of its own for what is taken out: {name: pattern of RE2}
+    redaction_rules jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(redaction_rules) = 'object'), -- rules of its own for what is taken out: {name: pattern of RE2}
+    flag_thresholds jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(flag_thresholds) = 'object') -- from where on something is a flag, where it is not as for all: {name: number as text}
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 

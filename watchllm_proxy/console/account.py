@@ -17,6 +17,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import ACCOUNTS, FEATURES, VISITOR, project_of
+from watchllm_proxy.enrich.flags import thresholds
 from watchllm_proxy.store.plans import Feature, Plan, smallest_with
 from watchllm_proxy.store.project_settings import OverQuota, ProjectSettings
 from watchllm_proxy.store.usage import KeySpent, UsedDay
@@ -302,6 +303,25 @@ def _read_cap(name: str, value: object) -> Decimal | None:
     raise _bad(name, f"must be US dollars from 0 to {MAX_CAP_USD:,}, or null for no cap.")
 
 
+def _read_flag_thresholds(name: str, value: object) -> tuple[tuple[str, Decimal], ...]:
+    """All that differ from what holds for all; none: null."""
+    if value is not None and not isinstance(value, dict):
+        raise _bad(name, "must be an object of numbers, or null.")
+    return tuple(sorted((each, _threshold(name, each, number)) for each, number in (value or {}).items()))
+
+
+def _threshold(name: str, each: str, value: object) -> Decimal:
+    if each not in thresholds.CHOICES:
+        raise _bad(name, f"knows no {each[:40]!r}; there are {', '.join(thresholds.CHOICES)}.")
+    least, most, is_whole = thresholds.CHOICES[each]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        amount = Decimal(str(value))
+        if thresholds.is_choice(each, amount):
+            return round(amount, 12)
+    what = "a whole number" if is_whole else "a number"
+    raise _bad(name, f"needs {what} from {least:,} to {most:,} as {each}.")
+
+
 def _whole(name: str, value: object, least: int, most: int) -> int | None:
     if value is None:
         return None
@@ -316,5 +336,6 @@ _READ: Mapping[str, Callable[[str, object], object]] = {
     "retention_days": _read_retention,
     "requests_per_minute": _read_rate,
     "monthly_cap_usd": _read_cap,
+    "flag_thresholds": _read_flag_thresholds,
 }
 CHOICES = tuple(_READ)

@@ -41,6 +41,9 @@ class ProjectSettings:
     retention_days: int | None = None  # 0: for ever; else as its plan says, or WATCHLLM_RETENTION_DAYS
     requests_per_minute: int | None = None  # of all its keys together; else any number
     monthly_cap_usd: Decimal | None = None  # in a month of UTC; else no cap
+    flag_thresholds: tuple[
+        tuple[str, Decimal], ...
+    ] = ()  # from where on something is a flag, by name
 
 
 class AllProjectSettings:
@@ -96,6 +99,7 @@ async def change(
             after.requests_per_minute,
             after.monthly_cap_usd,
             json.dumps(dict(after.redaction_rules)),
+            json.dumps({name: str(value) for name, value in after.flag_thresholds}),
         )
     return after
 
@@ -111,4 +115,7 @@ def _settings(row: asyncpg.Record) -> ProjectSettings:
         retention_days=row["retention_days"],
         requests_per_minute=row["requests_per_minute"],
         monthly_cap_usd=row["monthly_cap_usd"],
+        flag_thresholds=tuple(
+            sorted((name, Decimal(value)) for name, value in json.loads(row["flag_thresholds"]).items())
+        ),
     )

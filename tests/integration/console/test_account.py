@@ -232,6 +232,11 @@ async def test_a_page_that_the_plan_has_not_says_what_it_would_show_and_how_to_g
     assert "It comes with the plan Starter, $29 a month" in await page(client, "/runs", 402)
 
 
+async def test_who_may_manage_keys_is_led_to_them_first(client: TestClient) -> None:
+    found = await client.get("/settings", allow_redirects=False)
+    assert found.headers["Location"] == "/settings/keys"
+
+
 async def test_samples_usage_and_prices_are_in_every_plan(client: TestClient, pool: asyncpg.Pool) -> None:
     await choose(pool, plan="free")
     for path in (
@@ -268,12 +273,15 @@ async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client
         "retention_days": 30,
         "requests_per_minute": 600,
         "monthly_cap_usd": "12.345678901234",
+        "flag_thresholds": {"loop_times": 5, "run_budget_usd": 0.25},
     }
     changed = (await ask(client, "patch", "/api/project", json=wanted))["project"]
     expected = {**wanted, "project_id": "acme", "monthly_cap_usd": 12.345678901234}
     assert changed == expected
     await ask(client, "patch", "/api/project", json={"monthly_cap_usd": None})
     assert (await ask(client, "get", "/api/project"))["project"] == {**expected, "monthly_cap_usd": None}
+    await ask(client, "patch", "/api/project", json={"flag_thresholds": None})
+    assert (await ask(client, "get", "/api/project"))["project"]["flag_thresholds"] == {}
 
 
 @pytest.mark.parametrize(
@@ -292,6 +300,13 @@ async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client
         ({"retention_days": -1}, "retention_days"),
         ({"plan": "free", "retention_days": 8}, "retention_days"),
         ({"plan": "free", "retention_days": 0}, "retention_days"),
+        ({"flag_thresholds": [3]}, "flag_thresholds"),
+        ({"flag_thresholds": {"loop_time": 3}}, "flag_thresholds"),
+        ({"flag_thresholds": {"loop_times": 2.5}}, "flag_thresholds"),
+        ({"flag_thresholds": {"loop_times": 1}}, "flag_thresholds"),
+        ({"flag_thresholds": {"run_budget_usd": "NaN"}}, "flag_thresholds"),
+        ({"flag_thresholds": {"slow_step_s": True}}, "flag_thresholds"),
+        ({"flag_thresholds": {"slow_step_s": None}}, "flag_thresholds"),
         ({"colour": "red"}, "colour"),
     ],
     ids=str,

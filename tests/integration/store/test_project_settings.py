@@ -42,6 +42,7 @@ async def test_everything_that_can_be_chosen_is_kept(pool: asyncpg.Pool) -> None
         retention_days=3,
         requests_per_minute=60,
         monthly_cap_usd=Decimal("12.345678901234"),
+        flag_thresholds=(("loop_times", Decimal(5)), ("run_budget_usd", Decimal("0.25"))),
     )
     assert await project_settings.change(pool, "acme", lambda _: chosen) == chosen
     assert await project_settings.of_project(pool, "acme") == chosen

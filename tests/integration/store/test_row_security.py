@@ -45,6 +45,7 @@ CHOICES = {
     "over_quota": "'pass'",
     "requests_per_minute": "1",
     "redaction_rules": "'{}'",
+    "flag_thresholds": "'{}'",
 }
 """Of columns that not any value of their type will do for."""
 

@@ -14,6 +14,7 @@ from watchllm_proxy.console.answers import BadParameter, json_answer
 from watchllm_proxy.console.api.bodies import json_object
 from watchllm_proxy.console.context import ACCOUNTS, now_us, project_of
 from watchllm_proxy.console.correcting import known_fields_only
+from watchllm_proxy.enrich.flags.thresholds import CHOICES
 from watchllm_proxy.store.plans import Plan
 from watchllm_proxy.store.project_settings import ProjectSettings
 from watchllm_proxy.store.usage import UsedDay
@@ -122,4 +123,7 @@ def _project(chosen: ProjectSettings) -> dict[str, object]:
         "retention_days": chosen.retention_days,
         "requests_per_minute": chosen.requests_per_minute,
         "monthly_cap_usd": chosen.monthly_cap_usd,
+        "flag_thresholds": {
+            name: int(value) if CHOICES[name][2] else value for name, value in chosen.flag_thresholds
+        },
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from watchllm_proxy.console.account import MAX_CAP_USD, MAX_REQUESTS_PER_MINUTE, MAX_RETENTION_DAYS
 from watchllm_proxy.console.keys import DEFAULT_GRACE_S, MAX_GRACE_S, MAX_NAME
 from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS
+from watchllm_proxy.enrich.flags.thresholds import CHOICES as FLAG_CHOICES
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import MAX_NAME_LETTERS, MAX_PATTERN_CHARACTERS, MAX_RULES
 from watchllm_proxy.grants import Scope
@@ -46,6 +48,12 @@ def _list(items: Schema) -> Schema:
 
 def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _threshold(least: Decimal, most: Decimal, is_whole: bool) -> Schema:
+    if is_whole:
+        return {"type": "integer", "minimum": int(least), "maximum": int(most)}
+    return {"type": "number", "minimum": float(least), "maximum": float(most)}
 
 
 def _enum(members: type[StrEnum]) -> Schema:
@@ -557,6 +565,7 @@ ALL: Final[Mapping[str, Schema]] = {
                     "retention_days": MAYBE_COUNT,
                     "requests_per_minute": MAYBE_COUNT,
                     "monthly_cap_usd": USD,
+                    "flag_thresholds": {"type": "object", "additionalProperties": {"type": "number"}},
                 }
             )
         }
@@ -568,6 +577,12 @@ ALL: Final[Mapping[str, Schema]] = {
             "over_quota": _enum(OverQuota),
             "retention_days": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_RETENTION_DAYS},
             **_LIMITS,
+            "flag_thresholds": {
+                "description": "All that differ from what holds for all; null: none does.",
+                "type": ["object", "null"],
+                "properties": {name: _threshold(*choice) for name, choice in FLAG_CHOICES.items()},
+                "additionalProperties": False,
+            },
         },
         "additionalProperties": False,
     },

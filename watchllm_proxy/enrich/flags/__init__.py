@@ -24,10 +24,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from watchllm_proxy.enrich.flags import costs, tools, trouble
 from watchllm_proxy.enrich.flags.reading import Signature, call_signature, is_empty_output
-from watchllm_proxy.enrich.flags.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from watchllm_proxy.enrich.flags.thresholds import DEFAULT_THRESHOLDS, Thresholds, chosen
 from watchllm_proxy.records import Flag, Run, Step
 
-__all__ = ["DEFAULT_THRESHOLDS", "Signature", "Thresholds", "call_signature", "find_flags", "is_empty_output"]
+__all__ = [
+    "DEFAULT_THRESHOLDS",
+    "Signature",
+    "Thresholds",
+    "call_signature",
+    "chosen",
+    "find_flags",
+    "is_empty_output",
+]
 
 Finder = Callable[[Run, Sequence[Step], Thresholds], Iterator[Flag]]
 
