@@ -78,6 +78,7 @@ READ_ROUTES = (
     web.get("/costs", costs_pages.costs_page),
     web.get("/costs.json", costs_pages.costs_json),
     web.get("/costs.csv", costs_pages.costs_csv),
+    web.get("/settings", account_pages.settings_home),
     web.get("/usage", account_pages.usage_page),
     web.get("/pricing", account_pages.pricing_page),
     web.get("/api/usage", account_api.usage),

@@ -55,6 +55,7 @@ ASKED = {
     "/costs": "/costs?by=agent&since=7d",
     "/costs.json": "/costs.json?by=agent&since=7d",
     "/costs.csv": None,
+    "/settings": "/settings",
     "/usage": "/usage",
     "/pricing": "/pricing",
     "/api/usage": "/api/usage?month=2026-11",

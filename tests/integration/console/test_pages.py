@@ -54,6 +54,18 @@ async def test_welcome_names_the_upstream_and_what_is_degraded(
     assert "ClickHouse does not answer." in page
 
 
+async def test_every_page_leads_to_the_settings_and_those_to_each_other(client: TestClient) -> None:
+    found = await client.get("/settings", allow_redirects=False)
+    assert (found.status, found.headers["Location"]) == (302, "/usage"), "there are no keys without a Postgres"
+    tabs = ["/usage", "/pricing", "/settings/redaction"]
+    for path in tabs:
+        page = await _page(client, path)
+        shown = page.partition('aria-label="Settings"')[2].partition("</nav>")[0]
+        assert re.findall(r'href="([^"]+)"', shown) == tabs
+        assert re.findall(r'href="([^"]+)" aria-current="page"', shown) == [path]
+    assert 'href="/settings"' in await _page(client, "/runs")
+
+
 async def test_the_list_shows_each_run_and_leads_to_it(client: TestClient) -> None:
     page = await _page(client, "/runs")
     for text in ("support-refund-agent", "Failed", "loop", "sub-agent", "/runs/run_7q2k9fh4", "$0.0041"):

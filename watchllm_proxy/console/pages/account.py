@@ -11,7 +11,7 @@ from aiohttp import web
 from watchllm_proxy.console import account
 from watchllm_proxy.console.account import FEATURE_LABELS, FEATURE_SHOWS, Account, UpgradeRequired
 from watchllm_proxy.console.api.account import month_of
-from watchllm_proxy.console.context import ACCOUNTS, may, project_of
+from watchllm_proxy.console.context import ACCOUNTS, POOL, may, project_of
 from watchllm_proxy.console.forms import form_fields
 from watchllm_proxy.console.html import render
 from watchllm_proxy.grants import Scope
@@ -27,6 +27,12 @@ class DayBar:
 
     used: UsedDay
     share_percent: int
+
+
+async def settings_home(request: web.Request) -> web.Response:
+    """To the first of the settings that whoever asks may see."""
+    may_manage_keys = request.app[POOL] is not None and may(request, Scope.ADMIN)
+    raise web.HTTPFound("/settings/keys" if may_manage_keys else "/usage")
 
 
 async def usage_page(request: web.Request) -> web.Response:
@@ -57,7 +63,7 @@ async def pricing_page(request: web.Request) -> web.Response:
     return render(
         request,
         "pricing.html",
-        nav="usage",
+        nav="plans",
         plans=[plan for plan in await desk.plans() if plan.monthly_usd is not None or plan == current],
         current=current,
         project_id=project_of(request),
