@@ -37,7 +37,7 @@ from watchllm_proxy.store.usage import CountedDay, RequestCounts
 
 OURS, THEIRS = "acme", "globex"
 AGO_S = 50 * 3600
-"""How old everything is: pages say "2 days ago", which does not change while a test runs."""
+"""How old everything is: its runs have ended."""
 
 SECRET_KEY = "s" * 44
 NOWHERE: Mapping[str, str] = {

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from watchllm_proxy.console.api.openapi_parts import closed, in_path, json_answer, sent
 from watchllm_proxy.console.api.schemas import COUNT, INSTANT, STRING, TEXT, USD, Schema, ref
 from watchllm_proxy.ingest.searching import EventQuery
 from watchllm_proxy.ingest.shapes import MAX_EVENTS, Change, Event, Run, Steps
@@ -32,10 +33,6 @@ def _with_numbers(schema: Any) -> Any:
     return {**made, "type": ["number", "string"]} if made.get("format") == "decimal" else made
 
 
-def _object(fields: Mapping[str, object]) -> Schema:
-    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-
-
 _OUTCOME: Final[Schema] = {
     "type": "object",
     "properties": {
@@ -58,8 +55,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         "required": ["events"],
     },
-    "RunAccepted": _object({"run_id": STRING, "accepted_steps": COUNT, "status": {"const": "accepted"}}),
-    "EventsAccepted": _object(_OUTCOMES),
+    "RunAccepted": closed({"run_id": STRING, "accepted_steps": COUNT, "status": {"const": "accepted"}}),
+    "EventsAccepted": closed(_OUTCOMES),
     "EventsRejected": {
         "type": "object",
         "description": "Why none was taken, and where they were read one by one, why of each.",
@@ -81,7 +78,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         "required": ["event_id", "event_type", "project_id", "context", "cost_usd", "cost_source"],
     },
-    "FoundEvents": _object(
+    "FoundEvents": closed(
         {
             "events": {"type": "array", "items": ref("FoundEvent")},
             "total": COUNT,
@@ -93,48 +90,24 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
 
 _WRONG: Final = {
     "400": "The body is not valid JSON in UTF-8.",
-    "401": "The key shown is not in force, or none was sent.",
     "403": "The key lacks the scope that `code` names.",
     "404": "There is no such project, or the key is not one of it: the same body.",
-    "408": "The body stopped arriving.",
     "413": "Too many steps, events or bytes; nothing was kept.",
     "415": "The body is not application/json, or is compressed.",
     "422": "A field cannot be used; `param` names it. Nothing was kept.",
-    "429": "Over a limit or quota; try again after Retry-After.",
     "503": "It cannot be kept now; nothing was. Try again after Retry-After.",
 }
-_RUN_ID: Final = {
-    "name": "run_id",
-    "in": "path",
-    "required": True,
-    "description": "1 to 200 printable characters, percent-encoded.",
-    "schema": STRING,
-}
-_PROJECT_ID: Final = {
-    "name": "project_id",
-    "in": "path",
-    "required": True,
-    "description": "The key's own project.",
-    "schema": STRING,
-}
+_RUN_ID: Final = in_path("run_id", "1 to 200 printable characters, percent-encoded.", STRING)
+_PROJECT_ID: Final = in_path("project_id", "The key's own project.", STRING)
+_TAKEN: Final = "400 401 403 408 413 415 422 429 503"
 
 
-def _json(description: str, schema: str) -> Schema:
-    return {"description": description, "content": {"application/json": {"schema": ref(schema)}}}
-
-
-def _taken(summary: str, body: str, answer: str, *parameters: Schema, statuses: str = "") -> Schema:
-    wrong = ["400", "401", "403", "408", "413", "415", "422", "429", "503", *statuses.split()]
-    return {
-        "summary": summary,
-        "parameters": parameters,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(body)}}},
-        "responses": {
-            "202": _json("It is on disk, and will be stored.", answer),
-            **{status: _json(_WRONG[status], "Error") for status in sorted(wrong)},
-            **({"422": _json(_WRONG["422"], "EventsRejected")} if answer == "EventsAccepted" else {}),
-        },
-    }
+def _taken(summary: str, body: str, answer: str, *parameters: Schema, also: str = "") -> Schema:
+    ok = {"202": json_answer("It is on disk, and will be stored.", answer)}
+    if answer == "EventsAccepted":  # what is wrong is told of each event
+        ok["422"] = json_answer(_WRONG["422"], "EventsRejected")
+    wrong = " ".join(each for each in [*_TAKEN.split(), *also.split()] if each not in ok)
+    return sent(summary, body, ok, *parameters, wrong=wrong, words=_WRONG)
 
 
 TAKEN: Final[Mapping[str, Schema]] = {
@@ -148,7 +121,7 @@ TAKEN: Final[Mapping[str, Schema]] = {
         "patch": _taken("End a run, name it, …", "ReportedChange", "RunAccepted", _RUN_ID)
     },
     "/v1/projects/{project_id}/events": {
-        "post": _taken("Report an event", "ReportedEvent", "EventsAccepted", _PROJECT_ID, statuses="404")
+        "post": _taken("Report an event", "ReportedEvent", "EventsAccepted", _PROJECT_ID, also="404")
     },
     "/v1/events/batch": {
         "post": _taken("Report events; each is taken or rejected by itself", "ReportedBatch", "EventsAccepted")
@@ -158,19 +131,11 @@ TAKEN: Final[Mapping[str, Schema]] = {
 
 ASKED: Final[Mapping[str, Schema]] = {
     "/v1/events/query": {
-        "post": {
-            "summary": "Search reported events",
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": ref("ReportedEventQuery")}},
-            },
-            "responses": {
-                "200": _json("A page of events.", "FoundEvents"),
-                **{
-                    status: _json(_WRONG[status], "Error") for status in ("400", "401", "403", "413", "415", "422")
-                },
-                "503": _json("The store cannot be read now; try again after Retry-After.", "Error"),
-            },
-        }
+        "post": sent(
+            "Search reported events",
+            "ReportedEventQuery",
+            {"200": json_answer("A page of events.", "FoundEvents")},
+            wrong="400 401 403 413 415 422 503",
+        )
     },
 }
