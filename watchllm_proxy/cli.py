@@ -1,5 +1,5 @@
-"""The way in: `watchllm up | demo | runs | show | tail | doctor | keys | projects | provider-keys | users |
-dead`, the parts, and `erase | retain | export | import` for what is stored.
+"""The way in: `watchllm up | demo | runs | show | tail | open | diff | doctor | keys | projects | provider-keys |
+users | dead`, the parts, and `erase | retain | export | import` for what is stored.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """
@@ -18,6 +18,7 @@ import uvloop
 from watchllm_proxy import __version__, child, logs, settings
 from watchllm_proxy.announcement import Announcement
 from watchllm_proxy.commands import (
+    comparing,
     dead,
     doctor,
     keeping,
@@ -84,6 +85,7 @@ def demo(
 
 
 reading.add_to(app)  # here, for `--help` lists in this order: what a newcomer needs comes first
+comparing.add_to(app)
 doctor.add_to(app)
 keys.add_to(app)
 provider_keys.add_to(app)

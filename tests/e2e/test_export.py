@@ -49,6 +49,12 @@ def test_runs_are_exported_whole_and_an_import_is_refused(stack: Stack, tmp_path
         assert check(lines).runs == 1
     tables = Counter(orjson.loads(line).get("table") for line in file.read_bytes().splitlines())
     assert (tables["agent_debug_logs"], tables["events"], tables["agent_debug_steps"]) == (1, CALLS, 2 * CALLS)
+    lines = watchllm(stack, "export", "--run", "export-b", "--as", "ndjson", "--url", stack.origin)
+    assert (lines.returncode, lines.stderr.splitlines()[-1]) == (0, f"open {stack.origin}/runs/export-beside")
+    told = [orjson.loads(line) for line in lines.stdout.splitlines()]
+    questions = [each["call"]["request"]["messages"][0]["content"] for each in told if "call" in each]
+    assert sorted(questions) == [f"Question {number}?" for number in range(CALLS)]
+    assert told[-1] == {"end": {"steps": 2 * CALLS, "calls": CALLS, "missing_calls": 0}}
     missing = watchllm(stack, "export", "--run", "nobody")
     assert (missing.returncode, "not there" in missing.stderr) == (3, True)
     refused = watchllm(stack, "import", str(file))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import IntEnum
+from typing import BinaryIO
 
 from watchllm_proxy.errors import WatchLLMError
 
 TIMEOUT_S = 30.0
+CHUNK_BYTES = 1 << 16
 
 Query = Mapping[str, str | int | None]
 
@@ -68,10 +70,8 @@ class ApiClient:
     def get_bytes(self, path: str, query: Query | None = None) -> bytes:
         """The body of a 200. Any other status raises NotFound or CommandFailed with the server's message."""
         status, body = self.get_any(path, query)
-        if status == http.client.NOT_FOUND:
-            raise NotFound(_error_message(body) or f"{self.url}{path}: not found")
         if status != http.client.OK:
-            raise CommandFailed(f"{self.url}{path}: {_error_message(body) or f'HTTP {status}'}")
+            raise _refused(status, f"{self.url}{path}", body)
         return body
 
     def get_any(self, path: str, query: Query | None = None) -> tuple[int, bytes]:
@@ -83,20 +83,59 @@ class ApiClient:
         target = f"{self._parts.path}{path}" + (f"?{urllib.parse.urlencode(given)}" if given else "")
         connection = self._connect()
         try:
-            connection.request("GET", target, headers=self._headers)
-            answer = connection.getresponse()
+            answer = self._answer(connection, target)
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as exc:
-            raise ServerUnreachable(
-                f"no WatchLLM answers at {self.url} ({_reason(exc)}).\n"
-                "Start it with `watchllm up`, or say where it is with --url."
-            ) from exc
+            raise self._unreachable(exc) from exc
         finally:
             connection.close()
+
+    def copy(self, path: str, out: BinaryIO, told: Callable[[int], None]) -> None:
+        """The body of a 200 into `out` as it comes, whatever its size; `told` hears the length of each piece.
+
+        Raises as `get_bytes` does, and CommandFailed when the answer breaks off.
+        """
+        connection = self._connect()
+        try:
+            answer = self._answer(connection, f"{self._parts.path}{path}")
+            if answer.status != http.client.OK:
+                raise _refused(answer.status, f"{self.url}{path}", answer.read())
+            while chunk := _chunk(answer):
+                out.write(chunk)
+                told(len(chunk))
+        finally:
+            connection.close()
+
+    def _answer(self, connection: http.client.HTTPConnection, target: str) -> http.client.HTTPResponse:
+        try:
+            connection.request("GET", target, headers=self._headers)
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as exc:
+            raise self._unreachable(exc) from exc
+
+    def _unreachable(self, exc: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"no WatchLLM answers at {self.url} ({_reason(exc)}).\n"
+            "Start it with `watchllm up`, or say where it is with --url."
+        )
 
     def _connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         return kind(self._parts.hostname or "", self._parts.port, timeout=self._timeout_s)
+
+
+def _chunk(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as exc:
+        raise CommandFailed("The answer broke off: what was written is not whole. Try again.") from exc
+
+
+def _refused(status: int, address: str, body: bytes) -> CommandFailed:
+    said = _error_message(body)
+    if status == http.client.NOT_FOUND:
+        return NotFound(said or f"{address}: not found")
+    return CommandFailed(f"{address}: {said or f'HTTP {status}'}")
 
 
 def _reason(exc: Exception) -> str:

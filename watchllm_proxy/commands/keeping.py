@@ -21,8 +21,11 @@ from rich.progress import Progress
 
 from watchllm_proxy import logs, settings
 from watchllm_proxy.commands import options
-from watchllm_proxy.commands.api_client import CommandFailed, ExitStatus, NotFound
+from watchllm_proxy.commands.api_client import ApiClient, CommandFailed, ExitStatus, NotFound
+from watchllm_proxy.commands.reading import find_run
+from watchllm_proxy.commands.taking import RunForm, copy_run
 from watchllm_proxy.commands.terminal import Terminal, clean, errors_told
+from watchllm_proxy.console.addresses import run_path
 from watchllm_proxy.console.formats import count_of
 from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.settings import Settings
@@ -166,24 +169,48 @@ def _days(days: int) -> str:
 def export(
     *,
     run: Annotated[list[str] | None, typer.Option("--run", help="This run; may be given again.")] = None,
-    project: Annotated[str, typer.Option("--project", help="Runs of this project.")] = DEFAULT_PROJECT_ID,
+    form: Annotated[
+        RunForm | None, typer.Option("--as", help="To be read, not imported: one run, from the running server.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Runs of this project; default: `default`.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Into this new file, readable by you alone. Not given: stdout.")
     ] = None,
+    url: options.Url = None,
 ) -> None:
     """Write runs with their steps, calls and messages as lines of JSON, oldest first: all of a project, or some.
 
     The last line tells how many there were and a checksum. `watchllm up` may run meanwhile.
+    With --as: one run as Markdown to be read or pasted, as JSON or as lines of JSON, all bodies whole.
     """
     with errors_told():
+        terminal = Terminal()
+        if form is not None:
+            if run is None or len(run) != 1:
+                raise CommandFailed("--as writes one run: name it with --run.", ExitStatus.USAGE)
+            if project is not None:
+                raise CommandFailed("With --as the key says which project it is (WATCHLLM_KEY).", ExitStatus.USAGE)
+            _export_as(terminal, form, options.client(url), run[0], to)
+            return
+        if url is not None:
+            raise CommandFailed("--url goes with --as: all else is read from the stores.", ExitStatus.USAGE)
         from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415
 
-        terminal = Terminal()
         with _opened(to) as out, progress(terminal, "exported") as told:
-            count = asyncio.run(export_runs(_settings(), project, run, out, told))
+            count = asyncio.run(export_runs(_settings(), project or DEFAULT_PROJECT_ID, run, out, told))
         terminal.say(f"{count_of(count, 'run')} exported.")
         if run is not None and count < len(set(run)):
             raise NotFound(f"{len(set(run)) - count} of these runs are not there")
+
+
+def _export_as(terminal: Terminal, form: RunForm, client: ApiClient, run: str, to: Path | None) -> None:
+    run_id = find_run(client, run)[0]
+    with _opened(to) as out, progress(terminal, "bytes") as told:
+        size = copy_run(client, run_id, form, out, lambda count: told(count, 0))
+    terminal.say(f"{count_of(size, 'byte')} of {clean(run_id)} as {form}.")
+    terminal.link(client.url + run_path(run_id))
 
 
 def import_(
@@ -231,4 +258,4 @@ def progress(terminal: Terminal, done_word: str) -> Iterator[Callable[[int, int]
         return
     with Progress(console=terminal.err, transient=True) as bar:
         task = bar.add_task(done_word, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

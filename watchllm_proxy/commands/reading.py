@@ -1,8 +1,9 @@
-"""`watchllm runs | show | tail`: what the running server knows, in a terminal."""
+"""`watchllm runs | show | tail | open`: what the running server knows, in a terminal."""
 
 from __future__ import annotations
 
 import time
+import webbrowser
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -37,6 +38,7 @@ MAX_CHILDREN = 50
 def add_to(app: typer.Typer) -> None:
     for command in (runs, show, tail):
         app.command()(command)
+    app.command("open")(open_)
 
 
 # --- runs -------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def show(
     """Show one run as a tree of its steps and sub-agents."""
     with errors_told():
         terminal, client = Terminal(), options.client(url)
-        run_id, body = _find_run(client, run)
+        run_id, body = find_run(client, run)
         if as_json:
             terminal.json_bytes(body)
         elif as_ndjson:
@@ -168,7 +170,7 @@ def _debug_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/debug"
 
 
-def _find_run(client: ApiClient, wanted: str) -> tuple[str, bytes]:
+def find_run(client: ApiClient, wanted: str) -> tuple[str, bytes]:
     """The run with this id, else the only one whose id begins so. Returns its id and its document."""
     try:
         return wanted, client.get_bytes(_debug_path(wanted))
@@ -191,6 +193,33 @@ def _only_match(client: ApiClient, prefix: str) -> str:
             f"{len(matches)} runs begin with {clean(prefix)!r}: {some}{more}. Type more of it.", ExitStatus.USAGE
         )
     return matches[0]
+
+
+# --- open -------------------------------------------------------------------------------------------
+
+
+def open_(
+    run: Annotated[str, typer.Argument(help="A run id, or the beginning of one.")],
+    *,
+    step: Annotated[int | None, typer.Option("--step", help="At this step.", min=0)] = None,
+    only_print: Annotated[bool, typer.Option("--print", help="Only its address, on stdout.")] = False,
+    as_json: options.Json = False,
+    url: options.Url = None,
+) -> None:
+    """Open a run in the browser. In a pipe: its address."""
+    with errors_told():
+        terminal, client = Terminal(), options.client(url)
+        run_id, _ = find_run(client, run)
+        address = client.url + run_path(run_id) + ("" if step is None else f"#step-{step}")
+        if as_json:
+            terminal.json({"run_id": run_id, "url": address})
+        elif only_print or not terminal.is_interactive:
+            terminal.address(address)
+        elif webbrowser.open(address):
+            terminal.link(address)
+        else:
+            terminal.address(address)
+            raise CommandFailed("There is no browser here: open this address in one.")
 
 
 # --- tail -------------------------------------------------------------------------------------------

@@ -45,6 +45,10 @@ class Terminal:
         """Data that lays itself out."""
         self.out.print(data)
 
+    def address(self, url: str) -> None:
+        """An address as data, whole whatever the window's width."""
+        self.out.print(Text(url))
+
     def json(self, value: object) -> None:
         """One compact JSON document on a line of its own, money exact."""
         self.json_bytes(orjson.dumps(value, default=_exact))

@@ -301,7 +301,9 @@ def _values(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Va
             change = Change.ADDED if before is None else Change.REMOVED
             yield ValueChange(change, name, before, now, (Piece(change, now or before or ""),))
         else:
-            yield ValueChange(Change.CHANGED, name, before, now, words(before, now))
+            has_words = isinstance(old[name], str | dict | list) and isinstance(new[name], str | dict | list)
+            pieces = words(before, now) if has_words else (Piece(Change.REMOVED, before), Piece(Change.ADDED, now))
+            yield ValueChange(Change.CHANGED, name, before, now, pieces)
 
 
 # --- the prefix -------------------------------------------------------------------------------------

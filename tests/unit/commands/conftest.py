@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.unit.commands.fake_api import FakeApi
-from watchllm_proxy.commands import doctor, reading
+from watchllm_proxy.commands import comparing, doctor, keeping, reading
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def watchllm() -> Watchllm:
     """`watchllm("runs", "--json")`: stdout and stderr apart, as in a pipe; bugs keep their traceback."""
     app = typer.Typer(pretty_exceptions_enable=False)
     reading.add_to(app)
+    comparing.add_to(app)
     doctor.add_to(app)
+    keeping.add_to(app)
 
     def invoke(*words: str) -> Result:
         result = CliRunner().invoke(app, list(words))

@@ -82,6 +82,7 @@ def test_parameters_are_named_by_their_path() -> None:
         (ADDED, "seed", None, "7"),
         (REMOVED, "stop", "null", None),
     ]
+    assert found[0].pieces == (Piece(REMOVED, "0"), Piece(ADDED, "0.0"))  # numbers are changed whole
 
 
 def test_a_changed_tool_breaks_the_prefix_before_every_message() -> None:
