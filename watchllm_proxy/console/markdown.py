@@ -27,6 +27,7 @@ COMPARED_CALLS = 4
 """A call is held against so many before it: agents that work side by side have a conversation each."""
 
 _FENCE = re.compile(r"`{3,}")
+_MARKUP = re.compile(r"([\\`*\[\]<>]|(?<!\w)_|_(?!\w))")  # inside of a line, and `a_b` is no emphasis
 
 
 def opening(loaded: LoadedRun) -> str:
@@ -222,4 +223,4 @@ def fenced(text: str, language: str = "text") -> str:
 def _line(text: str) -> str:
     """On one line, and no markup of its own."""
     words = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", words)
+    return _MARKUP.sub(r"\\\1", words)

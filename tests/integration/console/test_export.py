@@ -101,10 +101,10 @@ async def test_a_captured_text_cannot_close_its_fence_or_make_headings(
     body = json.dumps({"messages": [{"role": "user\n# x", "content": hostile}]}).encode()
     reading.calls = [make_call(n, request=body) for n in range(1, 7)]
     run = reading.runs[0]
-    reading.runs[0] = replace(run, run=replace(run.run, title="[x](javascript:1)\n# evil <b>"))
+    reading.runs[0] = replace(run, run=replace(run.run, title="[x](javascript:1)\n# evil_one _x_ <b>"))
     text = await (await client.get(f"/runs/{RUN}.md")).text()
     assert f"`````text\n{hostile}\n`````" in text
-    assert text.startswith("# \\[x\\](javascript:1) \\# evil \\<b\\>\n")
+    assert text.startswith("# \\[x\\](javascript:1) # evil_one \\_x\\_ \\<b\\>\n")
     assert "\n# x" not in text
 
 
