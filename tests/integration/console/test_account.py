@@ -237,11 +237,6 @@ async def test_who_may_manage_keys_is_led_to_them_first(client: TestClient) -> N
     assert found.headers["Location"] == "/settings/keys"
 
 
-async def test_who_may_manage_keys_is_led_to_them_first(client: TestClient) -> None:
-    found = await client.get("/settings", allow_redirects=False)
-    assert found.headers["Location"] == "/settings/keys"
-
-
 async def test_samples_usage_and_prices_are_in_every_plan(client: TestClient, pool: asyncpg.Pool) -> None:
     await choose(pool, plan="free")
     for path in (

@@ -65,6 +65,9 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "GET /runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/agent-runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/calls": (Sent("after={call_id}"),),
+    "GET /costs": (Sent("by=agent"),),
+    "GET /costs.json": (Sent("by=agent"),),
+    "GET /costs.csv": (Sent("by=agent"),),
     "GET /api/keys": (Sent("project_id={project_id}"),),
     "GET /api/provider-key": (Sent("project_id={project_id}"),),
     "POST /v1/events/query": (
@@ -100,6 +103,7 @@ SENT: dict[str, tuple[Sent, ...]] = {
 }
 """A GET that is not here is asked for as it is; a change that is not here is not known to be safe."""
 
+AGO = re.compile(r"\bjust now\b|\b\d+ (s|min) ago\b")
 OPERATORS_ALONE = {"POST /api/projects"}
 """Refused to whoever administers another project than `default`."""
 
@@ -204,7 +208,8 @@ async def lists(world: World) -> dict[str, tuple[int, str]]:
     found = {}
     for case in (each for each in CASES if each.method == "GET"):
         answer = await ask(world, case, world.theirs.keys["all"], world.theirs.ids)
-        found[str(case)] = answer.status, (await answer.text()).replace(str(world.client.port), "⟨port⟩")
+        text = AGO.sub("⟨ago⟩", await answer.text())
+        found[str(case)] = answer.status, text.replace(str(world.client.port), "⟨port⟩")
     return found
 
 

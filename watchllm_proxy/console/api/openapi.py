@@ -206,7 +206,12 @@ _SETTINGS: Final = {
 
 _PAGES: Final = {
     "/": {"get": {"summary": "Where to begin", "responses": {"302": _ELSEWHERE}}},
-    "/settings": _get("The first of the settings that may be seen", _PAGE, errors="401 503"),
+    "/settings": {
+        "get": {
+            "summary": "Where settings begin",
+            "responses": {"302": {"description": "To keys, or to usage for whoever may not manage them."}},
+        }
+    },
     "/welcome": _get("How to point an agent here; waits for the first request", _PAGE, errors="401 503"),
     "/runs": _get("The list of runs", _PAGE, parameters=_FILTERS, errors="401 402 422 503"),
     "/runs/{run_id}": _get("One run", _PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
