@@ -1,4 +1,4 @@
-"""`watchllm export` beside a running `watchllm up`, whose embedded ClickHouse no other process may open."""
+"""`watchllm export` and `diff` beside a running `watchllm up`, whose ClickHouse no other process may open."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ def test_runs_are_exported_whole_and_an_import_is_refused(stack: Stack, tmp_path
     questions = [each["call"]["request"]["messages"][0]["content"] for each in told if "call" in each]
     assert sorted(questions) == [f"Question {number}?" for number in range(CALLS)]
     assert told[-1] == {"end": {"steps": 2 * CALLS, "calls": CALLS, "missing_calls": 0}}
+    compared = watchllm(stack, "diff", "export-b", "0", "2", "--url", stack.origin)
+    assert (compared.returncode, "Question [-0-]{+1+}?" in compared.stdout) == (0, True)
     missing = watchllm(stack, "export", "--run", "nobody")
     assert (missing.returncode, "not there" in missing.stderr) == (3, True)
     refused = watchllm(stack, "import", str(file))
