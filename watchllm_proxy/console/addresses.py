@@ -39,6 +39,10 @@ def debug_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/debug"
 
 
+def events_path(run_id: str) -> str:
+    return f"/api/agent-runs/{encode_id(run_id)}/events"
+
+
 def runs_path(filters: Mapping[str, str]) -> str:
     """The list of runs under some filters."""
     return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"

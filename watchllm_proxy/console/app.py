@@ -10,7 +10,7 @@ from aiohttp import web
 from watchllm_proxy.console import context, login
 from watchllm_proxy.console.account import NobodysAccounts, within_plan
 from watchllm_proxy.console.api import account as account_api
-from watchllm_proxy.console.api import calls, corrections, events, runs, state
+from watchllm_proxy.console.api import calls, corrections, events, live, runs, state
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import prices as prices_api
 from watchllm_proxy.console.api import redaction as redaction_api
@@ -70,6 +70,7 @@ READ_ROUTES = (
     web.get(r"/runs/{run_id}/steps/{index:\d{1,9}}/copy/{language:curl|python}", run_pages.run_copy),
     web.get("/api/agent-runs", runs.list_runs),
     web.get("/api/agent-runs/{run_id}/debug", runs.debug_run),
+    web.get("/api/agent-runs/{run_id}/events", live.run_events),
     web.post("/v1/events/query", events.query_events),
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
@@ -139,6 +140,7 @@ FEATURES: dict[object, Feature] = {
             run_pages.run_changes,
             run_pages.run_copy,
             runs.debug_run,
+            live.run_events,
         ),
         Feature.DEBUGGER,
     ),
@@ -176,6 +178,8 @@ def build_app(
     app[context.HEALTH] = health
     app[context.VISITOR_OF] = visitor_of
     app[context.NEEDED] = {}
+    app[live.LISTENERS] = listeners = live.Listeners()
+    app.on_shutdown.append(listeners.stop)
     app.on_response_prepare.append(add_security_headers)
     add_routes(app, OPEN_ROUTES, None)
     add_routes(app, READ_ROUTES, Scope.READ)

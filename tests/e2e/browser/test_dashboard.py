@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from tests.console_runs import LoadedRun, MemoryReading, failed_call, long_run, make_call, refund_run
 from tests.e2e.browser.conftest import Watched
+from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.records import RunStatus
 
 pytestmark = pytest.mark.browser
 
@@ -165,6 +168,46 @@ async def test_a_step_is_copied_as_a_command(watched: Open, reading: MemoryReadi
             "async (sign) => (await navigator.clipboard.readText()).includes(sign)", arg=sign
         )
     await seen.assert_clean()
+
+
+async def test_a_run_that_goes_on_grows_where_it_is_read_and_a_lost_connection_is_told(
+    watched: Open, reading: MemoryReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = long_run(400)
+
+    def now_has(steps: int, status: RunStatus = RunStatus.RUNNING) -> None:
+        run = replace(whole.run, status=status, total_steps=steps)
+        reading.runs[2] = replace(whole, run=run, steps=whole.steps[:steps], flags=())
+
+    now_has(100)
+    seen = await watched(reading)
+    page = seen.page
+    page.set_default_timeout(12_000)
+    await seen.go("/runs/run_big2000#step-99")
+    await _selected(seen, 99)
+    await page.locator("#live", has_text="Live").wait_for()
+    now_has(150)
+    await page.locator("#step-149").wait_for()  # whoever reads the end is taken along
+    assert await page.locator("#detail .nn").inner_text() == "#99"
+
+    await page.evaluate("document.querySelector('#grid').scrollTop = 280")
+    await page.locator("#step-10").wait_for()
+    now_has(162)
+    await page.get_by_role("button", name="↓ 12 new").wait_for()
+    assert await page.evaluate("document.querySelector('#grid').scrollTop") == 280
+    await page.get_by_role("button", name="↓ 12 new").click()
+    await page.locator("#step-161").wait_for()
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("postgres")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "get_run", away)
+        await page.locator("#live[data-state=lost]", has_text="trying again").wait_for()
+    now_has(170, RunStatus.COMPLETED)
+    await page.locator("#live[data-state=over]", has_text="The run is over.").wait_for()
+    await page.locator("#step-169").wait_for()
+    assert [error for error in seen.errors if "503" not in error] == []
 
 
 async def test_a_call_that_is_gone_is_told_in_words(watched: Open, reading: MemoryReading) -> None:

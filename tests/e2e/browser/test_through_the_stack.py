@@ -47,6 +47,8 @@ async def test_the_first_page_moves_to_a_run_as_it_happens(browser: Browser, sta
     await seen.page.keyboard.press("j")
     await seen.page.get_by_role("tab", name="Request").click()
     await seen.page.locator("#detail .msg", has_text="Where is my order, please?").wait_for()
+    events = await seen.page.request.get(f"{stack.origin}/api/agent-runs/browser-run/events")
+    assert '"is_over":true' in await events.text()
     await seen.assert_clean()
 
 

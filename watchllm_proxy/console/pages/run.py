@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from watchllm_proxy.console.addresses import decode_id, run_json_path, run_path
+from watchllm_proxy.console.addresses import decode_id, events_path, run_json_path, run_path
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
@@ -124,6 +124,9 @@ def _page(
         run=loaded.run,
         path=path,
         json_path=json_path,
+        events_path=events_path(loaded.run.run_id)
+        if not is_sample and loaded.run.status is RunStatus.RUNNING
+        else None,
         figures=six_figures(loaded, peers, now),
         verdict=verdict_of(loaded),
         is_sample=is_sample,

@@ -70,6 +70,11 @@ export class Detail {
     }
   }
 
+  /** What was kept may have changed: a running run's steps get their results later. */
+  refresh() {
+    this.kept = new Kept();
+  }
+
   /** @param {1 | -1} direction */
   async turnTab(direction) {
     const step = await this.fetchStep(this.index);

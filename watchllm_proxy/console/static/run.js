@@ -2,6 +2,7 @@
 // The run page: timeline, overview and detail tied together by the selected step, which lives in the address.
 import { byId, h } from './dom.js';
 import { Detail, tabNamed } from './detail.js';
+import { follow } from './live.js';
 import { copy, toast } from './shell.js';
 import { Timeline } from './timeline.js';
 
@@ -52,17 +53,21 @@ function overviewMarks() {
   const view = h('i', { class: 'mwin' });
   const cursor = h('i', { class: 'mcur' });
   box.append(view, cursor);
-  const { start_us: start, duration_us: took, span_us: span } = timeline.data;
+  const span = timeline.data.span_us; // as it was drawn: a run that goes on does so at its right edge
+  const percent = (/** @type {number} */ us) => Math.min(100, 100 * us / span);
   const update = () => {
+    const { start_us: start, duration_us: took } = timeline.data;
     const inView = timeline.window();
     if (inView) {
       const [first, last] = inView;
-      view.style.left = `${100 * start[first] / span}%`;
-      view.style.width = `${Math.max(0.3, 100 * (start[last] + took[last] - start[first]) / span)}%`;
+      const left = percent(start[first]);
+      view.style.left = `${left}%`;
+      view.style.width = `${Math.max(0.3, percent(start[last] + took[last]) - left)}%`;
     }
-    if (timeline.selected >= 0) cursor.style.left = `${100 * start[timeline.selected] / span}%`;
+    if (timeline.selected >= 0) cursor.style.left = `${percent(start[timeline.selected])}%`;
   };
   box.addEventListener('click', (event) => {
+    const { start_us: start, duration_us: took } = timeline.data;
     const at = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * span;
     const distance = (/** @type {number} */ step) => Math.max(start[step] - at, at - start[step] - took[step], 0);
     const nearest = timeline.shown.reduce((best, step) => (distance(step) < distance(best) ? step : best), timeline.shown[0]);
@@ -177,4 +182,23 @@ if (timeline.length) {
   select(start, { center: true, keepAddress: true });
   timeline.grid.focus({ preventScroll: true });
 }
+follow({
+  fetchColumns,
+  grow: (data) => {
+    const wasAtEnd = timeline.isAtEnd;
+    const before = timeline.length;
+    timeline.grow(data);
+    detail.refresh();
+    overview.update();
+    report();
+    if (wasAtEnd) toEnd();
+    return wasAtEnd ? 0 : timeline.length - before;
+  },
+  toEnd,
+});
+
+function toEnd() {
+  timeline.grid.scrollTop = timeline.grid.scrollHeight;
+}
+
 document.documentElement.dataset.ready = 'true';

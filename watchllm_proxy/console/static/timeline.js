@@ -98,10 +98,8 @@ class RowView {
 export class Timeline {
   /** @param {Columns} data @param {(step: number) => void} onPick */
   constructor(data, onPick) {
-    this.data = data;
-    this.length = data.index.length;
-    this.failed = new Set(data.failed);
-    this.placeOf = new Map(data.index.map((index, step) => [index, step]));
+    this.know(data);
+    this.wanted = '';
     this.shown = [...Array(this.length).keys()];
     this.selected = -1;
     /** @type {[number, number]} */
@@ -128,9 +126,34 @@ export class Timeline {
     this.filter('');
   }
 
+  /** @param {Columns} data */
+  know(data) {
+    this.data = data;
+    this.length = data.index.length;
+    this.failed = new Set(data.failed);
+    this.placeOf = new Map(data.index.map((index, step) => [index, step]));
+  }
+
+  /** Whether the last row is in view. */
+  get isAtEnd() {
+    return this.grid.scrollTop + this.grid.clientHeight > (this.shown.length - 1) * ROW_HEIGHT;
+  }
+
+  /** The same run, further on: what is in view and what is selected stays. @param {Columns} data */
+  grow(data) {
+    const selected = this.data.index[this.selected];
+    const { scrollTop } = this.grid;
+    this.know(data);
+    this.grid.querySelector('p')?.remove(); // "no steps yet"
+    this.rows.forEach((row) => { row.step = -1; });
+    this.filter(this.wanted);
+    this.selected = this.placeOf.get(selected) ?? this.selected;
+    this.grid.scrollTop = scrollTop;
+  }
+
   /** Shows only the steps whose name or preview holds `text`. @param {string} text */
   filter(text) {
-    const wanted = text.toLowerCase();
+    const wanted = this.wanted = text.toLowerCase();
     const all = [...Array(this.length).keys()];
     this.shown = wanted ? all.filter((step) => this.textOf(step).includes(wanted)) : all;
     this.rows.forEach((row) => { row.place = -1; });
