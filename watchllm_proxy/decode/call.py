@@ -87,9 +87,15 @@ def _build(exchange: Exchange, api: Api, request: Request, response: Response, k
     )
 
 
+_LENGTH = len("x-generation-id")
+
+
 def _generation_id(exchange: Exchange) -> str | None:
     """OpenRouter names a generation before its first byte: the way to ask for the cost of a broken stream."""
-    return next((value for name, value in exchange.response_headers if name.lower() == "x-generation-id"), None)
+    for name, value in exchange.response_headers:
+        if len(name) == _LENGTH and name.lower() == "x-generation-id":
+            return value
+    return None
 
 
 def distinct_ids(values: Iterable[str | None]) -> tuple[str, ...]:

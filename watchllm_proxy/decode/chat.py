@@ -108,7 +108,8 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
     for chunk in chunks:
         for key, value in chunk.items():
             if key == "choices":
-                _take_choices(value, choices)
+                if not (choices and _is_next_text(value, choices)):
+                    _take_choices(value, choices)
                 continue
             old = body.get(key)
             if value == old or value in (None, "", [], {}) or (old and key in ("id", "model")):
@@ -116,6 +117,28 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
             body[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     body["choices"] = [choice.as_json(index) for index, choice in sorted(choices.items())]
     return body
+
+
+def _is_next_text(value: Json, choices: dict[int, _Choice]) -> bool:
+    """One choice that brings more of its text and nothing else, as most chunks do: taken at once."""
+    if type(value) is not list or len(value) != 1 or type(choice := value[0]) is not dict:
+        return False
+    delta = choice.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or choice.get("finish_reason") is not None:
+        return False
+    text, index = delta.get("content"), choice.get("index")
+    if type(text) is not str or type(index) is not int or not choice.keys() <= _OF_A_TEXT:
+        return False
+    if choice.get("logprobs") is not None:
+        return False
+    taken = choices.get(index)
+    if taken is None or taken.parts or "content" not in taken.texts or taken.fields.get("index") != index:
+        return False
+    taken.texts["content"].append(text)
+    return True
+
+
+_OF_A_TEXT = frozenset({"index", "delta", "finish_reason", "logprobs"})
 
 
 def _take_choices(value: Json, choices: dict[int, _Choice]) -> None:

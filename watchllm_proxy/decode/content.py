@@ -58,8 +58,13 @@ def unpack(content: bytes, headers: Headers) -> Unpacked:
     return Unpacked(content)
 
 
+_LENGTH = len("content-encoding")  # told at once, and nearly all others are of another
+
+
 def _codings(headers: Headers) -> list[str]:
-    listed = ",".join([value for name, value in headers if name.lower() == "content-encoding"])
+    listed = ",".join(
+        [value for name, value in headers if len(name) == _LENGTH and name.lower() == "content-encoding"]
+    )
     if not listed:
         return []
     return [coding for item in listed.split(",") if (coding := item.strip().lower()) not in ("", "identity")]

@@ -62,6 +62,9 @@ _BODY: tuple[tuple[tuple[str, ...], ClientIdKind, int], ...] = (
     (("conversation", "id"), _K.CONVERSATION, 4),
 )
 
+_TELLING_FIELDS = frozenset({*(path[0] for path, _, _ in _BODY), "prompt_cache_key", "metadata"})
+"""Of the body: without one of these there is no id in it."""
+
 _SOURCES: dict[str, tuple[ClientIdKind, int]] = {
     **_HEADERS,
     **{".".join(path): (kind, strength) for path, kind, strength in _BODY},
@@ -131,8 +134,9 @@ class Client:
 def read_client(headers: Headers, body: dict[str, Json]) -> Client:
     """`body` is the parsed request, or {} where it could not be parsed: then the headers still count."""
     told = _told_by(tuple([header for header in headers if _tells(header[0])]))
+    is_told_inside = not _TELLING_FIELDS.isdisjoint(body)
     return Client(
-        ids=_strongest([*told.ids, *_body_ids(body)]),
+        ids=_strongest([*told.ids, *(_body_ids(body) if is_told_inside else ())]),
         agent_name=told.agent_name,
         agent_version=told.agent_version,
         user_id=_printable(told.user_id or as_str(body.get("user"))),
@@ -168,6 +172,8 @@ def _told_by(headers: Headers) -> Client:
 
 def _strongest(found: list[ClientId]) -> tuple[ClientId, ...]:
     """Each kind and value once; the strongest first."""
+    if len(found) < 2:
+        return tuple(found)
     distinct = {(one.kind, one.value): one for one in sorted(found, key=lambda one: -one.strength)}
     return tuple(sorted(distinct.values(), key=lambda one: one.strength))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from watchllm_proxy.decode.known import Reading
 from watchllm_proxy.decode.pieces import tool_names
@@ -41,6 +42,14 @@ _LONG_WORD = b"w" * MIN_WORD_CHARACTERS
 
 def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple[str, ...]:
     """In order of appearance, without repeats; where there are too many, the last ones."""
+    outside = [*_path_ids(target.partition("?")[0]), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]
+    found = [reading.field_ids + reading.words for reading in readings if reading.field_ids or reading.words]
+    if sum(map(len, found)) <= MAX_TEXT_IDS:  # nearly always: then all
+        return tuple(dict.fromkeys(reversed([*outside, *chain.from_iterable(found)])))[::-1]
+    return _last_ids(readings, outside)
+
+
+def _last_ids(readings: Sequence[Reading], outside: Sequence[str]) -> tuple[str, ...]:
     backwards: dict[str, None] = {}
     field_ids = text_ids = 0
     for reading in reversed(readings):
@@ -54,7 +63,7 @@ def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple
                 if found not in backwards:
                     field_ids += 1
                     backwards[found] = None
-    for found in reversed([*_path_ids(target.partition("?")[0]), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]):
+    for found in reversed(outside):
         backwards.setdefault(found)
     return tuple(reversed(backwards))
 

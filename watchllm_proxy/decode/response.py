@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import orjson
+
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.answer import Answer
 from watchllm_proxy.decode.canonical import UnfaithfulJson
@@ -148,6 +150,14 @@ def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
     odd = 0
     for event in events:
         name, data = event
+        if not name:  # nearly all of them: at once
+            try:
+                value = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                value = None
+            if type(value) is dict:
+                objects.append(value)
+                continue
         if data[:1] != b"{" and data.strip() in (b"[DONE]", b""):
             continue
         value, is_exact = read_json(data) or _NO_JSON

@@ -27,7 +27,11 @@ def as_str(value: Json) -> str | None:
 
 def as_count(value: Json) -> int | None:
     """A count or an index: 0 and up. Some upstreams write `12.0`; a boolean is no number, 1e300 no count."""
-    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+    if value is None:
+        return None
+    if type(value) is int:
+        return value if 0 <= value <= MAX_COUNT else None
+    if not isinstance(value, float):
         return None
     return int(value) if 0 <= value <= MAX_COUNT and value == int(value) else None
 
