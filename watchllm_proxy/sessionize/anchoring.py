@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from watchllm_proxy.records import Anchor, Call, ClientIdKind, LinkKind
 from watchllm_proxy.sessionize import marks, recognition, rules, steps, turns
@@ -10,12 +10,15 @@ from watchllm_proxy.sessionize.anchors import AnchorKind, agent_key, failure_val
 from watchllm_proxy.sessionize.placing import Place
 from watchllm_proxy.sessionize.run_state import RunState
 
-_MARKS: dict[AnchorKind, Callable[[Call], str | None]] = {
-    AnchorKind.STATE: marks.state_mark,
-    AnchorKind.SAID: marks.said_mark,
-    AnchorKind.ASKED: marks.asked_mark,
-    AnchorKind.OBSERVED: marks.observed_mark,
-}
+_MARKS: tuple[tuple[AnchorKind, Callable[[Call], marks.Left | None]], ...] = (
+    (AnchorKind.STATE, marks.state_mark),
+    (AnchorKind.SAID, marks.said_mark),
+    (AnchorKind.ASKED, marks.asked_mark),
+    (AnchorKind.OBSERVED, marks.observed_mark),
+)
+
+_Mark = tuple[AnchorKind, str, set[int] | None, int | None]
+"""Kind and value of an anchor, its fingerprints, and the step that it is of."""
 
 FindIssuer = Callable[[Call, str], Anchor | None]
 """Who issued this id before, if anyone of the call's project did."""
@@ -28,61 +31,55 @@ def anchors_of(
     *,
     model_index: int,
     find_issuer: FindIssuer,
-) -> Iterator[Anchor]:
-    for kind, value, step_index in _marks(call, run, where, model_index=model_index, find_issuer=find_issuer):
-        yield Anchor(
-            project_id=call.project_id,
-            kind=kind,
-            value=value,
-            run_id=run.run_id,
-            call_id=call.call_id,
-            step_index=step_index,
-            at_us=call.ended_at_us,
-            session_id=run.session_id,
-        )
+    first_seq: int,
+) -> list[tuple[Anchor, set[int] | None]]:
+    """Numbered from `first_seq` on, each with the fingerprints that it is to be found by."""
+    project_id, run_id, call_id = call.project_id, run.run_id, call.call_id
+    at_us, session_id = call.ended_at_us, run.session_id
+    left = _ids(call, run, where, model_index=model_index, find_issuer=find_issuer) + _texts(call, model_index)
+    return [
+        (Anchor(project_id, kind, value, run_id, call_id, step_index, at_us, session_id, seq), tokens)
+        for seq, (kind, value, tokens, step_index) in enumerate(left, first_seq)
+    ]
 
 
-def _marks(
-    call: Call,
-    run: RunState,
-    where: Place,
-    *,
-    model_index: int,
-    find_issuer: FindIssuer,
-) -> Iterator[tuple[AnchorKind, str, int | None]]:
-    for value in dict.fromkeys(call.issued_ids):
-        yield _issued_kind(call, value, run, find_issuer), value, run.tool_step_index(value) or model_index
+def _ids(call: Call, run: RunState, where: Place, *, model_index: int, find_issuer: FindIssuer) -> list[_Mark]:
+    found: list[_Mark] = [
+        (_issued_kind(call, value, run, find_issuer), value, None, run.tool_step_index(value) or model_index)
+        for value in dict.fromkeys(call.issued_ids)
+    ]
     if where.is_explicit:
-        yield AnchorKind.RUN, run.run_id, model_index
+        found.append((AnchorKind.RUN, run.run_id, None, model_index))
     if (context := _agent_context(call, run)) is not None:
-        yield AnchorKind.AGENT, context, model_index
+        found.append((AnchorKind.AGENT, context, None, model_index))
     for client_id in call.client_ids:
         if client_id.kind is ClientIdKind.CONVERSATION:
-            yield AnchorKind.CONVERSATION, client_id.value, model_index
+            found.append((AnchorKind.CONVERSATION, client_id.value, None, model_index))
         elif client_id.kind is ClientIdKind.TRACE and client_id.value not in where.foreign_traces:
-            yield AnchorKind.TRACE, client_id.value, model_index
+            found.append((AnchorKind.TRACE, client_id.value, None, model_index))
     if where.retries is not None:
-        yield AnchorKind.FAILED_REQUEST, where.retries.value, None
+        found.append((AnchorKind.FAILED_REQUEST, where.retries.value, None, None))
     if call.is_failed and rules.may_be_retried(call):
-        yield AnchorKind.FAILED_REQUEST, failure_value(call), model_index
+        found.append((AnchorKind.FAILED_REQUEST, failure_value(call), None, model_index))
     if where.helps is not None:
-        yield AnchorKind.HELPER, f"{call.call_id} {recognition.kind_of(call)}", where.helps.step_index
+        value = f"{call.call_id} {recognition.kind_of(call)}"
+        found.append((AnchorKind.HELPER, value, None, where.helps.step_index))
     if turns.has_past(call) and any(link.kind is LinkKind.NEW_RUN for link in where.links):
-        for value in marks.awaited(call):
-            yield AnchorKind.AWAITED, value, model_index
-    yield from _texts(call, model_index)
+        found += [(AnchorKind.AWAITED, value, None, model_index) for value in marks.awaited(call)]
+    return found
 
 
-def _texts(call: Call, model_index: int) -> Iterator[tuple[AnchorKind, str, int]]:
+def _texts(call: Call, model_index: int) -> list[_Mark]:
     """None of a call whose client asked that no text is kept: fingerprints are made of it."""
     if call.is_content_refused:
-        return
-    for kind, make_mark in _MARKS.items():
-        if (mark := make_mark(call)) is not None:
-            yield kind, mark, model_index
+        return []
+    found: list[_Mark] = [
+        (kind, *left, model_index) for kind, make_mark in _MARKS if (left := make_mark(call)) is not None
+    ]
     for offset, tool in enumerate(steps.asked_tools(call), start=1):
-        if (mark := marks.task_mark(call, tool)) is not None:
-            yield AnchorKind.TASK, mark, model_index + offset
+        if (left := marks.task_mark(call, tool)) is not None:
+            found.append((AnchorKind.TASK, *left, model_index + offset))
+    return found
 
 
 def _issued_kind(call: Call, value: str, run: RunState, find_issuer: FindIssuer) -> AnchorKind:

@@ -29,12 +29,18 @@ _ENTRY_CHARACTERS = 64  # what an entry takes beside its text
 
 _WIDE = re.compile(rb"[\xc0-\xff][\x80-\xbf]+")
 _WORD_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_") | frozenset(range(0x80, 0x100))
+_BREAKS = frozenset(b"\n\v\f\x1c\x1d\x1e")  # where `str.splitlines` ends a line of ASCII; "\r" is not counted on
+_OTHERS_TO_SPACE_BUT_BREAKS = bytes(
+    0x0A if byte in _BREAKS else byte if byte in _WORD_BYTES else 0x20 for byte in range(256)
+)
 _OTHERS_TO_SPACE = bytes(byte if byte in _WORD_BYTES else 0x20 for byte in range(256))
 _MASK = (1 << 64) - 1
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
+_FACTORS_IN_LINE = sum(factor << 128 * place for place, factor in enumerate(reversed(_FACTORS)))
+_FIRST_SUM = 16 * (WORDS_IN_A_ROW - 1)
 _MIX = 0xFF51AFD7ED558CCD
 _BYTES = 8
-_MANY_WORDS = 16  # fewer are read one after the other in less time
+_MANY_WORDS = 9  # fewer are read one after the other in less time
 
 Fingerprints = frozenset[int]
 NOTHING: Fingerprints = frozenset()
@@ -77,6 +83,35 @@ def of_each(texts: Sequence[list[int]]) -> list[Fingerprints]:
     return found
 
 
+def of_text_and_lines(
+    text: str, lines: Sequence[str], *, min_words: int, is_kept: bool
+) -> tuple[Fingerprints, dict[str, Fingerprints]]:
+    """Of a text, and of each of its lines (`text.splitlines()`) that has so many words, four at least. The words
+    are read once for both: what a line has in a row, the text has, too. `is_kept`: the text's stay at hand."""
+    if not text.isascii() or "\r" in text:  # lines may be parted by what is a word, or none
+        read = {line: words(line) for line in dict.fromkeys(lines)}
+        of_lines = {line: of_words(hashes) for line, hashes in read.items() if len(hashes) >= min_words}
+        return fingerprints(text) if is_kept else of_words(words(text)), of_lines
+    hashes: list[int] = []
+    places: list[tuple[str, int, int]] = []
+    raw = text.lower().encode().translate(_OTHERS_TO_SPACE_BUT_BREAKS)
+    for line, in_line in zip(lines, raw.split(b"\n"), strict=False):
+        start = len(hashes)
+        hashes += map(crc32, in_line.split())
+        if len(hashes) - start >= min_words:
+            places.append((line, start, len(hashes) - WORDS_IN_A_ROW + 1))
+    if not places:
+        whole = of_words(hashes)
+        of_lines = {}
+    else:
+        rows = _rows(hashes)
+        whole = frozenset(rows)
+        of_lines = {line: frozenset(rows[start:end]) for line, start, end in places}
+    if is_kept:
+        _recent.put(text, whole)
+    return whole, of_lines
+
+
 def _rows(hashes: list[int]) -> Sequence[int]:
     """One for each four words in a row."""
     if len(hashes) >= _MANY_WORDS:
@@ -87,18 +122,12 @@ def _rows(hashes: list[int]) -> Sequence[int]:
 
 
 def _rows_at_once(hashes: list[int]) -> tuple[int, ...]:
-    """The same sums for all rows in a few operations on one long number, in which each word has 16 bytes: room for
-    its sum, whose lower 8 bytes are wanted. This reads all text that is new; it takes a third of the time."""
-    one, two, three, four = _FACTORS
+    """The same sums for all rows by one product of two long numbers, in which each word and each factor has 16
+    bytes: room for a sum, whose lower 8 are wanted. This reads all text that is new; it takes a third of the time.
+    """
     words_in_line = int.from_bytes(struct.pack("<" + "Q8x" * len(hashes), *hashes), "little")
-    sums = (
-        words_in_line * one
-        + (words_in_line >> 128) * two
-        + (words_in_line >> 256) * three
-        + (words_in_line >> 384) * four
-    )
-    rows = len(hashes) - WORDS_IN_A_ROW + 1
-    return struct.unpack_from("<" + "Q8x" * rows, sums.to_bytes(16 * len(hashes), "little"))
+    sums = (words_in_line * _FACTORS_IN_LINE).to_bytes(16 * (len(hashes) + 4), "little")
+    return struct.unpack_from("<" + "Q8x" * (len(hashes) - WORDS_IN_A_ROW + 1), sums, _FIRST_SUM)
 
 
 def of_line(line: str) -> int | None:

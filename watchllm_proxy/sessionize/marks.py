@@ -123,6 +123,10 @@ def _mark(value: str) -> Mark:
     return Mark(Client.read(address, hashes), key, tuple(map(fingerprints.unpacked, parts)))
 
 
+Left = tuple[str, set[int]]
+"""The value of an anchor that is made, and `tokens_of` it: they need not be read from it again."""
+
+
 def tokens_of(anchor: Anchor) -> set[int]:
     """All of `Mark.read(anchor)`, and nothing else of it: a restart asks this of a hundred thousand."""
     packed = anchor.value.split(" ", 3)
@@ -135,13 +139,13 @@ def connection_of(anchor: Anchor) -> tuple[str, str]:
     return host, port
 
 
-def state_mark(call: Call) -> str | None:
+def state_mark(call: Call) -> Left | None:
     """The conversation with its answer: what the next request begins with, if the client changes nothing."""
     if call.is_failed or call.answer is None:
         return None
     began = opening_token(call) if call.answer.tool_calls else None
-    tokens = (_state_left(call), began, extended_token(call))
-    return " ".join([_sender(call), *[fingerprints.packed_one(token) for token in tokens if token is not None]])
+    tokens = [t for t in (_state_left(call), began, extended_token(call)) if t is not None]
+    return " ".join([_sender(call), *map(fingerprints.packed_one, tokens)]), set(tokens)
 
 
 @once_a_call
@@ -196,7 +200,7 @@ def conversation(call: Call) -> tuple[Message, ...]:
     return turns.parts(call).said
 
 
-def said_mark(call: Call) -> str | None:
+def said_mark(call: Call) -> Left | None:
     """What the answer says and its request did not: an answer that repeats the question proves nothing."""
     text = _answer_text(call)
     if not text:
@@ -206,7 +210,7 @@ def said_mark(call: Call) -> str | None:
     return _text_mark(_sender(call), _sketched("\n".join(new_lines), _asked(call)))
 
 
-def asked_mark(call: Call) -> str | None:
+def asked_mark(call: Call) -> Left | None:
     """A prompt that stands alone, and the lines that its answer added: a text protocol renders the whole task
     anew for each step, with what was answered so far somewhere in the middle."""
     text = _answer_text(call)
@@ -251,7 +255,7 @@ def _answer_text(call: Call) -> str:
     return "\n".join([call.answer.text, *handed_in])[: fingerprints.MAX_TEXT_CHARACTERS]
 
 
-def observed_mark(call: Call) -> str | None:
+def observed_mark(call: Call) -> Left | None:
     """What tools answered to the call before, as this request brings it."""
     texts = [result.text for result in turns.new_tool_results(call)] + list(turns.observations(call))
     return _text_mark(_sender(call), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
@@ -260,8 +264,7 @@ def observed_mark(call: Call) -> str | None:
 def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]:
     """A sketch of the text and one of each line that is long enough to be told from others, the longest first:
     a text comes back whole or by the line, with something else before and after it."""
-    lines = sorted(sorted(set(text.splitlines())), key=len, reverse=True)[:MAX_LINES]
-    pieces = [_of_whole(text), *(_of_lines(lines) if len(lines) > 1 else ())]
+    pieces = _pieces(text)
     sketches = [
         fingerprints.sketch(found, SKETCH_SIZE)
         for found in pieces
@@ -271,20 +274,20 @@ def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]
     return sketches[: max(kept, 1)]
 
 
-def _of_whole(text: str) -> Fingerprints:
-    """A short one is at hand: a tool's output is looked up as it stands, too. Of a longer one this is a part."""
-    if len(text) < MAX_OBSERVED_CHARACTERS:
-        return fingerprints.fingerprints(text)
-    return fingerprints.of_words(fingerprints.words(text))
+def _pieces(text: str) -> list[Fingerprints]:
+    """Of the text, and of its longest lines that have enough words. A short text's are at hand: a tool's output is
+    looked up as it stands, too. Of a longer one this is a part."""
+    lines = text.splitlines()
+    distinct = set(lines)
+    is_short = len(text) < MAX_OBSERVED_CHARACTERS
+    if len(distinct) < 2:
+        return [fingerprints.fingerprints(text) if is_short else fingerprints.of_words(fingerprints.words(text))]
+    whole, of_lines = fingerprints.of_text_and_lines(text, lines, min_words=MIN_LINE_WORDS, is_kept=is_short)
+    longest = sorted(sorted(distinct), key=len, reverse=True)[:MAX_LINES]
+    return [whole, *[of_lines[line] for line in longest if line in of_lines]]
 
 
-def _of_lines(lines: Iterable[str]) -> list[Fingerprints]:
-    """Of those that have enough words."""
-    long = [line for line in lines if len(line) >= MIN_LINE_CHARACTERS or not line.isascii()]
-    return fingerprints.of_each([words for words in map(fingerprints.words, long) if len(words) >= MIN_LINE_WORDS])
-
-
-def task_mark(call: Call, tool: ToolCall) -> str | None:
+def task_mark(call: Call, tool: ToolCall) -> Left | None:
     """The string arguments of a tool call."""
     tasks = _tasks(tool)
     if not tasks:
@@ -325,9 +328,9 @@ def _sender(call: Call) -> str:
     return f"{Client.of(call)} {call.call_id}"
 
 
-def _text_mark(sender: str, sketches: Sequence[Sequence[int]]) -> str | None:
+def _text_mark(sender: str, sketches: Sequence[Sequence[int]]) -> Left | None:
     parts = [fingerprints.packed(found) for found in sketches if found]
-    return " ".join([sender, *parts]) if parts else None
+    return (" ".join([sender, *parts]), set().union(*sketches)) if parts else None
 
 
 @once_a_call

@@ -146,7 +146,14 @@ class Sessionizer:
             is_asked_elsewhere=lambda value: self._remembered.issuer(call, value) is not None,
         )
         self._remembered.put_all(
-            anchors_of(call, run, where, model_index=model_index, find_issuer=self._remembered.issuer)
+            anchors_of(
+                call,
+                run,
+                where,
+                model_index=model_index,
+                find_issuer=self._remembered.issuer,
+                first_seq=self._remembered.next_seq,
+            )
         )
 
     def _previous(self, call: Call, where: Place) -> RunState | None:

@@ -41,13 +41,14 @@ class TextIndex:
     def __len__(self) -> int:
         return len(self._anchors)
 
-    def put(self, anchor: Anchor) -> None:
+    def put(self, anchor: Anchor, tokens: set[int] | None = None) -> None:
+        """`tokens`: those of the anchor, where they are known already."""
         key = (anchor.project_id, anchor.kind, anchor.value)
         known = self._anchors.pop(key, None)
         if known is not None:
             self._unlist(known)
         self._anchors[key] = anchor
-        self._list(anchor)
+        self._list(anchor, marks.tokens_of(anchor) if tokens is None else tokens)
         while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
             self._drop_oldest()
 
@@ -81,9 +82,8 @@ class TextIndex:
         _, anchor = self._anchors.popitem(last=False)
         self._unlist(anchor)
 
-    def _list(self, anchor: Anchor) -> None:
+    def _list(self, anchor: Anchor, tokens: set[int]) -> None:
         listed = self._owners.setdefault((anchor.project_id, anchor.kind), {})
-        tokens = marks.tokens_of(anchor)
         new = tokens.difference(listed)  # nearly all: listed at once, for a restart lists a million
         for token in tokens - new if len(new) < len(tokens) else ():
             owners = listed[token]
