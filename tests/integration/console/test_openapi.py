@@ -35,6 +35,7 @@ ASKED = {
     "/api/agent-runs": "/api/agent-runs?limit=2",
     "/api/agent-runs/fixture/{name}": "/api/agent-runs/fixture/high-cost",
     "/api/agent-runs/{run_id}/debug": "/api/agent-runs/run_7q2k9fh4/debug",
+    "/api/agent-runs/{run_id}/events": None,  # no JSON: test_live
     "/api/calls": "/api/calls?limit=3",
     "/api/calls/{call_id}": f"/api/calls/{call_id(5)}",
     "/api/calls/{call_id}/raw/{part}": None,  # no JSON: test_api
@@ -79,6 +80,7 @@ ASKED = {
 REFUSED = (
     ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
     ("/api/agent-runs/{run_id}/debug", "/api/agent-runs/nobody/debug", 404),
+    ("/api/agent-runs/{run_id}/events", "/api/agent-runs/nobody/events", 404),
     ("/api/agent-runs/fixture/{name}", "/api/agent-runs/fixture/odd", 404),
     ("/api/calls", "/api/calls?after=x", 422),
     ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),

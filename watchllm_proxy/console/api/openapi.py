@@ -137,6 +137,10 @@ _BYTES: Final = {
     "description": "The bytes.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+_EVENTS: Final = {
+    "description": "Server-sent events.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 _LANGUAGE: Final = _path("language", "For a shell, or for Python.", {"enum": ["curl", "python"]})
 _TO_RUN: Final = {"description": "The text to copy.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 _LINES: Final = {"description": "Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
@@ -152,6 +156,12 @@ _API: Final = {
     "/api/agent-runs": _get("List agent runs", _RUN_LIST, parameters=_FILTERS, errors="401 402 422 503"),
     "/api/agent-runs/{run_id}/debug": _get(
         "One run with its steps, and why each call is in it", _RUN, parameters=[_RUN_ID], errors="401 402 404 503"
+    ),
+    "/api/agent-runs/{run_id}/events": _get(
+        "How far a run has come, told whenever that changes until it is over; `gone`: it is in another run now",
+        _EVENTS,
+        parameters=[_RUN_ID],
+        errors="401 402 404 503",
     ),
     "/api/agent-runs/fixture/{name}": _get(
         "A sample run, computed by the code that computes real ones", _RUN, parameters=[_SAMPLE], errors="404"
