@@ -88,6 +88,11 @@ def test_half_a_dollar_is_dear_in_any_run() -> None:
     assert flag.step_indexes == (1,)
 
 
+def test_a_tool_for_thinking_aloud_owes_no_output() -> None:
+    assert flags_of(*agent_run([tool("think")], outputs=[""]), kind=FlagKind.EMPTY_TOOL_OUTPUT) == []
+    assert len(flags_of(*agent_run([tool("search")], outputs=[""]), kind=FlagKind.EMPTY_TOOL_OUTPUT)) == 1
+
+
 def test_thresholds_are_values() -> None:
     play = Play(*(calls := costing("0.002")))
     cheap = Thresholds(high_cost_usd=Decimal("0.001"))

@@ -12,6 +12,10 @@ Signature = tuple[str, str]
 
 _TIMEOUT_STATUS = frozenset({408, 504, 524})
 _TIMEOUT_ENDS = frozenset({ExchangeEnd.UPSTREAM_TIMEOUT, ExchangeEnd.UPSTREAM_STALLED, ExchangeEnd.CLIENT_ABORTED})
+_SILENT_TOOLS = frozenset({"think", "thinking", "sequentialthinking"})
+"""A place for the model to think aloud: they answer with nothing by design. In tau-bench's runs two thirds of all
+empty outputs are theirs."""
+
 _EMPTY_OUTPUTS = frozenset({"", "[]", "{}", "null", "None", '""', "()"})
 
 
@@ -25,8 +29,9 @@ def call_signature(step: Step) -> Signature:
 
 
 def is_empty_output(step: Step) -> bool:
-    """The tool answered, and said nothing. No answer yet is another matter."""
-    return step.tool_output_summary is not None and step.tool_output_summary.strip() in _EMPTY_OUTPUTS
+    """The tool answered, and said nothing. No answer yet is another matter, as is a tool that owes none."""
+    output = step.tool_output_summary
+    return output is not None and output.strip() in _EMPTY_OUTPUTS and step.tool not in _SILENT_TOOLS
 
 
 def retries(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None, Step]]:
