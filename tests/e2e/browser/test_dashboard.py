@@ -210,6 +210,24 @@ async def test_a_run_that_goes_on_grows_where_it_is_read_and_a_lost_connection_i
     assert [error for error in seen.errors if "503" not in error] == []
 
 
+async def test_the_argument_that_an_error_names_is_marked_and_base64_is_a_button(
+    watched: Open, reading: MemoryReading
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0K" * 500_000}}
+    request = json.dumps({"messages": [{"role": "user", "content": [picture]}]}).encode()
+    reading.calls[0] = make_call(1, request=request)
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-4")
+    await _selected(seen, 4)
+    assert await seen.page.locator("#detail .jk", has=seen.page.locator("mark")).all_inner_texts() == [
+        "currency: the error names this "
+    ]
+    await seen.page.evaluate("location.hash = '#step-1/request'")
+    await seen.page.get_by_role("button", name="image/png, 3.0 MB · copy").wait_for()
+    assert "iVBORw0K" not in await seen.page.locator("#detail").inner_text()
+    await seen.assert_clean()
+
+
 async def test_a_call_that_is_gone_is_told_in_words(watched: Open, reading: MemoryReading) -> None:
     reading.calls.clear()
     seen = await watched(reading)

@@ -5,7 +5,7 @@ import { formToken, h } from './dom.js';
 import { card, message } from './messages.js';
 import { copy, toast } from './shell.js';
 import { glyph } from './timeline.js';
-import { jsonTree, longText, parseJson, pretty, withStepLinks } from './render.js';
+import { argumentsMarked, jsonTree, longText, namedByError, parseJson, pretty, withStepLinks } from './render.js';
 
 const KEPT_CALLS = 120;
 const TABS = ['Step', 'Conversation', 'Diff', 'Request', 'Response'];
@@ -186,7 +186,7 @@ function stepBody(step) {
     ...step.explanations.map((/** @type {any} */ each) => h('section', { class: 'why' },
       h('h3', {}, 'Why', h('small', {}, `by rule · ${each.rules.join(', ')} · ${each.confidence}`)), h('p', {}, withStepLinks(each.text)))),
     step.decision && card('decision', pretty(step.decision), { text: step.decision }),
-    step.tool_args && card('arguments', pretty(step.tool_args), { text: step.tool_args }),
+    step.tool_args && card('arguments', argumentsMarked(step.tool_args, namedByError(step.tool_output)), { text: step.tool_args }),
     step.tool_output && card(step.is_failed ? 'output · error' : 'output', pretty(step.tool_output), { text: step.tool_output }),
     !step.error && !step.tool_args && !step.tool_output && step.summary && step.summary !== step.decision && card('text', pretty(step.summary), { text: step.summary }),
     links(step),

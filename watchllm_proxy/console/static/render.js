@@ -1,6 +1,7 @@
 // @ts-check
 // Captured text turned into nodes. Nothing here parses HTML; links in text stay text, images never load.
 import { h } from './dom.js';
+import { copy } from './shell.js';
 /** @import { Kid } from './dom.js' */
 
 const OPEN_LEVELS = 3;
@@ -57,8 +58,25 @@ function branch(value, key, depth) {
   return h('div', {}, label, leaf(value));
 }
 
+/** @param {number} bytes */
+const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+/** What base64 text holds and how much, or undefined. Only its beginning is looked at. @param {string} text */
+function base64Kind(text) {
+  const url = /^data:([\w.+-]+\/[\w.+-]+);base64,/.exec(text.slice(0, 200));
+  if (!url && !/^[A-Za-z0-9+/]{1000}/.test(text.slice(0, 1000))) return undefined;
+  return `${url ? url[1] : 'base64'}, ${size((text.length - (url ? url[0].length : 0)) * 0.75)}`;
+}
+
+/** A button that says what it is: megabytes of base64 are never text to read. @param {string} text @param {string} kind */
+function binary(text, kind) {
+  return h('button', { class: 'more', type: 'button', onclick: () => copy(text, 'Copied') }, `${kind} · copy`);
+}
+
 /** @param {any} value */
 function leaf(value) {
+  const kind = typeof value === 'string' ? base64Kind(value) : undefined;
+  if (kind) return binary(value, kind);
   if (typeof value === 'string') return longText(value, 'js', '"');
   if (value instanceof ExactNumber) return h('span', { class: 'jn' }, value.source);
   return h('span', { class: typeof value === 'number' ? 'jn' : 'jb' }, String(value));
@@ -105,6 +123,22 @@ export function pretty(text) {
   const value = embedded(text);
   if (value !== undefined) return jsonTree(value);
   return text.length > 4 * LONG ? longText(text, 'tx') : markdown(text);
+}
+
+/** The argument that an error names, as `error.param` or its like; undefined where it names none. @param {string | null} output */
+export function namedByError(output) {
+  const told = embedded(output);
+  const param = told?.error?.param ?? told?.param;
+  return typeof param === 'string' ? param.match(/[\w-]+(?=\W*$)/)?.[0] : undefined;
+}
+
+/** Arguments, with the one marked that the error names. @param {string} text @param {string | undefined} name */
+export function argumentsMarked(text, name) {
+  const tree = pretty(text);
+  for (const key of tree.querySelectorAll('.jk')) {
+    if (name !== undefined && key.textContent === `${name}: `) key.append(h('mark', {}, 'the error names this'), ' ');
+  }
+  return tree;
 }
 
 /** A sentence whose step numbers are links: "step 17", "steps 3 and 5", "#17". @param {string} text */
