@@ -1,6 +1,7 @@
 // @ts-check
 // What every page has: light or dark, copying, a short notice, and the keys `t` and `/`.
 import { h } from './dom.js';
+import { jump } from './jump.js';
 
 const root = document.documentElement;
 root.classList.add('script');
@@ -35,6 +36,7 @@ document.addEventListener('click', (event) => {
   const button = /** @type {Element} */ (event.target).closest('[data-act]');
   const act = button?.getAttribute('data-act');
   if (act === 'theme') toggleTheme();
+  if (act === 'jump') jump();
   if (act === 'copy-command') copy(button?.closest('.cmd')?.querySelector('code')?.textContent ?? '', 'Copied');
 });
 
@@ -44,6 +46,11 @@ document.addEventListener('change', (event) => {
 });
 
 addEventListener('keydown', (event) => {
+  if (event.key === 'k' && (event.ctrlKey || event.metaKey) && !document.querySelector('dialog[open]')) {
+    event.preventDefault();
+    jump();
+    return;
+  }
   const target = /** @type {HTMLElement} */ (event.target);
   if (event.ctrlKey || event.metaKey || event.altKey || target.matches('input, textarea, select')) return;
   if (document.querySelector('dialog[open]')) return;

@@ -1,0 +1,44 @@
+"""Ctrl+K in a real browser: everywhere by the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.console_runs import MemoryReading, refund_run
+from tests.e2e.browser.conftest import Watched
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Awaitable[Watched]]
+
+
+async def test_a_few_letters_lead_to_a_page_and_others_to_runs(watched: Open) -> None:
+    seen = await watched(MemoryReading([refund_run()]))
+    await seen.go("/usage")
+    await seen.page.keyboard.press("Control+k")
+    await seen.page.keyboard.type("by ag")
+    await seen.page.keyboard.press("Enter")
+    await seen.page.wait_for_url("**/costs?by=agent")
+    await seen.page.keyboard.press("Control+k")
+    await seen.page.keyboard.type("run_7q2k")
+    await seen.page.keyboard.press("Enter")
+    await seen.page.wait_for_url("**/runs?kind=all&q=run_7q2k")
+    await seen.page.locator("tr[data-run=run_7q2k9fh4]").wait_for()
+    await seen.assert_clean()
+
+
+async def test_escape_closes_it_and_hostile_words_stay_words(watched: Open) -> None:
+    seen = await watched(MemoryReading([refund_run()]))
+    await seen.go("/runs/run_7q2k9fh4")
+    await seen.page.get_by_role("button", name="Jump to").click()
+    await seen.page.keyboard.type("<img src=x onerror=window.pwned=1>&status=x#")
+    link = seen.page.locator("dialog.jump a")
+    assert await link.get_attribute("href") == (
+        "/runs?kind=all&q=%3Cimg%20src%3Dx%20onerror%3Dwindow.pwned%3D1%3E%26status%3Dx%23"
+    )
+    await seen.page.keyboard.press("Escape")
+    await seen.page.wait_for_function("() => document.querySelector('dialog.jump') === null")
+    assert "/runs/run_7q2k9fh4" in seen.page.url, "it is the dialog that Escape leaves, not the run"
+    await seen.assert_clean()
