@@ -33,6 +33,7 @@ from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
 from watchllm_proxy.console.pages import welcome
+from watchllm_proxy.console.polling import unchanged_is_304
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
 from watchllm_proxy.console.spending import SPENDING, SpendingMemory
@@ -164,7 +165,7 @@ def build_app(
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
     """
-    guards = [own_host_only, readable_errors, own_pages_only, known_visitors_only, within_plan]
+    guards = [own_host_only, readable_errors, own_pages_only, known_visitors_only, within_plan, unchanged_is_304]
     app = web.Application(middlewares=guards)
     app[context.READING] = reading
     app[SPENDING] = SpendingMemory()
