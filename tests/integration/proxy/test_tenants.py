@@ -187,3 +187,18 @@ async def test_a_door_that_is_open_tells_everybody_the_same_and_of_no_project(wo
         assert THEIRS.encode() not in body
     assert worker.upstream.requests == []
     assert await worker.projects_kept() == []
+
+
+@pytest.mark.parametrize("door", ALL_DOORS, ids=str)
+async def test_a_page_of_elsewhere_that_asks_first_is_not_let_in(worker: Worker, door: Door) -> None:
+    """Browsers ask so without a key, before they send one."""
+    fields = (
+        (b"Origin", b"https://elsewhere.example"),
+        (b"Access-Control-Request-Method", door.method.encode()),
+        (b"Access-Control-Request-Headers", b"authorization"),
+    )
+    async with RawClient.connect(worker.server.port) as client:
+        answered = await client.ask(request("OPTIONS", door.target, None, fields))
+    assert answered.status >= 400
+    assert not [name for name, _ in answered.fields if name.lower().startswith(b"access-control-")]
+    assert worker.upstream.requests == []
