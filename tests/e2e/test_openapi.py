@@ -1,7 +1,7 @@
 """Requests made out of the document at /openapi.json, by the thousand, to the whole product.
 
-    make test                                      the seed below, the same cases each time
-    WATCHLLM_TEST_SEED=7 pytest tests/e2e/test_openapi.py   others
+make test                                      the seed below, the same cases each time
+WATCHLLM_TEST_SEED=7 pytest tests/e2e/test_openapi.py   others
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ class ProjectSettings:
     retention_days: int | None = None  # 0: for ever; else as its plan says, or WATCHLLM_RETENTION_DAYS
     requests_per_minute: int | None = None  # of all its keys together; else any number
     monthly_cap_usd: Decimal | None = None  # in a month of UTC; else no cap
-    flag_thresholds: tuple[
-        tuple[str, Decimal], ...
-    ] = ()  # from where on something is a flag, by name
+    flag_thresholds: tuple[tuple[str, Decimal], ...] = ()  # from where on something is a flag, by name
 
 
 class AllProjectSettings:
