@@ -11,6 +11,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
 
+import orjson
+
 from watchllm_proxy.records import Anchor, Call, Message, ToolCall, record
 from watchllm_proxy.sessionize import fingerprints, steps, turns
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
@@ -354,11 +356,18 @@ def _is_known(found: Fingerprints, known: Sequence[Fingerprints]) -> bool:
 
 def _tasks(tool: ToolCall) -> list[str]:
     try:
-        arguments = json.loads(tool.arguments)
+        arguments = _loads(tool.arguments)
     except (ValueError, RecursionError):
         arguments = tool.arguments
     texts = (text for text in _strings(arguments, depth=3) if len(text) >= MIN_TASK_CHARACTERS)
     return list(dict.fromkeys(texts))[:MAX_TASKS]
+
+
+def _loads(text: str) -> object:
+    try:
+        return orjson.loads(text)  # in a fifth of the time
+    except orjson.JSONDecodeError:  # stricter: lone surrogates, NaN
+        return json.loads(text)
 
 
 def _strings(value: object, depth: int) -> Iterator[str]:
