@@ -22,12 +22,34 @@ _STREAM = st.lists(st.tuples(_LINE, st.sampled_from(["\n", "\r\n", "\r"])), max_
 )
 
 
+PIECES = (
+    b"data: {}\n\n",
+    b"data: ",
+    b"data:x\n",
+    b"data",
+    b"\n",
+    b"\n\n",
+    b"\r\n",
+    b"event: e\n",
+    b": note\n\n",
+    b"a b",
+)
+
+
 @given(_STREAM | st.binary(max_size=200), st.data())
 def test_a_stream_cut_anywhere_gives_the_same_events(content: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=8)))
     parser = SseParser()
     events = [event for a, b in pairwise([0, *cuts, len(content)]) for event in parser.feed(content[a:b])]
     assert [*events, *parser.close()] == parse_events(content)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_a_whole_stream_gives_what_it_gives_piece_by_piece(pieces: list[bytes]) -> None:
+    """Plain streams are read in another way: whatever stands in them, nobody can tell."""
+    parser = SseParser()
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    assert parse_events(b"".join(pieces)) == [*events, *parser.close()]
 
 
 def test_byte_by_byte_is_as_good_as_whole() -> None:
