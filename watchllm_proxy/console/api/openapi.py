@@ -90,6 +90,12 @@ _ELSEWHERE: Final = {"description": "To the runs, or to the welcome page while t
 
 _RUN_LIST: Final = json_answer("A page of runs.", ref("RunList"))
 _RUN: Final = json_answer("The run.", ref("Debug"))
+_DEBUG: Final = schemas.ALL["Debug"]
+_CALLS: Final = {"type": "array", "items": {"type": "object"}}
+_RUN_WITH_BODIES: Final = json_answer(
+    "The run, and where they were asked for its calls.",
+    {**_DEBUG, "properties": {**_DEBUG["properties"], "calls": _CALLS}},
+)
 _COLUMNS: Final = json_answer("One list for each column.", ref("Columns"))
 _STEP: Final = json_answer("The step.", ref("StepDetail"))
 _CALL_ID: Final = in_path("call_id", "The id in X-WatchLLM-Request-Id.", {"type": "string", "format": "uuid"})
@@ -100,7 +106,7 @@ _BYTES: Final = {
 }
 _EVENTS: Final = {
     "description": "Server-sent events.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 _LANGUAGE: Final = in_path("language", "For a shell, or for Python.", {"enum": ["curl", "python"]})
 _TO_RUN: Final = {"description": "The text to copy.", "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -184,7 +190,7 @@ _PAGES: Final = {
     "/runs/{run_id}": _get("One run", PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
     "/runs/{run_id}.json": _get(
         "The run as /api/agent-runs/{run_id}/debug gives it; with `bodies=on`, also `calls`, each whole",
-        _RUN,
+        _RUN_WITH_BODIES,
         parameters=[_RUN_ID, _BODIES],
         errors="401 402 404 422 503",
     ),
