@@ -90,7 +90,7 @@ _ELSEWHERE: Final = {"description": "To the runs, or to the welcome page while t
 
 _RUN_LIST: Final = json_answer("A page of runs.", ref("RunList"))
 _RUN: Final = json_answer("The run.", ref("Debug"))
-_DEBUG: Final = schemas.ALL["Debug"]
+_DEBUG: Final[Any] = schemas.ALL["Debug"]
 _CALLS: Final = {"type": "array", "items": {"type": "object"}}
 _RUN_WITH_BODIES: Final = json_answer(
     "The run, and where they were asked for its calls.",
