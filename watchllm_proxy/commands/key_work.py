@@ -99,9 +99,8 @@ def replace_all(project_id: str, grace_s: float) -> list[tuple[KeyInfo, str]]:
 
     async def replace(pool: asyncpg.Pool) -> list[tuple[KeyInfo, str]]:
         await must_exist(pool, project_id)
-        found = await keys.list_keys(pool, project_id)
-        meant = [each for each in found if each.revoked_at_us is None and each.expires_at_us is None]
-        return [(each, await _replaced(pool, each, grace_s)) for each in meant]
+        replaced = await keys.replace_keys(pool, project_id, grace_s=grace_s)
+        return [(old, made.key) for old, made in replaced]
 
     return asked(replace)
 

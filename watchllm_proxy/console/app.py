@@ -99,6 +99,8 @@ ADMIN_ROUTES = (
     web.post("/api/agent-runs/{run_id}/split", corrections.split_run),
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
     web.post("/api/projects", keys_api.create_project),
+    web.post("/api/projects/{project_id}/rotate", keys_api.rotate_project),
+    web.post("/api/projects/{project_id}/revoke", keys_api.revoke_project),
     web.get("/api/keys", keys_api.list_keys),
     web.post("/api/keys", keys_api.create_key),
     web.delete("/api/keys/{key_id}", keys_api.revoke_key),

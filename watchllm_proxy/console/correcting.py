@@ -149,5 +149,8 @@ def known_fields_only(fields: Mapping[str, object], *names: str) -> None:
     for name in fields:
         if name not in names:
             raise Problem(
-                422, "invalid_parameter", f"There is no field {name!r:.60}; there are {', '.join(names)}.", name
+                422,
+                "invalid_parameter",
+                f"There is no field {name!r:.60}; there are {', '.join(names) or 'none'}.",
+                name,
             )

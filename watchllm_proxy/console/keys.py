@@ -136,6 +136,17 @@ async def revoke_key(request: web.Request, project_id: str, key_id: UUID) -> Key
     return await _key(request, project_id, key_id)
 
 
+async def rotate_keys(request: web.Request, project_id: str, grace_s: int) -> Sequence[NewKey]:
+    """Every key that is in force and not being replaced already."""
+    replaced = await keys.replace_keys(_pool(request), project_id, grace_s=grace_s)
+    return [made for _, made in replaced]
+
+
+async def revoke_keys(request: web.Request, project_id: str) -> int:
+    """Every key of the project; how many there were."""
+    return await keys.revoke_keys(_pool(request), project_id)
+
+
 async def _key(request: web.Request, project_id: str, key_id: UUID) -> KeyInfo:
     found = await keys.list_keys(_pool(request), project_id)
     meant = next((each for each in found if each.key_id == key_id), None)

@@ -142,6 +142,16 @@ async def replace_key(pool: asyncpg.Pool, project_id: str, key_id: UUID, *, grac
     return NewKey(KeyInfo(new_id, project_id, row["name"], key[:SHOWN_CHARACTERS], scopes, views.at_us(now)), key)
 
 
+async def replace_keys(
+    pool: asyncpg.Pool, project_id: str, *, grace_s: float
+) -> tuple[tuple[KeyInfo, NewKey], ...]:
+    """As `replace_key`, every key of a project that is in force and not being replaced already: old and new."""
+    found = await list_keys(pool, project_id)
+    meant = [each for each in found if each.revoked_at_us is None and each.expires_at_us is None]
+    made = [(each, await replace_key(pool, project_id, each.key_id, grace_s=grace_s)) for each in meant]
+    return tuple((old, new) for old, new in made if new is not None)
+
+
 def _new_key() -> str:
     return KEY_PREFIX + secrets.token_urlsafe(32)
 

@@ -63,6 +63,7 @@ async def ask(client: TestClient, method: str, path: str, status: int = 200, **k
     assert answer.status == status, body
     document = await (await client.get("/openapi.json")).json()
     route = re.sub(r"[0-9a-f-]{36}", "{key_id}", path.partition("?")[0])
+    route = re.sub(r"(?<=/projects/)\w+", "{project_id}", route)
     described = document["paths"][route][method]["responses"][str(status)]["content"]["application/json"]["schema"]
     Draft202012Validator({**described, "components": document["components"]}).validate(body)
     found: dict[str, Any] = body
@@ -93,6 +94,25 @@ async def test_a_key_is_replaced_with_time_to_change_over_and_then_ended(
     assert not ended["key"]["is_in_force"]
     assert set((await in_force(pool)).keys) == {digest(new["secret"].encode())}
     assert await ask(client, "delete", path) == ended, "once more changes nothing"
+
+
+async def test_all_keys_of_a_project_are_replaced_or_ended_at_once(client: TestClient) -> None:
+    for name in ("one", "two"):
+        await ask(client, "post", "/api/keys", 201, json={"name": name}, headers=ACME)
+    path = "/api/projects/acme"
+    made = (await ask(client, "post", f"{path}/rotate", 201, json={"grace_s": 60}, headers=ACME))["keys"]
+    assert sorted(each["key"]["name"] for each in made) == ["one", "two"]
+    assert len({each["secret"] for each in made}) == 2
+    assert len((await ask(client, "post", f"{path}/rotate", 201, json={}, headers=ACME))["keys"]) == 2, (
+        "the new ones; those that end already are not replaced again"
+    )
+    foreign = await ask(client, "post", f"{path}/revoke", 404, json={}, headers={"X-Project": "other"})
+    unknown = await ask(client, "post", "/api/projects/nowhere/revoke", 404, json={}, headers=ACME)
+    assert foreign == unknown
+    assert (await ask(client, "post", f"{path}/revoke", json={}, headers=ACME))["revoked"] == 6
+    listed = (await ask(client, "get", "/api/keys", headers=ACME))["keys"]
+    assert not any(each["is_in_force"] for each in listed)
+    await ask(client, "post", f"{path}/revoke", 422, json={"all": True}, headers=ACME)
 
 
 async def test_a_project_sees_and_changes_its_own_keys_alone(client: TestClient) -> None:

@@ -64,6 +64,8 @@ ASKED = {
     "/api/project": None,  # need a Postgres: test_account
     "/api/keys/{key_id}/limits": None,
     "/api/projects": None,  # need a Postgres: test_keys
+    "/api/projects/{project_id}/rotate": None,
+    "/api/projects/{project_id}/revoke": None,
     "/api/keys": None,
     "/api/keys/{key_id}": None,
     "/api/keys/{key_id}/rotate": None,

@@ -82,6 +82,8 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "POST /runs/{run_id}/split": (Sent(form={"call_id": "{call_id}", "only": "true"}),),
     "POST /runs/{run_id}/undo": (Sent(form={"correction_id": "{correction_id}"}),),
     "POST /api/projects": (Sent(json={"project_id": "made-here"}),),
+    "POST /api/projects/{project_id}/rotate": (Sent(json={}),),
+    "POST /api/projects/{project_id}/revoke": (Sent(json={}),),
     "POST /api/keys": (Sent(json={"name": "made here", "project_id": "{project_id}"}),),
     "POST /api/keys/{key_id}/rotate": (Sent(json={}), Sent(json={"project_id": "{project_id}"})),
     "DELETE /api/keys/{key_id}": (Sent(), Sent("project_id={project_id}")),

@@ -36,6 +36,21 @@ async def create_project(request: web.Request) -> web.Response:
     return json_answer({"project": {"project_id": project_id, "name": name or project_id}}, status=201)
 
 
+async def rotate_project(request: web.Request) -> web.Response:
+    fields = await json_object(request)
+    known_fields_only(fields, "grace_s")
+    project_id = keys.project_meant(request, request.match_info["project_id"])
+    grace_s = keys.grace_of(fields.get("grace_s", keys.DEFAULT_GRACE_S))
+    made = await keys.rotate_keys(request, project_id, grace_s)
+    return json_answer({"keys": [_shown_once(each) for each in made]}, status=201)
+
+
+async def revoke_project(request: web.Request) -> web.Response:
+    known_fields_only(await json_object(request))
+    project_id = keys.project_meant(request, request.match_info["project_id"])
+    return json_answer({"revoked": await keys.revoke_keys(request, project_id)})
+
+
 async def list_keys(request: web.Request) -> web.Response:
     found = await keys.list_keys(request, keys.project_meant(request, request.query.get("project_id")))
     now = now_us()
@@ -82,8 +97,12 @@ async def remove_provider_key(request: web.Request) -> web.Response:
 
 
 def _new_key(made: NewKey) -> web.Response:
-    """The only answer that ever holds the key."""
-    return json_answer({"key": _key(made.info, now_us()), "secret": made.key}, status=201)
+    return json_answer(_shown_once(made), status=201)
+
+
+def _shown_once(made: NewKey) -> dict[str, object]:
+    """All that ever holds the key."""
+    return {"key": _key(made.info, now_us()), "secret": made.key}
 
 
 def _key(info: KeyInfo, now: int) -> dict[str, object]:

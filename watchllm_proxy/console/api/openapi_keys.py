@@ -12,6 +12,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     SENT_ERRORS,
     asked,
     form,
+    in_path,
     in_query,
     json_answer,
     sent,
@@ -22,6 +23,9 @@ _PROJECT: Final = in_query(
     "project_id",
     "Another project than the key's own: for who administers the project `default`.",
     {"type": "string"},
+)
+_OF_PROJECT: Final = in_path(
+    "project_id", "The key's own, or another: as for `project_id` of /api/keys.", {"type": "string"}
 )
 _ASKED: Final = "401 403 404 503"
 _SENT: Final = f"{SENT_ERRORS} 409"
@@ -53,6 +57,17 @@ PATHS: Final = {
     "/api/projects": {
         "get": _asked("The projects that may be seen: the key's own, or all", "ProjectList"),
         "post": _sent("Make a project; for who administers the project `default`", "ProjectRequest", "NewProject"),
+    },
+    "/api/projects/{project_id}/rotate": {
+        "post": _sent(
+            "New keys for all that are in force; the old ones end after `grace_s`",
+            "RotateAllRequest",
+            "NewKeys",
+            _OF_PROJECT,
+        )
+    },
+    "/api/projects/{project_id}/revoke": {
+        "post": _sent("End every key of the project", "Nothing", "Revoked", _OF_PROJECT, status="200")
     },
     "/api/keys": {
         "get": _asked("The keys of a project, revoked ones too; never the keys themselves", "KeyList", _PROJECT),

@@ -461,6 +461,16 @@ ALL: Final[Mapping[str, Schema]] = {
     "KeyList": _object({"keys": _list(ref("Key"))}),
     "OneKey": _object({"key": ref("Key")}),
     "NewKey": _object({"key": ref("Key"), "secret": STRING}),
+    "NewKeys": _object({"keys": _list(ref("NewKey"))}),
+    "Revoked": _object({"revoked": COUNT}),
+    "Nothing": _object({}),
+    "RotateAllRequest": {
+        "type": "object",
+        "properties": {
+            "grace_s": {"type": "integer", "minimum": 0, "maximum": MAX_GRACE_S, "default": DEFAULT_GRACE_S}
+        },
+        "additionalProperties": False,
+    },
     "KeyRequest": {
         "type": "object",
         "properties": {
