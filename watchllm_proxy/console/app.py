@@ -22,6 +22,7 @@ from watchllm_proxy.console.guard import (
     own_host_only,
     own_pages_only,
     readable_errors,
+    storable_addresses_only,
 )
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
@@ -167,7 +168,15 @@ def build_app(
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
     """
-    guards = [own_host_only, readable_errors, own_pages_only, known_visitors_only, within_plan, unchanged_is_304]
+    guards = [
+        own_host_only,
+        readable_errors,
+        storable_addresses_only,
+        own_pages_only,
+        known_visitors_only,
+        within_plan,
+        unchanged_is_304,
+    ]
     app = web.Application(middlewares=guards)
     app[context.READING] = reading
     app[SPENDING] = SpendingMemory()

@@ -8,6 +8,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from watchllm_proxy.console.answers import Problem
+from watchllm_proxy.console.texts import storable_fields
 
 URLENCODED: Final = "application/x-www-form-urlencoded"
 
@@ -23,4 +24,5 @@ async def form_fields(request: web.Request) -> MultiDict[str]:
         fields = await request.post()
     except ValueError as exc:
         raise Problem(400, "invalid_form", f"These fields cannot be read: {exc}.") from None
+    storable_fields(fields.items(), 422)
     return MultiDict((name, value) for name, value in fields.items() if isinstance(value, str))

@@ -17,6 +17,7 @@ from watchllm_proxy.console.context import NEEDED, POOL, SETTINGS, VISITOR, VISI
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.console.login import must_be_own_form
 from watchllm_proxy.console.pages.account import upgrade_page
+from watchllm_proxy.console.texts import is_storable, storable_fields
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
 
@@ -177,6 +178,15 @@ async def own_host_only(request: web.Request, handler: Handler) -> web.StreamRes
             type="invalid_request_error",
             code="wrong_host",
         )
+    return await handler(request)
+
+
+@web.middleware
+async def storable_addresses_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An address that holds what no store can is refused here, once for all: no query is asked with it."""
+    if not is_storable(request.path):
+        raise Problem(400, "invalid_parameter", "The address holds a NUL or half of a surrogate pair.")
+    storable_fields(request.query.items(), 400)
     return await handler(request)
 
 

@@ -49,7 +49,7 @@ def _one_of(members: type[_Member]) -> Parse:
 def _text(raw: str, now_us: int) -> str:
     if len(raw) > MAX_TEXT:
         raise ValueError(f"must be at most {MAX_TEXT} characters")
-    return raw.replace("\0", "")
+    return raw
 
 
 def parse_instant(raw: str, now_us: int) -> int:

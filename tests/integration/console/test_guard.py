@@ -39,6 +39,26 @@ async def test_every_answer_carries_the_security_headers(client: TestClient, pat
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.parametrize("address", ["/runs?agent=a%00b", "/runs/a%00b", "/api/agent-runs?%00=1", "/api/keys?project_id=%00", "/login?to=%00"])  # fmt: skip  # noqa: E501
+async def test_an_address_that_no_store_can_hold_is_refused_before_one_is_asked(
+    client: TestClient, address: str
+) -> None:
+    answer = await client.get(address, headers={"Accept": "application/json"})
+    assert answer.status == 400
+    assert (await answer.json())["error"]["code"] == "invalid_parameter"
+
+
+@pytest.mark.parametrize("sent", ['{"key": ["a\\u0000b"]}', '{"key": {"\\ud800": 1}}', '{"key": "\\udfff"}'])
+async def test_a_body_that_no_store_can_hold_is_refused_and_the_field_named(client: TestClient, sent: str) -> None:
+    answer = await client.post("/api/keys", data=sent, headers={"Content-Type": "application/json"})
+    assert (answer.status, (await answer.json())["error"]["param"]) == (422, "key")
+
+
+async def test_a_form_that_no_store_can_hold_is_refused(client: TestClient) -> None:
+    answer = await client.post("/settings/keys", data={"name": "a\0b"}, headers={"Accept": "application/json"})
+    assert (answer.status, (await answer.json())["error"]["param"]) == (422, "name")
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8787", "x y", ""])
 @pytest.mark.parametrize("path", ["/runs", "/api/agent-runs", "/nowhere", "/static/x/app.css"])
 async def test_a_foreign_host_reads_nothing(client: TestClient, path: str, host: str) -> None:

@@ -7,10 +7,11 @@ import json
 from aiohttp import web
 
 from watchllm_proxy.console.answers import Problem
+from watchllm_proxy.console.texts import storable_fields
 
 
 async def json_object(request: web.Request) -> dict[str, object]:
-    """Raises `Problem` for another type and for what is no object."""
+    """Raises `Problem` for another type, for what is no object, and for texts that no store can hold."""
     if request.content_type != "application/json":
         raise Problem(415, "unsupported_media_type", "Send a JSON object, with Content-Type: application/json.")
     try:
@@ -19,4 +20,5 @@ async def json_object(request: web.Request) -> dict[str, object]:
         found = None
     if not isinstance(found, dict):
         raise Problem(400, "invalid_json", "The body must be a JSON object.")
+    storable_fields(found.items(), 422)
     return found
