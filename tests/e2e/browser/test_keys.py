@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, expect
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.browser
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     opened = await open_pool(postgres_dsn)
     scopes = [Scope.READ, Scope.ADMIN]
