@@ -210,6 +210,55 @@ WHERE project_id = {project_id:String}
   AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
 LIMIT 1 BY content_hash;
 
+-- name: messages_brought_up
+-- By the calls of a run, in the order they began in: what is not in the call before, and the answer.
+SELECT
+    toString(call_id) AS call_id, toString(expires_on) AS day,
+    if(isNull(answer_hash), '', hex(assumeNotNull(answer_hash))) AS answer_hash,
+    arrayMap(hash -> hex(hash), arraySlice(message_hashes, toUInt32(if(differs = 0, shorter, toUInt64(differs - 1))) + 1)) AS new_hashes
+FROM
+(
+    SELECT *, least(length(message_hashes), length(before)) AS shorter,
+        arrayFirstIndex((one, other) -> one != other, arraySlice(message_hashes, 1, shorter), arraySlice(before, 1, shorter)) AS differs
+    FROM
+    (
+        SELECT *, lagInFrame(message_hashes) OVER (
+            ORDER BY started_at, call_id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+        ) AS before
+        FROM
+        (
+            SELECT call_id, started_at, expires_on, answer_hash, message_hashes FROM events FINAL
+            WHERE project_id = {project_id:String} AND run_id = {run_id:String}
+              AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+              AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
+        )
+    )
+)
+ORDER BY started_at, call_id;
+
+-- name: messages_with_text
+-- Messages of a partition by their hashes, of those that hold one of the spellings; and whose results they bring.
+SELECT
+    hex(messages.content_hash) AS content_hash, role,
+    arrayFilter(id -> id != '', arrayConcat(
+        [JSONExtractString(content, 'tool_call_id')],
+        [if(endsWith(JSONExtractString(content, 'type'), '_output'), JSONExtractString(content, 'call_id'), '')],
+        arrayMap(part -> JSONExtractString(part, 'tool_use_id'), JSONExtractArrayRaw(content, 'content'))
+    )) AS tool_call_ids
+FROM messages
+WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
+  AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({hashes:Array(String)})), 16))
+  AND multiSearchAnyCaseInsensitiveUTF8(/*said*/, {spellings:Array(String)})
+LIMIT 1 BY content_hash;
+
+-- name: plain_json
+-- Fragment: a message without its base64, which holds any short word by chance.
+if(length(content) > 10000, replaceRegexpAll(content, '[A-Za-z0-9+/]{900,}=*', ''), content)
+
+-- name: what_was_said
+-- Fragment: a message without its base64, its role, kinds of parts and names of fields.
+replaceRegexpAll(content, '"(?:role|type)":"[a-z_]+"|"[a-z_]+":|[A-Za-z0-9+/]{900,}=*', '')
+
 -- name: settle_call
 -- A call whose cost was told afterwards: its row again, one microsecond younger, with what was told. "" is "not told":
 -- then it stays as it is. A repeat is harmless.

@@ -14,6 +14,7 @@ from watchllm_proxy.console.api import calls, corrections, events, live, runs, s
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import prices as prices_api
 from watchllm_proxy.console.api import redaction as redaction_api
+from watchllm_proxy.console.api import search as search_api
 from watchllm_proxy.console.assets import static_file
 from watchllm_proxy.console.desk import CorrectionDesk, NobodysDesk
 from watchllm_proxy.console.guard import (
@@ -49,6 +50,7 @@ OPEN_ROUTES = (
     web.get("/samples/{name}", run_pages.sample_page),
     web.get("/samples/{name}/steps", run_pages.sample_columns),
     web.get(r"/samples/{name}/steps/{index:\d{1,9}}", run_pages.sample_step),
+    web.get("/samples/{name}/search", search_api.search_sample),
     web.get("/api/agent-runs/fixture/{name:normal|loop|high-cost}", runs.debug_sample),
     web.get("/healthz", state.healthz),
     web.get("/readyz", state.readyz),
@@ -73,6 +75,7 @@ READ_ROUTES = (
     web.get("/api/agent-runs", runs.list_runs),
     web.get("/api/agent-runs/{run_id}/debug", runs.debug_run),
     web.get("/api/agent-runs/{run_id}/events", live.run_events),
+    web.get("/api/agent-runs/{run_id}/search", search_api.search_run),
     web.post("/v1/events/query", events.query_events),
     web.get("/api/calls", calls.recent_calls),
     web.get("/api/calls/{call_id}", calls.one_call),
@@ -145,6 +148,7 @@ FEATURES: dict[object, Feature] = {
             run_pages.run_copy,
             runs.debug_run,
             live.run_events,
+            search_api.search_run,
         ),
         Feature.DEBUGGER,
     ),

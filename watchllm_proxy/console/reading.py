@@ -13,6 +13,7 @@ from uuid import UUID
 
 from watchllm_proxy.records import Explanation, Link, Run, SentCall, Step
 from watchllm_proxy.store.costs import CostBy, CostGroup
+from watchllm_proxy.store.found_texts import FoundText
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
@@ -46,6 +47,9 @@ class RunReading(Protocol):
 
     async def get_messages(self, project_id: str, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """The JSON of messages by their hashes, of those that are still there."""
+
+    async def find_texts(self, project_id: str, run: Run, wanted: str) -> Sequence[FoundText] | None:
+        """Where a text stands in what the calls of the run sent and were answered; None: it is too long."""
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
 

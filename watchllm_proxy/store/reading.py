@@ -19,6 +19,7 @@ from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
 from watchllm_proxy.store.event_rows import LAST_INSTANT_US
+from watchllm_proxy.store.found_texts import FoundText, found_texts
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
 from watchllm_proxy.store.retention import DAY_US
 from watchllm_proxy.store.sent_calls import sent_calls
@@ -142,6 +143,10 @@ class StoreReading:
     async def get_sent_calls(self, project_id: str, run: Run) -> tuple[SentCall, ...] | None:
         """All calls of the run, with what is new in each; None: it is too long for that."""
         return await sent_calls(self._events, project_id, run.run_id, *_span_of(run))
+
+    async def find_texts(self, project_id: str, run: Run, wanted: str) -> tuple[FoundText, ...] | None:
+        """Where a text stands in what the calls of the run sent and were answered; None: it is too long."""
+        return await found_texts(self._events, project_id, run.run_id, wanted, span=_span_of(run))
 
     async def get_messages(self, project_id: str, hashes: Sequence[str]) -> Mapping[str, bytes]:
         """The JSON of messages by their hashes, of those that are still there."""

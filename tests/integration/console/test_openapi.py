@@ -32,10 +32,12 @@ ASKED = {
     "/samples/{name}": "/samples/loop",
     "/samples/{name}/steps": "/samples/loop/steps",
     "/samples/{name}/steps/{index}": "/samples/loop/steps/1",
+    "/samples/{name}/search": "/samples/loop/search?q=a",
     "/api/agent-runs": "/api/agent-runs?limit=2",
     "/api/agent-runs/fixture/{name}": "/api/agent-runs/fixture/high-cost",
     "/api/agent-runs/{run_id}/debug": "/api/agent-runs/run_7q2k9fh4/debug",
     "/api/agent-runs/{run_id}/events": None,  # no JSON: test_live
+    "/api/agent-runs/{run_id}/search": "/api/agent-runs/run_7q2k9fh4/search?q=refund",
     "/api/calls": "/api/calls?limit=3",
     "/api/calls/{call_id}": f"/api/calls/{call_id(5)}",
     "/api/calls/{call_id}/raw/{part}": None,  # no JSON: test_api
@@ -83,6 +85,10 @@ REFUSED = (
     ("/api/agent-runs", "/api/agent-runs?limit=0", 422),
     ("/api/agent-runs/{run_id}/debug", "/api/agent-runs/nobody/debug", 404),
     ("/api/agent-runs/{run_id}/events", "/api/agent-runs/nobody/events", 404),
+    ("/api/agent-runs/{run_id}/search", "/api/agent-runs/nobody/search?q=x", 404),
+    ("/api/agent-runs/{run_id}/search", "/api/agent-runs/run_7q2k9fh4/search", 422),
+    ("/samples/{name}/search", "/samples/odd/search?q=x", 404),
+    ("/samples/{name}/search", "/samples/loop/search?qq=x", 422),
     ("/api/agent-runs/fixture/{name}", "/api/agent-runs/fixture/odd", 404),
     ("/api/calls", "/api/calls?after=x", 422),
     ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),

@@ -65,6 +65,7 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "GET /runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/agent-runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/calls": (Sent("after={call_id}"),),
+    "GET /api/agent-runs/{run_id}/search": (Sent("q={text}"),),
     "GET /costs": (Sent("by=agent"),),
     "GET /costs.json": (Sent("by=agent"),),
     "GET /costs.csv": (Sent("by=agent"),),

@@ -12,6 +12,7 @@ from watchllm_proxy.console.api import (
     openapi_ingest,
     openapi_keys,
     openapi_prices,
+    openapi_search,
     schemas,
 )
 from watchllm_proxy.console.api.openapi_parts import (
@@ -260,6 +261,7 @@ _PATHS: Final[Mapping[str, Any]] = {
     **_API,
     **openapi_keys.PATHS,
     **openapi_prices.PATHS,
+    **openapi_search.PATHS,
     **openapi_costs.PATHS,
     **openapi_account.PATHS,
     **_SETTINGS,
