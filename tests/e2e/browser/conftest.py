@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -14,7 +16,9 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from tests.conftest import CHROMIUM
 from tests.console_runs import MemoryReading
+from tests.e2e.stack import Stack
 from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.demo.agents import run_all
 from watchllm_proxy.settings import Settings
 
 FLAGS = (
@@ -128,3 +132,26 @@ async def watch(page: Page, found: Watched) -> None:
         "request", lambda asked: None if asked.url.startswith(found.origin) else found.outside.append(asked.url)
     )
     await page.add_init_script(WATCH_VIOLATIONS)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def places(running_stack: Stack) -> Mapping[str, str]:
+    """Sample agents have run on the shared stack: what stands in addresses of their runs."""
+    running_stack.fake.reset()
+    before = running_stack.run_ids()
+    done = await run_all(running_stack.base_url)
+    calls = [UUID(each) for run in done for each in run.request_ids]
+    runs = await asyncio.to_thread(running_stack.wait_for_steps, before, 2 * len(calls))
+    run_id = next(run["run_id"] for run in runs if run["agent_name"] == "support-refund-agent")
+    found = running_stack.debug(run_id)
+    return {
+        "run_id": run_id,
+        "session_id": found["summary"]["session_id"],
+        "index": "1",
+        "call_id": next(step["call_id"] for step in found["steps"] if step["call_id"]),
+        "name": "loop",
+        "language": "curl",
+        "part": "request",
+        "version": "none",
+        "key_id": str(UUID(int=1)),
+    }
