@@ -10,7 +10,8 @@ from watchllm_proxy.decode.errors import error_of_end
 from watchllm_proxy.decode.ids import read_client
 from watchllm_proxy.decode.known import KnownMessages
 from watchllm_proxy.decode.mentions import MAX_ID_CHARACTERS
-from watchllm_proxy.decode.request import Request, read_request
+from watchllm_proxy.decode.reading import Request
+from watchllm_proxy.decode.request import read_request
 from watchllm_proxy.decode.response import Response, read_response
 from watchllm_proxy.records import Api, Call, Exchange
 

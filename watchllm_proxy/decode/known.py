@@ -1,11 +1,13 @@
-"""Messages that were read before. An agent sends its whole conversation again with every request: reading each
-message once, and not once a request, is most of what decoding costs."""
+"""Messages that were read before, and requests. An agent sends its whole conversation again with every request:
+reading each message once, and not once a request, is most of what decoding costs."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from watchllm_proxy.records import Api, Message, record
+from watchllm_proxy.decode.growing import GrowingRequests
+from watchllm_proxy.decode.reading import Reading, Request
+from watchllm_proxy.records import Api
 
 Place = tuple[Api, str, bytes]
 """(api, slot, canonical content): all that a reading depends on."""
@@ -15,24 +17,15 @@ _ENTRY_OVERHEAD_BYTES = 1024
 _ID_OVERHEAD_BYTES = 64
 
 
-@record
-class Reading:
-    """A message as read, the ids at their places in it, and the words of its text that look like one; of tools,
-    what they are called."""
-
-    message: Message
-    field_ids: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    tool_names: tuple[str, ...] = ()
-
-
 class KnownMessages:
     """Readings by what they are of. Only saves work: decode gives the same without it.
 
-    Takes some `max_bytes` of memory; what was not asked for longest is forgotten first. For one thread.
+    Takes some `max_bytes` of memory, and as much again for the latest requests; what was not asked for longest is
+    forgotten first. For one thread.
     """
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self.requests: GrowingRequests[Request] = GrowingRequests(max_bytes)
         self._max_bytes = max_bytes
         self._readings: OrderedDict[Place, Reading] = OrderedDict()
         self._bytes = 0

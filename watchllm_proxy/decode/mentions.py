@@ -7,13 +7,12 @@ inside text, also words of the text that look like one. Nothing relies on a pref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 
-from watchllm_proxy.decode.known import Reading
 from watchllm_proxy.decode.pieces import tool_names
-from watchllm_proxy.decode.values import Json, as_dict, as_list, as_str
+from watchllm_proxy.decode.reading import Reading
+from watchllm_proxy.decode.values import Json, as_list, as_str
 from watchllm_proxy.records import Message
 
 MAX_ID_CHARACTERS = 1024  # ids of some Responses items are sealed state of several hundred characters
@@ -40,13 +39,38 @@ _WORDS_TO_W = bytes(0x77 if byte in _WORD_BYTES else 0x20 for byte in range(256)
 _LONG_WORD = b"w" * MIN_WORD_CHARACTERS
 
 
-def mentioned_ids(target: str, body: Json, readings: Sequence[Reading]) -> tuple[str, ...]:
-    """In order of appearance, without repeats; where there are too many, the last ones."""
-    outside = [*_path_ids(target.partition("?")[0]), *_ids_at(as_dict(body), _TOP_LEVEL_KEYS)]
-    found = [reading.field_ids + reading.words for reading in readings if reading.field_ids or reading.words]
-    if sum(map(len, found)) <= MAX_TEXT_IDS:  # nearly always: then all
-        return tuple(dict.fromkeys(reversed([*outside, *chain.from_iterable(found)])))[::-1]
-    return _last_ids(readings, outside)
+def ids_outside(target: str, fields: dict[str, Json]) -> list[str]:
+    """Those in the path, and in the body's own fields."""
+    return [*_path_ids(target.partition("?")[0]), *_ids_at(fields, _TOP_LEVEL_KEYS)]
+
+
+def count_ids(readings: Iterable[Reading]) -> int:
+    """Repeats counted."""
+    return sum([len(reading.field_ids) + len(reading.words) for reading in readings])
+
+
+def mentioned_ids(outside: Sequence[str], readings: Sequence[Reading], count: int) -> tuple[str, ...]:
+    """Those of all readings (`count` of them), in order of their last appearance; of too many the last."""
+    if count > MAX_TEXT_IDS:
+        return _last_ids(readings, outside)
+    return _by_last_appearance([*outside, *_found_in(readings)])  # nearly always: all
+
+
+def more_mentioned_ids(former: tuple[str, ...], news: Iterable[Reading]) -> tuple[str, ...]:
+    """The same of a request which has grown by `news`, and has not too many even so."""
+    found = _found_in(news)
+    if not found:
+        return former
+    new = _by_last_appearance(found)
+    return former + new if frozenset(former).isdisjoint(new) else _by_last_appearance([*former, *new])
+
+
+def _found_in(readings: Iterable[Reading]) -> list[str]:
+    return [found for reading in readings for found in (*reading.field_ids, *reading.words)]
+
+
+def _by_last_appearance(found: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reversed(found)))[::-1]
 
 
 def _last_ids(readings: Sequence[Reading], outside: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ has empty `slots`, and `rest` is the body itself, whatever its type.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -20,6 +20,7 @@ from watchllm_proxy.decode.canonical import dump
 from watchllm_proxy.decode.values import Json
 
 WHOLE = "whole"
+_SLOTS = b'"slots":'
 
 
 class StoredMessage(Protocol):
@@ -31,8 +32,16 @@ class StoredMessage(Protocol):
     def content(self) -> bytes: ...
 
 
-def split(body: Json, slots: Iterable[str]) -> tuple[bytes, list[tuple[str, Json]]]:
-    """The skeleton of a body, and its messages as (slot, value) in the order of `slots`."""
+class Split(NamedTuple):
+    """`messages` are (slot, value) in the order of the slots; `rest` is what is left of the body without them."""
+
+    skeleton: bytes
+    messages: list[tuple[str, Json]]
+    rest: Json
+
+
+def split(body: Json, slots: Iterable[str]) -> Split:
+    """The body taken apart, whatever its type."""
     shapes: dict[str, int | str] = {}
     values: list[tuple[str, Json]] = []
     if isinstance(body, dict):
@@ -47,7 +56,18 @@ def split(body: Json, slots: Iterable[str]) -> tuple[bytes, list[tuple[str, Json
                 shapes[slot] = WHOLE
                 values.append((slot, value))
     rest = {key: value for key, value in body.items() if key not in shapes} if shapes else body
-    return dump({"rest": rest, "slots": shapes}), values
+    return Split(dump({"rest": rest, "slots": shapes}), values, rest)
+
+
+def lengthened(skeleton: bytes, slot: str, more: int) -> bytes | None:
+    """The skeleton of that body with so many more messages in this slot; None where that is no list of them."""
+    before, name, slots = skeleton.rpartition(_SLOTS)
+    shapes = orjson.loads(slots[:-1])
+    count = shapes.get(slot)
+    if type(count) is not int:
+        return None
+    shapes[slot] = count + more
+    return before + name + dump(shapes) + b"}"
 
 
 def _is_list_of_messages(slot: str, value: Json) -> bool:

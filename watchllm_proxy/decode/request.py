@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import field
+from collections.abc import Callable, Iterable
 
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.canonical import UnfaithfulJson, digest, dump, parse
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.dialects import SLOTS
-from watchllm_proxy.decode.known import KnownMessages, Reading
-from watchllm_proxy.decode.mentions import mentioned_ids, read_ids
+from watchllm_proxy.decode.growing import Base, beginning
+from watchllm_proxy.decode.known import KnownMessages
+from watchllm_proxy.decode.mentions import (
+    MAX_TEXT_IDS,
+    count_ids,
+    ids_outside,
+    mentioned_ids,
+    more_mentioned_ids,
+    read_ids,
+)
 from watchllm_proxy.decode.pieces import Pieces, build_message, tool_definitions_text, tool_names
-from watchllm_proxy.decode.rebuild import split
+from watchllm_proxy.decode.reading import Reading, Request
+from watchllm_proxy.decode.rebuild import lengthened, split
 from watchllm_proxy.decode.values import Json, as_dict, as_str
-from watchllm_proxy.records import Api, Body, Headers, Message, record
-
-
-@record
-class Request:
-    """A request body, understood, or the `problem` that kept us from it. `fields` is the body's object, or {}."""
-
-    fields: dict[str, Json] = field(default_factory=dict)
-    skeleton: bytes = b""
-    messages: tuple[Message, ...] = ()
-    request_hash: bytes = b""
-    model: str | None = None
-    is_stream: bool = False
-    tool_names: tuple[str, ...] = ()
-    mentioned_ids: tuple[str, ...] = ()
-    problem: str | None = None
+from watchllm_proxy.records import Api, Body, Headers, Message
 
 
 def read_request(api: Api, target: str, body: Body, headers: Headers, known: KnownMessages) -> Request:
@@ -45,32 +38,96 @@ def read_request(api: Api, target: str, body: Body, headers: Headers, known: Kno
     try:
         if unpacked.problem:
             raise UnfaithfulJson(unpacked.problem)
-        parsed = parse(unpacked.data)
+        return _read_data(api, target, unpacked.data, known)
     except UnfaithfulJson as error:
         return Request(
             request_hash=digest(unpacked.data or body.content), problem=f"request body is not JSON: {error}"
         )
-    return _read_json(api, target, parsed, known)
+
+
+def _read_data(api: Api, target: str, data: bytes, known: KnownMessages) -> Request:
+    """The news where it goes on from a request that is known, else all of it."""
+    key = (api, target, beginning(data))
+    found = known.requests.find(key, data)
+    if found is not None:
+        base, news = found
+        request = _grown(api, target, base, news, known) if news else base.known
+        if request is not None:
+            known.requests.grow(base, data, request)
+            return request
+    request = _read_json(api, target, parse(data), known)
+    if SLOTS[api]:
+        known.requests.put(key, data, request)
+    return request
 
 
 def _read_json(api: Api, target: str, body: Json, known: KnownMessages) -> Request:
-    fields = as_dict(body)
-    skeleton, parts = split(body, SLOTS[api])
+    skeleton, parts, rest = split(body, SLOTS[api])
+    fields = as_dict(rest)
     readings = _read_parts(api, parts, known)
     found = tuple([reading.message for reading in readings])
+    id_count = count_ids(readings)
     is_foreign = api is not Api.OTHER and not isinstance(body, dict)
     return Request(
         fields=fields,
         skeleton=skeleton,
+        readings=tuple(readings),
         messages=found,
-        # The skeleton and the addresses of the messages say exactly as much as the canonical body would.
-        request_hash=digest(skeleton + b"".join([message.content_hash for message in found])),
+        request_hash=_request_hash(skeleton, found),
         model=as_str(fields.get("model")),
         is_stream=fields.get("stream") is True,
         tool_names=_tool_names(api, fields, readings),
-        mentioned_ids=mentioned_ids(target, body, readings),
+        mentioned_ids=mentioned_ids(ids_outside(target, fields), readings, id_count),
+        id_count=id_count,
         problem="request body is not a JSON object" if is_foreign else None,
     )
+
+
+def _grown(api: Api, target: str, base: Base[Request], news: bytes, known: KnownMessages) -> Request | None:
+    """The request that `base` becomes by these messages; None where it is not so simple."""
+    former, slot = base.known, base.slot
+    try:
+        values = parse(news)
+    except UnfaithfulJson:
+        return None  # the reason is found in the whole
+    if len(values) != 1 or not values[0]:
+        return None
+    skeleton = lengthened(former.skeleton, slot, len(values[0]))
+    if skeleton is None:
+        return None
+    new = _read_parts(api, [(slot, value) for value in values[0]], known)
+    end = _end_of(slot, former.messages)
+    readings = (*former.readings[:end], *new, *former.readings[end:])
+    found = (*former.messages[:end], *[reading.message for reading in new], *former.messages[end:])
+    id_count = former.id_count + count_ids(new)
+    if id_count <= MAX_TEXT_IDS:
+        mentioned = more_mentioned_ids(former.mentioned_ids, new)
+    else:
+        mentioned = mentioned_ids(ids_outside(target, former.fields), readings, id_count)
+    return Request(
+        fields=former.fields,
+        skeleton=skeleton,
+        readings=readings,
+        messages=found,
+        request_hash=_request_hash(skeleton, found),
+        model=former.model,
+        is_stream=former.is_stream,
+        tool_names=former.tool_names,
+        mentioned_ids=mentioned,
+        id_count=id_count,
+    )
+
+
+def _end_of(slot: str, messages: tuple[Message, ...]) -> int:
+    end = len(messages)
+    while messages[end - 1].slot != slot:
+        end -= 1
+    return end
+
+
+def _request_hash(skeleton: bytes, messages: Iterable[Message]) -> bytes:
+    """The skeleton and the addresses of the messages say exactly as much as the canonical body would."""
+    return digest(skeleton + b"".join([message.content_hash for message in messages]))
 
 
 def _tool_names(api: Api, fields: dict[str, Json], readings: list[Reading]) -> tuple[str, ...]:
