@@ -259,7 +259,8 @@ DELETE FROM pending_batches WHERE recorder = $1;
 -- name: live_outlines
 -- Outlines of the runs that a later call may still belong to: those that may go on, of the last $1 before the
 -- latest activity of all, and those that have settled, of the last $2; of each at most $3. The log's own time
--- counts, not the clock. The two conditions are those of the two indexes.
+-- counts, not the clock. The two conditions are those of the two indexes. One row, an array for each column: of so
+-- many rows the driver would make an object each.
 WITH latest AS (
     SELECT greatest(
         (
@@ -271,8 +272,10 @@ WITH latest AS (
         )
     ) AS at
 )
-SELECT project_id, run_id, session_id, status, is_explicit,
-    (extract(epoch FROM last_activity_at) * 1000000)::bigint AS last_activity_at_us
+SELECT coalesce(array_agg(project_id), '{}') AS project_ids, coalesce(array_agg(run_id), '{}') AS run_ids,
+    coalesce(array_agg(session_id), '{}') AS session_ids, coalesce(array_agg(status), '{}') AS statuses,
+    coalesce(array_agg((extract(epoch FROM last_activity_at) * 1000000)::bigint), '{}') AS times,
+    coalesce(array_agg(is_explicit), '{}') AS explicit
 FROM (
     (
         SELECT * FROM agent_debug_logs
@@ -311,15 +314,35 @@ ORDER BY project_id, run_id, step_index;
 
 -- name: live_anchors
 -- What later calls can hang on, in no order: of the last $1 before the newest of all, of texts those among the
--- last $2 that were put, of all others those among the last $3.
-SELECT project_id, kind, value, run_id, call_id, step_index,
-    (extract(epoch FROM at) * 1000000)::bigint AS at_us, session_id, seq
-FROM run_anchors
-WHERE at >= (SELECT max(at) FROM run_anchors) - $1::interval
-    AND seq > greatest(
+-- last $2 that were put, of all others those among the last $3. A row for every $4 that were put, an array for each
+-- column: a start waits for this.
+WITH latest AS (
+    SELECT max(at) - $1::interval AS since, greatest(
         (SELECT max(seq) FROM run_anchors WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')),
         (SELECT max(seq) FROM run_anchors WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task'))
-    ) - CASE WHEN kind IN ('state', 'said', 'asked', 'observed', 'task') THEN $2::bigint ELSE $3::bigint END;
+    ) AS seq
+    FROM run_anchors
+)
+SELECT found.*
+FROM latest, generate_series(latest.seq - $3::bigint, latest.seq - 1, $4::bigint) AS put_before, LATERAL (
+    SELECT array_agg(project_id) AS project_ids, array_agg(kind) AS kinds, array_agg(value) AS "values",
+        array_agg(run_id) AS run_ids, array_agg(call_id::text) AS call_ids, array_agg(step_index) AS step_indexes,
+        array_agg((extract(epoch FROM at) * 1000000)::bigint) AS times, array_agg(session_id) AS session_ids,
+        array_agg(seq) AS numbers
+    FROM (
+        (
+            SELECT * FROM run_anchors
+            WHERE kind IN ('state', 'said', 'asked', 'observed', 'task')
+                AND seq > greatest(put_before, latest.seq - $2::bigint) AND seq <= put_before + $4::bigint
+        ) UNION ALL (
+            SELECT * FROM run_anchors
+            WHERE kind NOT IN ('state', 'said', 'asked', 'observed', 'task')
+                AND seq > put_before AND seq <= put_before + $4::bigint
+        )
+    ) AS anchors
+    WHERE at >= latest.since
+) AS found
+WHERE found.numbers IS NOT NULL;
 
 -- name: runs_by_id
 -- The captured ones of the runs ($1[i], $2[i]).

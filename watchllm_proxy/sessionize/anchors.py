@@ -8,6 +8,7 @@ removed yet.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -39,6 +40,8 @@ class AnchorKind(StrEnum):
     VERIFIED = "verified"  # the same, and that tool call's result holds the child's answer
     MOVED = "moved"  # a run's id: the session that it was moved to after its other anchors were made
 
+
+_NOTED_APART = frozenset({AnchorKind.FAILED_REQUEST, AnchorKind.MOVED})
 
 _Key = tuple[str, str, str]
 _BodyKey = tuple[str, str]
@@ -111,7 +114,20 @@ class AnchorIndex:
             self._put_failure(anchor)
         elif anchor.kind == AnchorKind.MOVED:
             self._moved[anchor.project_id, anchor.value] = anchor.session_id
-        while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
+        self._keep_window(anchor.seq)
+
+    def load(self, anchors: Sequence[Anchor]) -> None:
+        """The same as to put one after the other into an empty index. Nearly all are ids: nothing else to note."""
+        for anchor in anchors:
+            if anchor.kind in _NOTED_APART:
+                self.put(anchor)
+            else:
+                self._anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
+        if anchors:
+            self._keep_window(anchors[-1].seq)
+
+    def _keep_window(self, newest_seq: int) -> None:
+        while next(iter(self._anchors.values())).seq <= newest_seq - self._window:
             self._drop_oldest()
 
     def forget_before(self, at_us: int) -> None:

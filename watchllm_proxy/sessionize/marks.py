@@ -126,13 +126,14 @@ def _mark(value: str) -> Mark:
 
 
 Left = tuple[str, set[int]]
-"""The value of an anchor that is made, and `tokens_of` it: they need not be read from it again."""
+"""The value of an anchor that is made, and its tokens: they need not be read from it again."""
 
 
-def tokens_of(anchor: Anchor) -> set[int]:
-    """All of `Mark.read(anchor)`, and nothing else of it: a restart asks this of a hundred thousand."""
+def tokens_of(anchor: Anchor) -> tuple[int, ...]:
+    """All of `Mark.read(anchor)`, some more than once, and nothing else of it: a restart asks this of tens of
+    thousands."""
     packed = anchor.value.split(" ", 3)
-    return set(fingerprints.unpacked(packed[3])) if len(packed) > 3 else set()
+    return fingerprints.unpacked(packed[3]) if len(packed) > 3 else ()
 
 
 def connection_of(anchor: Anchor) -> tuple[str, str]:

@@ -3,7 +3,7 @@ by a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,7 +17,9 @@ from watchllm_proxy.sessionize.text_index import INDEXED_KINDS, TextIndex
 Numbered = tuple[Anchor, set[int] | None]
 """An anchor with its `seq`, and its fingerprints where they are known already."""
 
-_BINDINGS = frozenset({AnchorKind.CHILD, AnchorKind.VERIFIED})
+_OF_CHILDREN = frozenset({AnchorKind.CHILD, AnchorKind.VERIFIED, AnchorKind.HELPER})
+_INDEXED_APART = INDEXED_KINDS | _OF_CHILDREN
+_NOTED_APART = _OF_CHILDREN | {AnchorKind.STATE}
 
 
 class Remembered:
@@ -51,11 +53,16 @@ class Remembered:
             self._index(anchor, tokens)
         self._keep_windows()
 
-    def load(self, anchors: Iterable[Anchor]) -> None:
-        """Stored ones, by their numbers."""
+    def load(self, anchors: Sequence[Anchor]) -> None:
+        """Stored ones, by their numbers, before any is put. Each index loads its own: none looks at another."""
+        if not anchors:
+            return
+        self.texts.load([anchor for anchor in anchors if anchor.kind in INDEXED_KINDS])
+        self.anchors.load([anchor for anchor in anchors if anchor.kind not in _INDEXED_APART])
         for anchor in anchors:
-            self._newest_seq = anchor.seq
-            self._index(anchor)
+            if anchor.kind in _NOTED_APART:
+                self._note(anchor)
+        self._newest_seq = anchors[-1].seq
         self._keep_windows()
 
     def drain(self) -> tuple[Anchor, ...]:
@@ -83,14 +90,18 @@ class Remembered:
     def _index(self, anchor: Anchor, tokens: set[int] | None = None) -> None:
         if anchor.kind in INDEXED_KINDS:
             self.texts.put(anchor, tokens)
-            if anchor.kind == AnchorKind.STATE:
-                self.connections.put(anchor)
-        elif anchor.kind in _BINDINGS:
-            self.children.put(anchor)
+        elif anchor.kind not in _OF_CHILDREN:
+            self.anchors.put(anchor)
+        if anchor.kind in _NOTED_APART:
+            self._note(anchor)
+
+    def _note(self, anchor: Anchor) -> None:
+        if anchor.kind == AnchorKind.STATE:
+            self.connections.put(anchor)
         elif anchor.kind == AnchorKind.HELPER:
             self.children.put_helper(anchor)
         else:
-            self.anchors.put(anchor)
+            self.children.put(anchor)
 
     def _keep_windows(self) -> None:
         """These two do not look at every anchor, so that their windows do not move by themselves."""

@@ -20,7 +20,7 @@ outline; the steps of runs that were not used lately are on the shelf (`runs`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -342,7 +342,7 @@ class Sessionizer:
             if call_id not in self._placements:
                 yield Moved(call_id, run.project_id, run.run_id, run.session_id, run.parent_run_id)
 
-    def load(self, outlines: Iterable[RunOutline], anchors: Iterable[Anchor]) -> None:
+    def load(self, outlines: Iterable[RunOutline], anchors: Sequence[Anchor]) -> None:
         """Take up the state after a restart, from rows of the store: outlines of runs within the horizon, and
         anchors by their numbers."""
         self._runs.load(outlines)

@@ -7,6 +7,7 @@ share (a template) only the newest owners are kept: it proves nothing anyway.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor
@@ -41,7 +42,7 @@ class TextIndex:
     def __len__(self) -> int:
         return len(self._anchors)
 
-    def put(self, anchor: Anchor, tokens: set[int] | None = None) -> None:
+    def put(self, anchor: Anchor, tokens: Collection[int] | None = None) -> None:
         """`tokens`: those of the anchor, where they are known already."""
         key = (anchor.project_id, anchor.kind, anchor.value)
         known = self._anchors.pop(key, None)
@@ -49,7 +50,18 @@ class TextIndex:
             self._unlist(known)
         self._anchors[key] = anchor
         self._list(anchor, marks.tokens_of(anchor) if tokens is None else tokens)
-        while next(iter(self._anchors.values())).seq <= anchor.seq - self._window:
+        self._keep_window(anchor.seq)
+
+    def load(self, anchors: Sequence[Anchor]) -> None:
+        """The same as to put one after the other into an empty index."""
+        for anchor in anchors:
+            self._anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
+            self._list(anchor, marks.tokens_of(anchor))
+        if anchors:
+            self._keep_window(anchors[-1].seq)
+
+    def _keep_window(self, newest_seq: int) -> None:
+        while next(iter(self._anchors.values())).seq <= newest_seq - self._window:
             self._drop_oldest()
 
     def owners(self, project_id: str, kind: AnchorKind, token: int, at_us: int) -> list[Anchor]:
@@ -82,18 +94,19 @@ class TextIndex:
         _, anchor = self._anchors.popitem(last=False)
         self._unlist(anchor)
 
-    def _list(self, anchor: Anchor, tokens: set[int]) -> None:
+    def _list(self, anchor: Anchor, tokens: Collection[int]) -> None:
         listed = self._owners.setdefault((anchor.project_id, anchor.kind), {})
-        new = tokens.difference(listed)  # nearly all: listed at once, for a restart lists a million
-        for token in tokens - new if len(new) < len(tokens) else ():
-            owners = listed[token]
+        if listed.keys().isdisjoint(tokens):  # nearly always: listed at once, for a restart lists a million
+            listed.update(dict.fromkeys(tokens, anchor))
+            return
+        for token in set(tokens):
+            owners = listed.setdefault(token, anchor)
             if isinstance(owners, dict):
                 owners[anchor.value] = anchor
                 if len(owners) > MAX_OWNERS:
                     del owners[next(iter(owners))]
-            else:
+            elif owners is not anchor:
                 listed[token] = {owners.value: owners, anchor.value: anchor}
-        listed.update(dict.fromkeys(new, anchor))
 
     def _unlist(self, anchor: Anchor) -> None:
         listed = self._owners[anchor.project_id, anchor.kind]

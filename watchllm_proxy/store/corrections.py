@@ -132,7 +132,7 @@ class Corrections:
             runs=runs,
             steps=run_rows.steps_by_run(steps),
             calls=run_rows.links_by_call(links),
-            anchors=tuple(run_rows.anchors_from(anchors)),
+            anchors=tuple(map(run_rows.anchor_from, anchors)),
             in_force=tuple(in_force),
         )
 

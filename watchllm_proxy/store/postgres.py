@@ -37,6 +37,9 @@ KEPT_ANCHORS = 300_000
 KEPT_TEXTS = 60_000
 """Of the newest anchors, and of these those of texts: not less than the sessionizer remembers."""
 
+ANCHORS_AT_ONCE = 10_000
+"""So many of them are one row at a start: some megabytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -103,8 +106,8 @@ class RunStore:
         stored. Runs that settled longer ago than `settled_for_us` are left out."""
         ages = self._horizon, timedelta(microseconds=settled_for_us)
         async with transaction(self._pool, STATE) as connection:
-            outlines = await connection.fetch(self._sql["live_outlines"], *ages, MAX_LIVE_RUNS)
-            kept = self._horizon, KEPT_TEXTS, KEPT_ANCHORS
+            outlines = await connection.fetchrow(self._sql["live_outlines"], *ages, MAX_LIVE_RUNS)
+            kept = self._horizon, KEPT_TEXTS, KEPT_ANCHORS, ANCHORS_AT_ONCE
             anchors = await connection.fetch(self._sql["live_anchors"], *kept)
         return await asyncio.to_thread(_state_from, outlines, anchors)
 
@@ -271,8 +274,8 @@ class RunStore:
         return writes
 
 
-def _state_from(outlines: Sequence[run_rows.Stored], anchors: Sequence[run_rows.Stored]) -> SessionizerState:
-    return SessionizerState(tuple(map(run_rows.outline_from, outlines)), tuple(run_rows.anchors_from(anchors)))
+def _state_from(outlines: run_rows.Stored, anchors: Sequence[run_rows.Stored]) -> SessionizerState:
+    return SessionizerState(tuple(run_rows.outlines_from(outlines)), tuple(run_rows.anchors_from(anchors)))
 
 
 def _flat(lists: Iterable[list[run_rows.Row]]) -> list[run_rows.Row]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from watchllm_proxy.records import (
@@ -79,14 +80,19 @@ def run_from(row: Stored) -> Run:
     )
 
 
-def outline_from(row: Stored) -> RunOutline:
-    return RunOutline(
-        project_id=row["project_id"],
-        run_id=row["run_id"],
-        session_id=row["session_id"],
-        status=RunStatus(row["status"]),
-        last_activity_at_us=row["last_activity_at_us"],
-        is_explicit=row["is_explicit"],
+def outlines_from(columns: Stored) -> list[RunOutline]:
+    """By columns, as `anchors_from`."""
+    status_of = {status.value: status for status in RunStatus}
+    return list(
+        map(
+            RunOutline,
+            columns["project_ids"],
+            columns["run_ids"],
+            columns["session_ids"],
+            map(status_of.__getitem__, columns["statuses"]),
+            columns["times"],
+            columns["explicit"],
+        )
     )
 
 
@@ -249,34 +255,44 @@ def anchor_row(anchor: Anchor) -> Row:
     )
 
 
-def anchors_from(rows: Sequence[Stored]) -> list[Anchor]:
+def anchors_from(chunks: Iterable[Stored]) -> list[Anchor]:
     """In the order in which they were put. By columns, for there may be hundreds of thousands, and a start waits
-    for them. Ids that come again and again are held once."""
-    if not rows:
-        return []
-    projects, kinds, values, runs, call_ids, step_indexes, times, sessions, numbers = zip(
-        *map(_ANCHOR, rows), strict=True
-    )
+    for them: nothing here runs in Python for each. Ids that come again and again are held once."""
     once = dict[str, str]().setdefault
-    calls = {call_id: uuid_from(call_id) for call_id in set(call_ids)}
-    anchors = map(
-        Anchor,
-        map(once, projects, projects),
-        map(once, kinds, kinds),
-        [value.decode("utf-8", "surrogatepass") for value in values],
-        map(once, runs, runs),
-        map(calls.__getitem__, call_ids),
-        step_indexes,
-        times,
-        map(once, sessions, sessions),
-        numbers,
-    )
+    anchors: list[Anchor] = []
+    for chunk in chunks:
+        projects, kinds, runs, sessions = (
+            map(once, chunk[name], chunk[name]) for name in ("project_ids", "kinds", "run_ids", "session_ids")
+        )
+        values = [value.decode("utf-8", "surrogatepass") for value in chunk["values"]]
+        call_ids = _uuids(chunk["call_ids"])
+        anchors += map(
+            Anchor,
+            projects, kinds, values, runs, call_ids, chunk["step_indexes"], chunk["times"], sessions,
+            chunk["numbers"],
+        )  # fmt: skip
     return sorted(anchors, key=attrgetter("seq"))
 
 
-_ANCHOR = itemgetter(
-    "project_id", "kind", "value", "run_id", "call_id", "step_index", "at_us", "session_id", "seq"
-)
+def _uuids(texts: Sequence[str]) -> Iterator[UUID]:
+    """Made by msgspec, in a tenth of the time that `UUID` takes."""
+    distinct = list(dict.fromkeys(texts))
+    made = dict(zip(distinct, msgspec.convert(distinct, list[UUID]), strict=True))
+    return map(made.__getitem__, texts)
+
+
+def anchor_from(row: Stored) -> Anchor:
+    return Anchor(
+        project_id=row["project_id"],
+        kind=row["kind"],
+        value=row["value"].decode("utf-8", "surrogatepass"),
+        run_id=row["run_id"],
+        call_id=uuid_from(row["call_id"]),
+        step_index=row["step_index"],
+        at_us=row["at_us"],
+        session_id=row["session_id"],
+        seq=row["seq"],
+    )
 
 
 def bounds_json(bounds: BatchBounds) -> str:
