@@ -390,6 +390,56 @@ LIMIT $11 OFFSET $12;
 SELECT count(*)
 FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $11) AS newest;
 
+-- name: session_figures
+-- Fragment: what all runs of the session wanted.session_id come to. What a client told of a run that was captured as well
+-- is a run beside it (0170), and is not counted twice.
+SELECT sums.*, first_run.title, first_run.agent_name, first_run.user_id
+FROM (
+    SELECT
+        count(*) AS runs,
+        count(*) FILTER (WHERE parent_run_id IS NULL) AS turns,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        min(started_at) AS started_at,
+        max(last_activity_at) AS last_activity_at,
+        sum(total_steps) AS total_steps,
+        sum(error_count) AS error_count,
+        sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens,
+        sum(cache_read_input_tokens) AS cache_read_input_tokens,
+        sum(total_cost_usd) AS total_cost_usd,
+        sum(unpriced_calls) AS unpriced_calls
+    FROM agent_debug_logs
+    WHERE project_id = $1 AND session_id = wanted.session_id
+        AND (reported IS NULL OR run_id IS DISTINCT FROM parent_run_id || '~reported')
+) AS sums
+CROSS JOIN LATERAL (
+    SELECT title, agent_name, user_id FROM agent_debug_logs
+    WHERE project_id = $1 AND session_id = wanted.session_id
+    ORDER BY started_at, run_id DESC LIMIT 1
+) AS first_run
+WHERE sums.runs > 0;
+
+-- name: list_sessions
+-- A page of the sessions of the newest $2 runs, the one with the newest run first; $3: also those of a single turn.
+WITH newest AS (
+    SELECT session_id, parent_run_id, started_at FROM agent_debug_logs WHERE project_id = $1
+    ORDER BY started_at DESC, run_id LIMIT $2
+), wanted AS (
+    SELECT
+        session_id, max(started_at) AS newest_at, count(*) OVER () AS total,
+        (SELECT count(*) FROM newest) AS looked_through
+    FROM newest
+    GROUP BY session_id
+    HAVING $3::boolean OR count(*) FILTER (WHERE parent_run_id IS NULL) > 1
+    ORDER BY newest_at DESC, session_id LIMIT $4 OFFSET $5
+)
+SELECT * FROM wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures ORDER BY newest_at DESC, session_id;
+
+-- name: session_with_figures
+-- One conversation.
+SELECT * FROM (SELECT $2::text AS session_id) AS wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures;
+
 -- name: get_run
 -- One run.
 SELECT * FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;

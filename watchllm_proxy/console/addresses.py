@@ -48,6 +48,11 @@ def runs_path(filters: Mapping[str, str]) -> str:
     return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"
 
 
+def session_path(session_id: str) -> str:
+    """A conversation, with its runs."""
+    return f"/sessions/{encode_id(session_id)}"
+
+
 def agent_path(agent_name: str) -> str:
     """All runs of one agent."""
     return runs_path({"agent": agent_name})

@@ -34,6 +34,7 @@ from watchllm_proxy.console.pages import prices as prices_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
+from watchllm_proxy.console.pages import sessions as sessions_pages
 from watchllm_proxy.console.pages import welcome
 from watchllm_proxy.console.polling import unchanged_is_304
 from watchllm_proxy.console.reading import RunReading
@@ -64,6 +65,10 @@ READ_ROUTES = (
     web.get("/", welcome.home),
     web.get("/welcome", welcome.welcome_page),
     web.get("/runs", runs_pages.runs_page),
+    web.get("/sessions", sessions_pages.sessions_page),
+    web.get("/sessions.json", sessions_pages.sessions_json),
+    web.get("/sessions/{session_id}.json", sessions_pages.session_json),
+    web.get("/sessions/{session_id}", sessions_pages.session_page),
     web.get("/runs/{run_id}.json", export_pages.run_json),
     web.get("/runs/{run_id}.ndjson", export_pages.run_ndjson),
     web.get("/runs/{run_id}.md", export_pages.run_markdown),
@@ -130,7 +135,17 @@ ADMIN_ROUTES = (
 # What a plan may be without. A handler that is not there is in every plan.
 FEATURES: dict[object, Feature] = {
     **dict.fromkeys(
-        (runs_pages.runs_page, runs.list_runs, calls.recent_calls, calls.one_call, calls.raw_body),
+        (
+            runs_pages.runs_page,
+            runs.list_runs,
+            sessions_pages.sessions_page,
+            sessions_pages.sessions_json,
+            sessions_pages.session_page,
+            sessions_pages.session_json,
+            calls.recent_calls,
+            calls.one_call,
+            calls.raw_body,
+        ),
         Feature.DASHBOARD,
     ),
     **dict.fromkeys(

@@ -36,6 +36,7 @@ def _environment() -> jinja2.Environment:
         "agent_path": addresses.agent_path,
         "run_path": addresses.run_path,
         "run_json_path": addresses.run_json_path,
+        "session_path": addresses.session_path,
         "flag_label": flag_label,
         "status_label": status_label,
         "step_references": step_references,

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from watchllm_proxy.console.answers import BadParameter
 from watchllm_proxy.records import FlagKind, RunStatus
+from watchllm_proxy.store.sessions import SessionQuery
 from watchllm_proxy.store.shapes import RunQuery, RunSort
 
 MAX_LIMIT = 200
@@ -90,14 +91,39 @@ _PARAMETERS: Mapping[str, tuple[str, Parse]] = {
 
 def run_query(query: Mapping[str, str], now_us: int) -> RunQuery:
     """Empty values mean "any", as a form sends them. Raises `BadParameter` naming the first wrong one."""
+    return RunQuery(**_values(_PARAMETERS, query, now_us))  # type: ignore[arg-type]
+
+
+def _values(known: Mapping[str, tuple[str, Parse]], query: Mapping[str, str], now_us: int) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, raw in query.items():
-        if name not in _PARAMETERS:
-            raise BadParameter(name, f"There is no parameter {name!r:.60}; there are {', '.join(_PARAMETERS)}.")
+        if name not in known:
+            raise BadParameter(name, f"There is no parameter {name!r:.60}; there are {', '.join(known)}.")
         if raw:
-            field, parse = _PARAMETERS[name]
+            field, parse = known[name]
             values[field] = _parsed(name, raw, parse, now_us)
-    return RunQuery(**values)  # type: ignore[arg-type]
+    return values
+
+
+def _turns(raw: str, now_us: int) -> bool:
+    if raw not in {"several", "any"}:
+        raise ValueError("must be several, or any to include those of a single turn")
+    return raw == "any"
+
+
+_PAGE: Mapping[str, tuple[str, Parse]] = {name: _PARAMETERS[name] for name in ("limit", "offset")}
+_OF_SESSIONS: Mapping[str, tuple[str, Parse]] = {**_PAGE, "turns": ("with_single", _turns)}
+
+
+def session_query(query: Mapping[str, str], now_us: int) -> SessionQuery:
+    """Empty values are as if left out. Raises `BadParameter` naming the first wrong one."""
+    return SessionQuery(**_values(_OF_SESSIONS, query, now_us))  # type: ignore[arg-type]
+
+
+def page_query(query: Mapping[str, str], usual: int) -> tuple[int, int]:
+    """`limit`, `usual` where it is left out, and `offset`. Raises `BadParameter`."""
+    values = {"limit": usual, "offset": 0, **_values(_PAGE, query, 0)}
+    return int(str(values["limit"])), int(str(values["offset"]))
 
 
 class CostsBy(StrEnum):

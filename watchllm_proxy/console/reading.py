@@ -15,6 +15,7 @@ from watchllm_proxy.records import Explanation, Link, Run, SentCall, Step
 from watchllm_proxy.store.costs import CostBy, CostGroup
 from watchllm_proxy.store.found_texts import FoundText
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
+from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow
 from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
 
 RedactedCalls = Mapping[UUID, tuple[tuple[str, int], ...]]
@@ -27,6 +28,11 @@ class RunReading(Protocol):
     async def list_runs(self, project_id: str, query: RunQuery) -> RunList: ...
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None: ...
+
+    async def list_sessions(self, project_id: str, query: SessionQuery) -> SessionList:
+        """Conversations, the one with the newest run first."""
+
+    async def get_session(self, project_id: str, session_id: str) -> SessionRow | None: ...
 
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""

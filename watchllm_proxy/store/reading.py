@@ -23,6 +23,7 @@ from watchllm_proxy.store.found_texts import FoundText, found_texts
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
 from watchllm_proxy.store.retention import DAY_US
 from watchllm_proxy.store.sent_calls import sent_calls
+from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow, get_session, list_sessions
 from watchllm_proxy.store.shapes import (
     CallDetail,
     CallRow,
@@ -110,6 +111,15 @@ class StoreReading:
         """Runs that name this one as their parent, oldest first."""
         found = await self._fetch("get_children", project_id, views.key(run_id))
         return [_run_row(row) for row in found]
+
+    async def list_sessions(self, project_id: str, query: SessionQuery) -> SessionList:
+        """Conversations, the one with the newest run first."""
+        async with self._asking(project_id) as connection:
+            return await list_sessions(connection, project_id, query)
+
+    async def get_session(self, project_id: str, session_id: str) -> SessionRow | None:
+        async with self._asking(project_id) as connection:
+            return await get_session(connection, project_id, session_id)
 
     async def search_events(self, project_id: str, wanted: EventFilter) -> FoundEvents:
         return await search_events(self._events, project_id, wanted)

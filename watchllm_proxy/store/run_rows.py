@@ -72,7 +72,7 @@ def run_from(row: Stored) -> Run:
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
         cache_read_input_tokens=row["cache_read_input_tokens"],
-        total_cost_usd=_usd_from(row["total_cost_usd"]),
+        total_cost_usd=usd_from(row["total_cost_usd"]),
         unpriced_calls=row["unpriced_calls"],
         tags=tuple((name, value) for name, value in orjson.loads(row["tags"])),
         is_explicit=row["is_explicit"],
@@ -149,7 +149,7 @@ def step_from(row: Stored) -> Step:
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
         cache_read_input_tokens=row["cache_read_input_tokens"],
-        cost_usd=_usd_from(row["cost_usd"]),
+        cost_usd=usd_from(row["cost_usd"]),
         is_priced=row["is_priced"],
         time_to_first_token_us=row["time_to_first_token_us"],
         http_status=row["http_status"],
@@ -328,6 +328,6 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _usd_from(value: Decimal | None) -> Decimal | None:
+def usd_from(value: Decimal | None) -> Decimal | None:
     """As Python made it: the twelve places of the column without their empty ones."""
     return None if value is None else value.normalize() + 0

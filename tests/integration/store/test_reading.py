@@ -27,6 +27,7 @@ from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
 from watchllm_proxy.store.event_rows import event_inserts, move_params, move_sql
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.sessions import SessionQuery
 from watchllm_proxy.store.shapes import RunQuery, RunSort, StoredMessage
 
 SECOND_US = 1_000_000
@@ -346,3 +347,27 @@ async def test_a_list_counts_so_far_and_says_when_there_are_more(
     page = await runs_only.list_runs("default", RunQuery(limit=limit, offset=offset))
     assert (len(page.rows), page.total, page.is_total_exact) == (rows, total, is_exact)
     assert (offset + rows < page.total) == (offset + rows < 4)
+
+
+async def test_a_session_is_all_its_runs_and_a_list_holds_those_of_several_turns(
+    store: RunStore, runs_only: StoreReading
+) -> None:
+    """What was reported beside a captured run is not counted twice."""
+    told = run(
+        "a-1~reported", parent_run_id="a-1", reported="{}", total_cost_usd=Decimal(7), started_at_us=NOW_US + 1
+    )
+    await store.commit_batch(bounds(1), RunChanges(runs=(told,)), {}, {})
+    await save_five(store)
+    found = await runs_only.list_sessions("default", SessionQuery())
+    assert [(row.session_id, row.turns, row.runs) for row in found.rows] == [("session-1", 3, 4)]
+    session = found.rows[0]
+    assert session == await runs_only.get_session("default", "session-1")
+    assert (session.title, session.failed, session.total_steps) == ("Find 100% of_it", 1, 10)
+    assert session.total_cost_usd == sum(
+        each.total_cost_usd or 0 for each in FIVE if each.session_id == "session-1"
+    )
+    assert session.started_at_us == NOW_US
+    both = await runs_only.list_sessions("default", SessionQuery(with_single=True, limit=1, offset=1))
+    assert ([row.session_id for row in both.rows], both.total, both.is_total_exact) == (["other"], 2, True)
+    assert await runs_only.get_session("default", "nul\0 \ud800") is None
+    assert await runs_only.get_session("nobody", "session-1") is None

@@ -13,6 +13,7 @@ from watchllm_proxy.console.api import (
     openapi_keys,
     openapi_prices,
     openapi_search,
+    openapi_sessions,
     schemas,
 )
 from watchllm_proxy.console.api.openapi_parts import (
@@ -263,6 +264,7 @@ _PATHS: Final[Mapping[str, Any]] = {
     **openapi_prices.PATHS,
     **openapi_search.PATHS,
     **openapi_costs.PATHS,
+    **openapi_sessions.PATHS,
     **openapi_account.PATHS,
     **_SETTINGS,
     **_PAGES,

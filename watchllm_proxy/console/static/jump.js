@@ -6,6 +6,7 @@ const PLACES = [
   ['Runs', '/runs'],
   ['Errors today', '/runs?status=failed&since=24h'],
   ['Running now', '/runs?status=running'],
+  ['Sessions', '/sessions'],
   ['Costs by model', '/costs?by=model'],
   ['Costs by agent', '/costs?by=agent'],
   ['Costs by day', '/costs?by=day'],
