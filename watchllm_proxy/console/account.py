@@ -17,6 +17,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import ACCOUNTS, FEATURES, VISITOR, project_of
+from watchllm_proxy.console.values import whole_number
 from watchllm_proxy.enrich.flags import thresholds
 from watchllm_proxy.store.plans import Feature, Plan, smallest_with
 from watchllm_proxy.store.project_settings import OverQuota, ProjectSettings
@@ -325,9 +326,10 @@ def _threshold(name: str, each: str, value: object) -> Decimal:
 def _whole(name: str, value: object, least: int, most: int) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    number = whole_number(value)
+    if number is None or not least <= number <= most:
         raise _bad(name, f"must be a whole number from {least:,} to {most:,}, or null.")
-    return value
+    return number
 
 
 _READ: Mapping[str, Callable[[str, object], object]] = {

@@ -8,7 +8,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from watchllm_proxy.console.answers import Problem
-from watchllm_proxy.console.texts import storable_fields
+from watchllm_proxy.console.values import storable_fields
 
 URLENCODED: Final = "application/x-www-form-urlencoded"
 

@@ -17,7 +17,7 @@ from watchllm_proxy.console.context import NEEDED, POOL, SETTINGS, VISITOR, VISI
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.console.login import must_be_own_form
 from watchllm_proxy.console.pages.account import upgrade_page
-from watchllm_proxy.console.texts import is_storable, storable_fields
+from watchllm_proxy.console.values import is_storable, storable_fields
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
 

@@ -68,10 +68,18 @@ def _refuse_unsafe(path: str, target: str) -> None:
         raise Refusal(bad_request("The request target must be a path that begins with “/”."))
     if "//" in path:
         raise Refusal(bad_request("The path holds “//”. Check the base URL for a slash too many."))
-    if "@" in path or "\\" in path or "%5c" in path.lower():
+    if "@" in path or "\\" in path:
         raise Refusal(bad_request("The path holds “@” or a backslash. Percent-encode “@” as %40."))
-    # To the console such segments may be a run's id: it looks names up, and walks no tree.
-    segments = re.split(r"[/\\]", _decoded(path)) if path.startswith(API_PREFIX) else ()
+    # What we answer ourselves may name a run `C:\x` or `..`: names are looked up there, and no tree is walked.
+    if path.startswith(API_PREFIX) and _under_v1(path) is Route.FORWARD:
+        _refuse_steps(path)
+
+
+def _refuse_steps(path: str) -> None:
+    """Returns if no server behind us can read `path` as leading upwards."""
+    if "%5c" in path.lower():
+        raise Refusal(bad_request("The path holds an encoded backslash. Leave it out."))
+    segments = re.split(r"[/\\]", _decoded(path))
     if any(segment.partition(";")[0] in {".", ".."} for segment in segments):
         raise Refusal(bad_request("The path holds “.” or “..” segments. Send the path they lead to."))
 

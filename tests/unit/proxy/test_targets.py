@@ -85,6 +85,8 @@ def is_forwarded(target: str) -> bool:
         ("/dashboard/runs/..%20?a=b", Route.CONSOLE),
         ("/static/a..b.css", Route.CONSOLE),
         ("/runs/a%2F..%2Fb", Route.CONSOLE),
+        ("/runs/C:%5Cagents%5Cx", Route.CONSOLE),
+        ("/v1/agent-runs/C:%5Cagents%5Cx", Route.INGESTION),
     ],
 )
 def test_each_path_goes_where_it_belongs(target: str, where: Route) -> None:
@@ -108,3 +110,9 @@ def test_a_target_is_the_prefix_and_the_raw_rest() -> None:
 def test_an_origin_is_read_from_the_settings_url(url: str, port: int, header: bytes) -> None:
     origin = Origin.from_url(url)
     assert (origin.port, origin.host_header) == (port, header)
+
+
+@pytest.mark.parametrize("target", ["/v1/a%5Cb", "/v1/%2e%2e/x", "/v1/a%252f..%255cb", "/v1/models/..;/x"])
+def test_what_a_server_behind_us_may_read_as_a_step_upwards_is_refused(target: str) -> None:
+    with pytest.raises(Refusal):
+        route(target)

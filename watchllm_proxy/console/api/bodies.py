@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 
 from watchllm_proxy.console.answers import Problem
-from watchllm_proxy.console.texts import storable_fields
+from watchllm_proxy.console.values import storable_fields
 
 
 async def json_object(request: web.Request) -> dict[str, object]:

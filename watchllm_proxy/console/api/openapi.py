@@ -26,6 +26,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     in_query,
     json_answer,
     sent,
+    storable,
 )
 from watchllm_proxy.console.api.schemas import Schema, ref
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
@@ -298,10 +299,25 @@ def _when_polled(method: str, operation: Mapping[str, Any]) -> Schema:
     return _UNCHANGED if method == "get" and is_json else {}
 
 
+def _sent_schemas() -> set[str]:
+    """The components that bodies of requests are made of."""
+    bodies = (
+        operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        for path in _PATHS.values()
+        for operation in path.values()
+    )
+    return {body["$ref"].rpartition("/")[2] for body in bodies if "$ref" in body}
+
+
+_SENT_SCHEMAS: Final = {name: storable(schemas.ALL[name]) for name in _sent_schemas() & schemas.ALL.keys()}
+
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
     "paths": {path: _with_what_may_happen_anywhere(methods) for path, methods in _PATHS.items()},
-    "components": {"schemas": {**schemas.ALL, **openapi_ingest.SCHEMAS}, "securitySchemes": _KEYS},
+    "components": {
+        "schemas": {**schemas.ALL, **_SENT_SCHEMAS, **openapi_ingest.SCHEMAS},
+        "securitySchemes": _KEYS,
+    },
     "security": [{"projectKey": []}, {"keyBeside": []}, {}],  # none: `watchllm up` on loopback
 }

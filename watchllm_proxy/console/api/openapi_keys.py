@@ -46,7 +46,7 @@ def _form(summary: str, *parameters: Schema) -> Schema:
 _LOGIN: Final = form(
     "Opens a session by name and password; the answer sets its cookie",
     {"303": {"description": "To the page that was asked for."}, "429": PAGE},
-    wrong="401 403 415 503",
+    wrong="401 403 415 422 503",
 )
 _LOGOUT: Final = {
     "summary": "Ends the session",

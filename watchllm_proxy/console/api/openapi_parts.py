@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from watchllm_proxy.console.api.schemas import Schema, ref
@@ -21,6 +21,7 @@ WRONG: Final[Mapping[str, str]] = {
     "429": "Over a limit or quota; try again after Retry-After.",
     "503": "The store cannot be reached now; try again after Retry-After.",
 }
+WITHOUT_NUL: Final = r"^[^\u0000]*$"
 _HTML: Final = {"text/html": {"schema": {"type": "string"}}}
 _FIELDS: Final = {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}}
 PAGE: Final[Schema] = {"description": "The page.", "content": _HTML}
@@ -50,13 +51,31 @@ def _schema(schema: Schema | str) -> Schema:
     return ref(schema) if isinstance(schema, str) else schema
 
 
+def storable(schema: Schema) -> Schema:
+    """The same, and no text in it holds a NUL: what `console.values` refuses, the document does not promise."""
+    made = {key: _storable(value) for key, value in schema.items()}
+    is_open = "string" in _types(made) and made.keys().isdisjoint({"pattern", "enum", "format", "anyOf"})
+    return {**made, "pattern": WITHOUT_NUL} if is_open else made
+
+
+def _types(schema: Schema) -> Sequence[object]:
+    found = schema.get("type")
+    return found if isinstance(found, list | tuple) else [found]
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, Mapping):
+        return storable(value)
+    return [_storable(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def in_query(name: str, description: str, schema: Schema, *, required: bool = False) -> Schema:
-    made = {"name": name, "in": "query", "description": description, "schema": schema}
+    made = {"name": name, "in": "query", "description": description, "schema": storable(schema)}
     return {**made, "required": True} if required else made
 
 
 def in_path(name: str, description: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": storable(schema)}
 
 
 KEY_ID: Final = in_path("key_id", "As lists of keys give it.", {"type": "string", "format": "uuid"})

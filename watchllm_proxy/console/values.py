@@ -1,4 +1,7 @@
-"""What a text may hold before a store sees it: Postgres keeps no NUL, and UTF-8 no half of a surrogate pair."""
+"""What sent values must be before a store sees them.
+
+Postgres keeps no NUL, and UTF-8 no half of a surrogate pair. 60.0 is a whole number in JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -33,3 +36,10 @@ def storable_fields(fields: Iterable[tuple[str, object]], status: int) -> None:
         if not is_storable(name) or not is_storable(value):
             message = f"{name!r:.60} holds a NUL or half of a surrogate pair. Leave that character out."
             raise Problem(status, "invalid_parameter", message, name if is_storable(name) else None)
+
+
+def whole_number(value: object) -> int | None:
+    """`value` as a whole number, however it was written; None: it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
