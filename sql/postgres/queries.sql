@@ -490,7 +490,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: list_keys
 -- The keys of a project, revoked ones too.
-SELECT key_id, project_id, name, key_prefix, scopes, created_at, revoked_at, expires_at, replaced_by
+SELECT
+    key_id, project_id, name, key_prefix, scopes, created_at, revoked_at, expires_at, replaced_by,
+    requests_per_minute, monthly_cap_usd
 FROM api_keys WHERE project_id = $1 ORDER BY created_at, key_id;
 
 -- name: revoke_key
@@ -513,7 +515,7 @@ WITH old AS (
 INSERT INTO api_keys
     (key_id, project_id, name, key_hash, key_prefix, scopes, created_at, requests_per_minute, monthly_cap_usd)
 SELECT $4, project_id, name, $5, $6, scopes, $7, requests_per_minute, monthly_cap_usd FROM old
-RETURNING name, scopes;
+RETURNING name, scopes, requests_per_minute, monthly_cap_usd;
 
 -- name: active_keys
 -- Keys in force, of all projects.
@@ -606,8 +608,10 @@ INSERT INTO projects (project_id, name, created_at) VALUES ($1, $2, $3)
 ON CONFLICT (project_id) DO NOTHING RETURNING project_id;
 
 -- name: list_projects
--- All projects, and how many keys each has in force.
-SELECT projects.project_id, projects.name, projects.created_at, count(api_keys.key_id) AS keys
+-- All projects, with their plans, and how many keys each has in force.
+SELECT
+    projects.project_id, projects.name, projects.created_at, projects.plan, projects.wanted_plan,
+    count(api_keys.key_id) AS keys
 FROM projects
 LEFT JOIN api_keys ON api_keys.project_id = projects.project_id AND api_keys.revoked_at IS NULL
     AND (api_keys.expires_at IS NULL OR api_keys.expires_at > now())
@@ -729,21 +733,21 @@ WHERE coalesce(projects.retention_days, plans.retention_days) IS NOT NULL;
 -- name: settings_of_projects
 -- What each project chose.
 SELECT
-    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    project_id, name, plan, wanted_plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
     retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects;
 
 -- name: settings_of_project
 -- What the project $1 chose.
 SELECT
-    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    project_id, name, plan, wanted_plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
     retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects WHERE project_id = $1;
 
 -- name: settings_to_change
 -- The same, and nobody else changes it meanwhile.
 SELECT
-    project_id, plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
+    project_id, name, plan, wanted_plan, over_quota, redaction, redaction_rules::text AS redaction_rules, store_content,
     retention_days, requests_per_minute, monthly_cap_usd, flag_thresholds::text AS flag_thresholds
 FROM projects WHERE project_id = $1 FOR UPDATE;
 
@@ -752,7 +756,8 @@ FROM projects WHERE project_id = $1 FOR UPDATE;
 UPDATE projects
 SET
     plan = $2, over_quota = $3, redaction = $4, store_content = $5, retention_days = $6,
-    requests_per_minute = $7, monthly_cap_usd = $8, redaction_rules = $9::jsonb, flag_thresholds = $10::jsonb
+    requests_per_minute = $7, monthly_cap_usd = $8, redaction_rules = $9::jsonb, flag_thresholds = $10::jsonb,
+    name = $11, wanted_plan = $12
 WHERE project_id = $1;
 
 -- name: set_retention

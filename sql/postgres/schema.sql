@@ -12,16 +12,16 @@ CREATE TABLE plans (
     monthly_usd numeric,                            -- US dollars a month; NULL: not for sale
     monthly_requests bigint CHECK (monthly_requests >= 0), -- requests passed on in a month of UTC; NULL: any number
     retention_days integer CHECK (retention_days >= 0), -- days that calls are kept, 0: for ever; NULL: as WATCHLLM_RETENTION_DAYS says
-    features text[] NOT NULL                        -- events, dashboard, debugger, cost_attribution, anomaly_detection, explanations, integrations
+    features text[] NOT NULL                        -- events, dashboard, debugger, cost_attribution, anomaly_detection
 );
 INSERT INTO plans (plan, rank, title, monthly_usd, monthly_requests, retention_days, features) VALUES
     ('free', 1, 'Free', 0, 1000, 7, '{events}'),
     ('starter', 2, 'Starter', 29, 50000, 30, '{events,dashboard}'),
     ('pro', 3, 'Pro', 99, 500000, 90, '{events,dashboard,debugger,cost_attribution,anomaly_detection}'),
     ('enterprise', 4, 'Enterprise', 499, NULL, 365,
-        '{events,dashboard,debugger,cost_attribution,anomaly_detection,explanations,integrations}'),
+        '{events,dashboard,debugger,cost_attribution,anomaly_detection}'),
     ('self_hosted', 5, 'Self-hosted', NULL, NULL, NULL,
-        '{events,dashboard,debugger,cost_attribution,anomaly_detection,explanations,integrations}');
+        '{events,dashboard,debugger,cost_attribution,anomaly_detection}');
 
 -- The tenants, and what each of them chose.
 CREATE TABLE projects (
@@ -36,7 +36,8 @@ CREATE TABLE projects (
     requests_per_minute integer CHECK (requests_per_minute > 0), -- of all its keys together; NULL: any number
     monthly_cap_usd numeric CHECK (monthly_cap_usd >= 0), -- US dollars in a month of UTC, from which requests are refused; NULL: no cap
     redaction_rules jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(redaction_rules) = 'object'), -- rules of its own for what is taken out: {name: pattern of RE2}
-    flag_thresholds jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(flag_thresholds) = 'object') -- from where on something is a flag, where it is not as for all: {name: number as text}
+    flag_thresholds jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(flag_thresholds) = 'object'), -- from where on something is a flag, where it is not as for all: {name: number as text}
+    wanted_plan text REFERENCES plans               -- what its admin asks for, and who runs the installation may give; NULL: nothing
 );
 INSERT INTO projects (project_id, name, created_at) VALUES ('default', 'Default', '2026-01-01T00:00:00Z');
 

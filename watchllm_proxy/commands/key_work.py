@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import asyncpg
@@ -16,7 +17,7 @@ from watchllm_proxy.commands.terminal import clean
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.lifecycle import make_data_dir
 from watchllm_proxy.settings import Settings
-from watchllm_proxy.store import keys, projects
+from watchllm_proxy.store import keys, project_settings, projects
 from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.store.keys import KeyInfo
 from watchllm_proxy.store.migrate import migrate_postgres
@@ -24,6 +25,8 @@ from watchllm_proxy.store.projects import ProjectInfo
 from watchllm_proxy.store.transactions import open_pool
 
 T = TypeVar("T")
+
+MAX_NAME = 200
 
 MIN_PREFIX = 8
 """Characters of a key's id that must be given: a slip of the finger must not end a key."""
@@ -37,6 +40,17 @@ def create_project(project_id: str, name: str) -> None:
         raise CommandFailed(f"{clean(project_id)!r}: {exc}", ExitStatus.USAGE) from exc
     if not is_new:
         raise CommandFailed(f"there is a project {project_id!r} already")
+
+
+def rename_project(project_id: str, name: str) -> None:
+    if not name.strip() or len(name) > MAX_NAME:
+        raise CommandFailed(f"a name has 1 to {MAX_NAME} characters", ExitStatus.USAGE)
+
+    async def rename(pool: asyncpg.Pool) -> None:
+        if await project_settings.change(pool, project_id, lambda now: replace(now, name=name.strip())) is None:
+            raise NotFound(f"there is no project {clean(project_id)!r}; `watchllm projects create` makes one")
+
+    asked(rename)
 
 
 def list_projects() -> Sequence[ProjectInfo]:

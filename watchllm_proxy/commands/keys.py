@@ -1,4 +1,4 @@
-"""`watchllm projects` and `watchllm keys`: create, list, revoke, rotate.
+"""`watchllm projects` and `watchllm keys`: create, rename, list, revoke, rotate.
 
 They ask Postgres and not the running server: keys are needed before anybody is let in, and also while the console
 is away. A running installation takes a change up within three seconds (core.KEY_REFRESH_S, app.KEY_POLL_S).
@@ -23,12 +23,19 @@ if TYPE_CHECKING:  # what needs the drivers is imported late: `--help` need not 
     from watchllm_proxy.store.keys import KeyInfo
     from watchllm_proxy.store.projects import ProjectInfo
 
-PROJECT_COLUMNS = (Column("PROJECT"), Column("KEYS", align_right=True), Column("MADE"), Column("NAME"))
+PROJECT_COLUMNS = (
+    Column("PROJECT"),
+    Column("KEYS", align_right=True),
+    Column("PLAN"),
+    Column("MADE"),
+    Column("NAME"),
+)
 KEY_COLUMNS = (
     Column("KEY"),
     Column("BEGINS WITH"),
     Column("STATE"),
     Column("SCOPES"),
+    Column("LIMITS"),
     Column("MADE"),
     Column("NAME"),
 )
@@ -44,7 +51,11 @@ Grace = Annotated[
 ]
 
 keys = typer.Typer(name="keys", help="Make, list, revoke and replace project keys.", no_args_is_help=True)
-projects = typer.Typer(name="projects", help="Make and list projects; end all their keys.", no_args_is_help=True)
+projects = typer.Typer(
+    name="projects",
+    help="Make, name and list projects; their plans, limits, all their keys.",
+    no_args_is_help=True,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,9 +79,22 @@ def create_project(
         Terminal().say(f"Project {project} is there. `watchllm keys create --project {project}` lets somebody in.")
 
 
+@projects.command("rename")
+def rename_project(
+    project: Annotated[str, typer.Argument(help="Its id, which stays.")],
+    name: Annotated[str, typer.Argument(help="For people.")],
+) -> None:
+    """Call a project something else."""
+    with errors_told():
+        from watchllm_proxy.commands import key_work  # noqa: PLC0415
+
+        key_work.rename_project(project, name)
+        Terminal().say(f"Project {project} is called {clean(name)}.")
+
+
 @projects.command("list")
 def list_projects(*, as_json: options.Json = False) -> None:
-    """List the projects, and how many keys each has in force."""
+    """List the projects: keys in force, plan, and the plan that is asked for."""
     with errors_told():
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
@@ -117,7 +141,10 @@ def rotate_project(
 
 def _project_cells(info: ProjectInfo, now_us: int) -> tuple[Text, ...]:
     made = formats.ago(info.created_at_us, now_us)
-    return Text(info.project_id), Text(str(info.keys_in_force)), Text(made), Text(clean(info.name))
+    plan = Text(info.plan)
+    if info.wanted_plan is not None:
+        plan.append(f", asks for {info.wanted_plan}", style="bold")
+    return Text(info.project_id), Text(str(info.keys_in_force)), plan, Text(made), Text(clean(info.name))
 
 
 # --- keys -------------------------------------------------------------------------------------------
@@ -190,9 +217,16 @@ def _key_cells(info: KeyInfo, now_us: int) -> tuple[Text, ...]:
         Text(f"{info.key_prefix}…"),
         Text(_state(info, now_us), style="green" if info.is_in_force(now_us) else "dim"),
         Text(",".join(info.scopes)),
+        Text(_limits(info)),
         Text(formats.ago(info.created_at_us, now_us)),
         Text(clean(info.name)),
     )
+
+
+def _limits(info: KeyInfo) -> str:
+    rate = None if info.requests_per_minute is None else f"{info.requests_per_minute:,} a minute"
+    cap = None if info.monthly_cap_usd is None else f"${info.monthly_cap_usd.normalize():f} a month"
+    return ", ".join(each for each in (rate, cap) if each is not None) or "–"
 
 
 def _state(info: KeyInfo, now_us: int) -> str:

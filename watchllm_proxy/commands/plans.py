@@ -77,7 +77,9 @@ def plan(
                 if wanted not in {each.plan for each in found}:
                     names = ", ".join(each.plan for each in found)
                     raise CommandFailed(f"there is no plan {clean(wanted)!r}; there are {names}", ExitStatus.USAGE)
-                await project_settings.change(pool, project, lambda now: replace(now, plan=wanted))
+                await project_settings.change(
+                    pool, project, lambda now: replace(now, plan=wanted, wanted_plan=None)
+                )
             chosen = await project_settings.of_project(pool, project)
             return found, "" if chosen is None else chosen.plan
 

@@ -29,8 +29,6 @@ FEATURE_LABELS: Mapping[Feature, str] = {
     Feature.DEBUGGER: "Debugger timeline",
     Feature.COST_ATTRIBUTION: "Cost attribution",
     Feature.ANOMALY_DETECTION: "Anomaly detection",
-    Feature.EXPLANATIONS: "Explanations by a model",
-    Feature.INTEGRATIONS: "Integrations",
 }
 FEATURE_SHOWS: Mapping[Feature, str] = {
     Feature.EVENTS: "Events that your programs report, to be looked for by run, user, model and time.",
@@ -38,13 +36,12 @@ FEATURE_SHOWS: Mapping[Feature, str] = {
     Feature.DEBUGGER: "A run step by step: each decision, tool call and answer, with its time, its cost and why.",
     Feature.COST_ATTRIBUTION: "Where the money went: by model, agent, version, key and day.",
     Feature.ANOMALY_DETECTION: "Loops, repeated tools, lost caches and costly steps, pointed out as they happen.",
-    Feature.EXPLANATIONS: "What went wrong in a run, in sentences that a model wrote.",
-    Feature.INTEGRATIONS: "Alerts and exports to where your people look anyway.",
 }
 
 NEAR = Decimal("0.8")
 """Of a quota or a cap: from here on the pages warn."""
 
+MAX_NAME = 200
 MAX_REQUESTS_PER_MINUTE = 1_000_000
 MAX_CAP_USD = Decimal(1_000_000)
 MAX_RETENTION_DAYS = 36_500
@@ -113,7 +110,7 @@ class UpgradeRequired(Problem):
         if plan is not None:
             message = (
                 f"{label}: that needs the plan {plan.title} ({plan.plan}); this project has {current.title}. "
-                "GET /api/plans lists the plans; PATCH /api/project changes it."
+                "GET /api/plans lists the plans; PATCH /api/project asks for one (`wanted_plan`)."
             )
         super().__init__(402, "upgrade_required", message)
 
@@ -229,16 +226,30 @@ def _share(used: Decimal, of: Decimal | int | None) -> Decimal | None:
 # --- what can be chosen -----------------------------------------------------------------------------
 
 
-async def change(request: web.Request, fields: Mapping[str, object]) -> ProjectSettings:
-    """Put what `fields` say in place; what they leave out stays. Raises `Problem`, or 404."""
-    desk, project_id = request.app[ACCOUNTS], project_of(request)
+async def change(request: web.Request, project_id: str, fields: Mapping[str, object]) -> ProjectSettings:
+    """Put what `fields` say in place; what they leave out stays. Raises `Problem`, or 404.
+
+    A plan is given by who runs the installation; whoever administers the project asks for it (decision 0250).
+    """
+    desk = request.app[ACCOUNTS]
+    if "plan" in fields and not request[VISITOR].is_operator:
+        raise Problem(
+            403,
+            "operator_required",
+            "Plans are given by who administers the project `default`. Send `wanted_plan` to ask for one.",
+            "plan",
+        )
     plans = {plan.plan: plan for plan in await desk.plans()}
-    wanted = {name: _READ[name](name, value) for name, value in fields.items()}
-    if "plan" in wanted and wanted["plan"] not in plans:
-        raise _bad("plan", f"must be one of {', '.join(plans)}.")
+    wanted = {name: read(name, value) for name, value in fields.items()}
+    for name in ("plan", "wanted_plan"):
+        if wanted.get(name) is not None and wanted[name] not in plans:
+            raise _bad(name, f"must be one of {', '.join(plans)}.")
 
     def edit(before: ProjectSettings) -> ProjectSettings:
-        after = replace(before, **wanted)  # type: ignore[arg-type]
+        answered = {"wanted_plan": None} if "plan" in wanted else {}
+        after = replace(before, **{**answered, **wanted})  # type: ignore[arg-type]
+        if after.wanted_plan == after.plan:
+            after = replace(after, wanted_plan=None)
         if {"plan", "retention_days"} & wanted.keys():
             _check_retention(after, plans.get(after.plan))
         return after
@@ -258,6 +269,11 @@ def _check_retention(after: ProjectSettings, plan: Plan | None) -> None:
         raise _bad("retention_days", f"must be at most {longest}: that is what the plan {after.plan} keeps.")
 
 
+def read(name: str, value: object) -> object:
+    """What can be put in place as `name`; raises `Problem`."""
+    return _READ[name](name, value)
+
+
 def read_limits(fields: Mapping[str, object]) -> tuple[int | None, Decimal | None]:
     """Requests a minute and US dollars a month of a key; raises `Problem`."""
     return (
@@ -274,6 +290,16 @@ def _read_plan(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _bad(name, "must be the name of a plan.")
     return value
+
+
+def _read_wanted_plan(name: str, value: object) -> str | None:
+    return None if value is None else _read_plan(name, value)
+
+
+def _read_name(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME:
+        raise _bad(name, f"must be a text of 1 to {MAX_NAME} characters.")
+    return value.strip()
 
 
 def _read_over_quota(name: str, value: object) -> OverQuota:
@@ -333,7 +359,9 @@ def _whole(name: str, value: object, least: int, most: int) -> int | None:
 
 
 _READ: Mapping[str, Callable[[str, object], object]] = {
+    "name": _read_name,
     "plan": _read_plan,
+    "wanted_plan": _read_wanted_plan,
     "over_quota": _read_over_quota,
     "retention_days": _read_retention,
     "requests_per_minute": _read_rate,

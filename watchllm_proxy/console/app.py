@@ -31,6 +31,7 @@ from watchllm_proxy.console.pages import costs as costs_pages
 from watchllm_proxy.console.pages import export as export_pages
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
+from watchllm_proxy.console.pages import projects as projects_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
@@ -121,7 +122,14 @@ ADMIN_ROUTES = (
     web.post("/settings/keys", keys_pages.create_form),
     web.post("/settings/keys/{key_id}/rotate", keys_pages.rotate_form),
     web.post("/settings/keys/{key_id}/revoke", keys_pages.revoke_form),
+    web.post("/settings/keys/{key_id}/limits", keys_pages.limits_form),
     web.post("/settings/provider-key", keys_pages.provider_key_form),
+    web.get("/settings/projects", projects_pages.projects_page),
+    web.post("/settings/projects", projects_pages.create_form),
+    web.get("/settings/projects/{project_id}", projects_pages.project_page),
+    web.post("/settings/projects/{project_id}", projects_pages.project_form),
+    web.post("/settings/projects/{project_id}/rotate", projects_pages.rotate_form),
+    web.post("/settings/projects/{project_id}/revoke", projects_pages.revoke_form),
     web.post("/pricing", account_pages.choose_plan),
     web.patch("/api/project", account_api.change_project),
     web.patch("/api/keys/{key_id}/limits", account_api.limit_key),

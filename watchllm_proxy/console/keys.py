@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
+from watchllm_proxy.console.account import MAX_NAME
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import POOL, SETTINGS, VISITOR
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
@@ -22,7 +23,6 @@ from watchllm_proxy.store.keys import KeyInfo, NewKey
 from watchllm_proxy.store.projects import ProjectInfo
 from watchllm_proxy.store.provider_keys import ProviderKeyInfo
 
-MAX_NAME = 200
 MAX_GRACE_S = 30 * 86_400
 DEFAULT_GRACE_S = 3_600
 
@@ -38,6 +38,15 @@ def project_meant(request: web.Request, named: object = None) -> str:
     if not isinstance(named, str) or not visitor.is_operator:
         raise _no_project()
     return named
+
+
+async def project_shown(request: web.Request, named: object = None) -> ProjectInfo:
+    """As `project_meant`, of one that is there."""
+    project_id = project_meant(request, named)
+    found = {each.project_id: each for each in await list_projects(request)}
+    if project_id not in found:
+        raise web.HTTPNotFound
+    return found[project_id]
 
 
 def name_of(fields: Mapping[str, object]) -> str:

@@ -35,7 +35,8 @@ DEFAULT_SCOPES = (Scope.PROXY, Scope.INGEST)
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A project key as it can be listed. `expires_at_us` None: in force until it is revoked."""
+    """A project key as it can be listed. `expires_at_us` None: in force until it is revoked; limits None: those of
+    its project alone."""
 
     key_id: UUID
     project_id: str
@@ -46,6 +47,8 @@ class KeyInfo:
     revoked_at_us: int | None = None
     expires_at_us: int | None = None
     replaced_by: UUID | None = None
+    requests_per_minute: int | None = None
+    monthly_cap_usd: Decimal | None = None  # in a month of UTC
 
     def is_in_force(self, now_us: int) -> bool:
         return self.revoked_at_us is None and (self.expires_at_us is None or now_us < self.expires_at_us)
@@ -101,6 +104,8 @@ async def list_keys(pool: asyncpg.Pool, project_id: str) -> tuple[KeyInfo, ...]:
             revoked_at_us=views.optional_at_us(row["revoked_at"]),
             expires_at_us=views.optional_at_us(row["expires_at"]),
             replaced_by=None if row["replaced_by"] is None else uuid_from(row["replaced_by"]),
+            requests_per_minute=row["requests_per_minute"],
+            monthly_cap_usd=row["monthly_cap_usd"],
         )
         for row in found
     )
@@ -138,8 +143,17 @@ async def replace_key(pool: asyncpg.Pool, project_id: str, key_id: UUID, *, grac
         )
     if row is None:
         return None
-    scopes = tuple(row["scopes"])
-    return NewKey(KeyInfo(new_id, project_id, row["name"], key[:SHOWN_CHARACTERS], scopes, views.at_us(now)), key)
+    info = KeyInfo(
+        key_id=new_id,
+        project_id=project_id,
+        name=row["name"],
+        key_prefix=key[:SHOWN_CHARACTERS],
+        scopes=tuple(row["scopes"]),
+        created_at_us=views.at_us(now),
+        requests_per_minute=row["requests_per_minute"],
+        monthly_cap_usd=row["monthly_cap_usd"],
+    )
+    return NewKey(info, key)
 
 
 async def replace_keys(

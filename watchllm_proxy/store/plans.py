@@ -22,8 +22,6 @@ class Feature(StrEnum):
     DEBUGGER = "debugger"
     COST_ATTRIBUTION = "cost_attribution"
     ANOMALY_DETECTION = "anomaly_detection"
-    EXPLANATIONS = "explanations"
-    INTEGRATIONS = "integrations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class ProjectSettings:
     requests_per_minute: int | None = None  # of all its keys together; else any number
     monthly_cap_usd: Decimal | None = None  # in a month of UTC; else no cap
     flag_thresholds: tuple[tuple[str, Decimal], ...] = ()  # from where on something is a flag, by name
+    name: str = ""  # for people
+    wanted_plan: str | None = None  # what its admin asks for
 
 
 class AllProjectSettings:
@@ -98,6 +100,8 @@ async def change(
             after.monthly_cap_usd,
             json.dumps(dict(after.redaction_rules)),
             json.dumps({name: str(value) for name, value in after.flag_thresholds}),
+            views.text(after.name),
+            after.wanted_plan,
         )
     return after
 
@@ -105,7 +109,9 @@ async def change(
 def _settings(row: asyncpg.Record) -> ProjectSettings:
     return ProjectSettings(
         project_id=row["project_id"],
+        name=row["name"],
         plan=row["plan"],
+        wanted_plan=row["wanted_plan"],
         over_quota=OverQuota(row["over_quota"]),
         redaction=row["redaction"],
         redaction_rules=tuple(sorted(json.loads(row["redaction_rules"]).items())),

@@ -18,10 +18,14 @@ PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class ProjectInfo:
+    """`wanted_plan`: what its admin asks for; None: nothing."""
+
     project_id: str
     name: str
     created_at_us: int
     keys_in_force: int
+    plan: str
+    wanted_plan: str | None = None
 
 
 async def create_project(pool: asyncpg.Pool, project_id: str, name: str) -> bool:
@@ -41,7 +45,14 @@ async def list_projects(pool: asyncpg.Pool, project_id: str | None = None) -> tu
     async with asking as connection:
         found = await connection.fetch(queries("postgres")["list_projects"])
     return tuple(
-        ProjectInfo(row["project_id"], row["name"], views.at_us(row["created_at"]), row["keys"])
+        ProjectInfo(
+            project_id=row["project_id"],
+            name=row["name"],
+            created_at_us=views.at_us(row["created_at"]),
+            keys_in_force=row["keys"],
+            plan=row["plan"],
+            wanted_plan=row["wanted_plan"],
+        )
         for row in found
         if project_id in {None, row["project_id"]}
     )

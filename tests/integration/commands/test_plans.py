@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from watchllm_proxy.cli import app
+from watchllm_proxy.store import project_settings
+from watchllm_proxy.store.transactions import open_pool
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +32,26 @@ def test_a_plan_is_given_and_shown_beside_the_others() -> None:
     shown = watchllm("projects", "plan", "default").stdout
     assert re.search(r"^free \* +\$0 +1,000 +7 d +events$", shown, flags=re.MULTILINE)
     assert re.search(r"^enterprise +\$499 +unlimited +365 d", shown, flags=re.MULTILINE)
+
+
+def test_a_plan_that_is_asked_for_is_listed_and_answered_by_giving_one(postgres_dsn: str) -> None:
+    async def ask() -> None:
+        pool = await open_pool(postgres_dsn)
+        await project_settings.change(pool, "default", lambda now: replace(now, plan="free", wanted_plan="pro"))
+        await pool.close()
+
+    asyncio.run(ask())
+    assert re.search(r"^default +0 +free, asks for pro ", watchllm("projects", "list").stdout, flags=re.MULTILINE)
+    watchllm("projects", "plan", "default", "starter")
+    (listed,) = json.loads(watchllm("projects", "list", "--json").stdout)["projects"]
+    assert (listed["plan"], listed["wanted_plan"]) == ("starter", None)
+
+
+def test_a_project_is_called_something_else() -> None:
+    assert watchllm("projects", "rename", "default", "The shop").exit_code == 0
+    assert "The shop" in watchllm("projects", "list").stdout
+    assert watchllm("projects", "rename", "nobody", "x").exit_code == 3
+    assert watchllm("projects", "rename", "default", " ").exit_code == 2
 
 
 def test_a_plan_or_project_that_is_not_there_is_told() -> None:

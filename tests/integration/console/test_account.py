@@ -28,6 +28,8 @@ from watchllm_proxy.store.usage import CountedDay, RequestCounts, Spent
 
 PEOPLE = {"Accept": "text/html"}
 READER = {"X-Scopes": "read"}
+OPERATOR = {"X-Project": "default"}
+OF_ACME = {"project_id": "acme"}
 RUN = "run_7q2k9fh4"
 
 
@@ -181,15 +183,52 @@ async def test_the_plans_and_ones_own_are_told(client: TestClient, pool: asyncpg
     assert "Self-hosted" not in shown
 
 
-async def test_a_plan_is_chosen_on_the_page_by_who_may(client: TestClient, pool: asyncpg.Pool) -> None:
-    answer = await client.post("/pricing", data={"plan": "pro"}, headers=PEOPLE, allow_redirects=False)
+async def test_a_projects_admin_asks_for_a_plan_and_who_runs_the_installation_gives_it(
+    client: TestClient, pool: asyncpg.Pool
+) -> None:
+    await choose(pool, plan="free")
+    shown = await (await client.post("/pricing", data={"wanted_plan": "pro"}, headers=PEOPLE)).text()
+    assert 'aria-label="No longer ask for Pro"' in shown
+    assert await chosen_by(pool) == ("free", "pro")
+    for refused in (
+        await client.post("/pricing", data={"plan": "pro"}, headers=PEOPLE),
+        await client.post("/settings/projects/acme", data={"plan": "pro"}, headers=PEOPLE),
+    ):
+        assert refused.status == 403
+        assert "Send `wanted_plan` to ask for one." in await refused.text()
+    assert await chosen_by(pool) == ("free", "pro")
+    listed = await (await client.get("/settings/projects", headers={**PEOPLE, **OPERATOR})).text()
+    assert "asks for Pro" in listed
+    given = {"project_id": "acme", "plan": "pro"}
+    await ask(client, "patch", "/api/project", json=given, headers=OPERATOR)
+    assert await chosen_by(pool) == ("pro", None)
+
+
+async def test_a_plan_asked_for_is_taken_back_or_declined(client: TestClient, pool: asyncpg.Pool) -> None:
+    for path, headers in (("/pricing", {}), ("/settings/projects/acme", OPERATOR)):
+        await ask(client, "patch", "/api/project", json={"wanted_plan": "starter"})
+        await client.post(path, data={"wanted_plan": ""}, headers={**PEOPLE, **headers})
+        assert await chosen_by(pool) == ("self_hosted", None)
+    await ask(client, "patch", "/api/project", json={"wanted_plan": "self_hosted"})
+    assert await chosen_by(pool) == ("self_hosted", None), "it has that one"
+
+
+async def test_who_runs_the_installation_chooses_on_the_page(client: TestClient, pool: asyncpg.Pool) -> None:
+    people = {**PEOPLE, **OPERATOR}
+    answer = await client.post("/pricing", data={"plan": "pro"}, headers=people, allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (303, "/pricing")
-    chosen = await project_settings.of_project(pool, "acme")
-    assert chosen is not None
-    assert chosen.plan == "pro"
-    assert (await client.post("/pricing", data={"plan": "golden"}, headers=PEOPLE)).status == 422
-    assert (await client.post("/pricing", data={"plan": "free"}, headers={**PEOPLE, **READER})).status == 403
+    assert await chosen_by(pool, "default") == ("pro", None)
+    assert (await client.post("/pricing", data={"plan": "golden"}, headers=people)).status == 422
+    assert (await client.post("/pricing", data={"wanted_plan": "golden"}, headers=PEOPLE)).status == 422
+    assert (await client.post("/pricing", data={"plan": "free"}, headers={**people, **READER})).status == 403
     assert "<form" not in await (await client.get("/pricing", headers={**PEOPLE, **READER})).text()
+
+
+async def chosen_by(pool: asyncpg.Pool, project_id: str = "acme") -> tuple[str, str | None]:
+    """The plan it has, and the one it asks for."""
+    found = await project_settings.of_project(pool, project_id)
+    assert found is not None
+    return found.plan, found.wanted_plan
 
 
 async def test_what_the_plan_has_not_is_402_with_the_plan_that_has_it(
@@ -205,7 +244,7 @@ async def test_what_the_plan_has_not_is_402_with_the_plan_that_has_it(
     await client.patch("/api/project", json={})  # a change through the API is known at once
     assert (await client.get("/api/agent-runs")).status == 200
     assert (await client.get(f"/api/agent-runs/{RUN}/debug")).status == 402
-    await ask(client, "patch", "/api/project", json={"plan": "pro"})
+    await ask(client, "patch", "/api/project", json={**OF_ACME, "plan": "pro"}, headers=OPERATOR)
     assert (await client.get(f"/api/agent-runs/{RUN}/debug")).status == 404  # it is of another project
 
 
@@ -268,7 +307,8 @@ async def test_a_plan_that_is_known_holds_while_postgres_is_away(client: TestCli
 
 async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client: TestClient) -> None:
     wanted = {
-        "plan": "pro",
+        "name": "Acme & Co",
+        "wanted_plan": "pro",
         "over_quota": "pass",
         "retention_days": 30,
         "requests_per_minute": 600,
@@ -276,7 +316,7 @@ async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client
         "flag_thresholds": {"loop_times": 5, "run_budget_usd": 0.25},
     }
     changed = (await ask(client, "patch", "/api/project", json=wanted))["project"]
-    expected = {**wanted, "project_id": "acme", "monthly_cap_usd": 12.345678901234}
+    expected = {**wanted, "project_id": "acme", "plan": "self_hosted", "monthly_cap_usd": 12.345678901234}
     assert changed == expected
     await ask(client, "patch", "/api/project", json={"monthly_cap_usd": None})
     assert (await ask(client, "get", "/api/project"))["project"] == {**expected, "monthly_cap_usd": None}
@@ -289,6 +329,10 @@ async def test_everything_is_chosen_by_the_api_and_what_is_left_out_stays(client
     [
         ({"plan": "golden"}, "plan"),
         ({"plan": None}, "plan"),
+        ({"wanted_plan": "golden"}, "wanted_plan"),
+        ({"wanted_plan": 7}, "wanted_plan"),
+        ({"name": " "}, "name"),
+        ({"name": None}, "name"),
         ({"over_quota": "ignore"}, "over_quota"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
         ({"requests_per_minute": True}, "requests_per_minute"),
@@ -315,7 +359,9 @@ async def test_what_cannot_be_chosen_is_named_and_nothing_changes(
     client: TestClient, fields: dict[str, object], param: str
 ) -> None:
     before = await ask(client, "get", "/api/project")
-    assert (await ask(client, "patch", "/api/project", 422, json=fields))["error"]["param"] == param
+    asked = {**OF_ACME, **fields}
+    refused = await ask(client, "patch", "/api/project", 422, json=asked, headers=OPERATOR)
+    assert refused["error"]["param"] == param
     assert await ask(client, "get", "/api/project") == before
 
 
@@ -338,9 +384,8 @@ async def test_limits_of_a_key_reach_the_proxies(client: TestClient, pool: async
 
 async def test_what_a_project_chose_reaches_the_proxies(client: TestClient, pool: asyncpg.Pool) -> None:
     seen, _ = await keys.load_grants(pool)
-    await ask(
-        client, "patch", "/api/project", json={"plan": "free", "over_quota": "pass", "requests_per_minute": 9}
-    )
+    wanted = {**OF_ACME, "plan": "free", "over_quota": "pass", "requests_per_minute": 9}
+    await ask(client, "patch", "/api/project", json=wanted, headers=OPERATOR)
     _, grants = await keys.load_grants(pool, seen)
     assert grants is not None, "it is seen that something changed"
     terms = grants.projects["acme"]

@@ -81,7 +81,12 @@ ASKED = {
     "/settings/keys": None,
     "/settings/keys/{key_id}/rotate": None,
     "/settings/keys/{key_id}/revoke": None,
+    "/settings/keys/{key_id}/limits": None,
     "/settings/provider-key": None,
+    "/settings/projects": None,  # need a Postgres: test_projects
+    "/settings/projects/{project_id}": None,
+    "/settings/projects/{project_id}/rotate": None,
+    "/settings/projects/{project_id}/revoke": None,
     "/api/redaction/try": None,
     "/v1/events/query": None,
 }

@@ -88,15 +88,31 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "POST /api/keys": (Sent(json={"name": "made here", "project_id": "{project_id}"}),),
     "POST /api/keys/{key_id}/rotate": (Sent(json={}), Sent(json={"project_id": "{project_id}"})),
     "DELETE /api/keys/{key_id}": (Sent(), Sent("project_id={project_id}")),
-    "PATCH /api/keys/{key_id}/limits": (Sent(json={"requests_per_minute": 5}),),
+    "PATCH /api/keys/{key_id}/limits": (
+        Sent(json={"requests_per_minute": 5}),
+        Sent(json={"requests_per_minute": 5, "project_id": "{project_id}"}),
+    ),
     "PUT /api/provider-key": (Sent(json={"provider_key": "sk-made-here", "project_id": "{project_id}"}),),
     "DELETE /api/provider-key": (Sent("project_id={project_id}"),),
-    "POST /settings/keys": (Sent(form={"name": "made here", "scope": "read"}),),
-    "POST /settings/keys/{key_id}/rotate": (Sent(form={"grace_s": "0"}),),
-    "POST /settings/keys/{key_id}/revoke": (Sent(form={}),),
-    "POST /settings/provider-key": (Sent(form={"remove": ""}),),
-    "POST /pricing": (Sent(form={"plan": "pro"}),),
-    "PATCH /api/project": (Sent(json={"over_quota": "pass"}),),
+    "GET /settings/keys": (Sent("project_id={project_id}"),),
+    "POST /settings/keys": (Sent(form={"name": "made here", "scope": "read", "project_id": "{project_id}"}),),
+    "POST /settings/keys/{key_id}/rotate": (Sent(form={"grace_s": "0", "project_id": "{project_id}"}),),
+    "POST /settings/keys/{key_id}/revoke": (Sent(form={"project_id": "{project_id}"}),),
+    "POST /settings/keys/{key_id}/limits": (
+        Sent(form={"requests_per_minute": "5"}),
+        Sent(form={"requests_per_minute": "5", "project_id": "{project_id}"}),
+    ),
+    "POST /settings/provider-key": (Sent(form={"remove": "", "project_id": "{project_id}"}),),
+    "POST /settings/projects": (Sent(form={"project_id": "made-here"}),),
+    "POST /settings/projects/{project_id}": (Sent(form={"name": "Another name"}),),
+    "POST /settings/projects/{project_id}/rotate": (Sent(form={"grace_s": "0"}),),
+    "POST /settings/projects/{project_id}/revoke": (Sent(form={"sure": "true"}),),
+    "POST /pricing": (Sent(form={"wanted_plan": "pro"}),),
+    "GET /api/project": (Sent("project_id={project_id}"),),
+    "PATCH /api/project": (
+        Sent(json={"over_quota": "pass"}),
+        Sent(json={"over_quota": "pass", "project_id": "{project_id}"}),
+    ),
     "POST /settings/redaction": (Sent(form={"mode": "all"}),),
     "PATCH /api/redaction": (Sent(json={"mode": "all"}),),
     "POST /api/redaction/try": (Sent(json={"text": "x"}),),
@@ -107,7 +123,7 @@ SENT: dict[str, tuple[Sent, ...]] = {
 """A GET that is not here is asked for as it is; a change that is not here is not known to be safe."""
 
 AGO = re.compile(r"\bjust now\b|\b\d+ (s|min) ago\b")
-OPERATORS_ALONE = {"POST /api/projects"}
+OPERATORS_ALONE = {"POST /api/projects", "POST /settings/projects"}
 """Refused to whoever administers another project than `default`."""
 
 

@@ -28,7 +28,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def test_a_new_project_may_use_all_and_chose_nothing(pool: asyncpg.Pool) -> None:
-    assert await project_settings.of_project(pool, "acme") == ProjectSettings("acme", "self_hosted")
+    assert await project_settings.of_project(pool, "acme") == ProjectSettings("acme", "self_hosted", name="Acme")
     assert await project_settings.of_project(pool, "nobody") is None
 
 
@@ -43,11 +43,13 @@ async def test_everything_that_can_be_chosen_is_kept(pool: asyncpg.Pool) -> None
         requests_per_minute=60,
         monthly_cap_usd=Decimal("12.345678901234"),
         flag_thresholds=(("loop_times", Decimal(5)), ("run_budget_usd", Decimal("0.25"))),
+        name="Acme & Söhne",
+        wanted_plan="enterprise",
     )
     assert await project_settings.change(pool, "acme", lambda _: chosen) == chosen
     assert await project_settings.of_project(pool, "acme") == chosen
     found = await AllProjectSettings(pool).current()
-    assert found == {"acme": chosen, "default": ProjectSettings("default", "self_hosted")}
+    assert found == {"acme": chosen, "default": ProjectSettings("default", "self_hosted", name="Default")}
 
 
 async def test_two_changes_at_once_are_both_made(pool: asyncpg.Pool) -> None:
@@ -57,13 +59,19 @@ async def test_two_changes_at_once_are_both_made(pool: asyncpg.Pool) -> None:
         project_settings.change(pool, "acme", lambda now: replace(now, store_content=False)),
     )
     assert await project_settings.of_project(pool, "acme") == ProjectSettings(
-        "acme", "free", requests_per_minute=7, store_content=False
+        "acme", "free", requests_per_minute=7, store_content=False, name="Acme"
     )
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"plan": "golden"}, {"redaction": "some"}, {"requests_per_minute": 0}, {"monthly_cap_usd": Decimal(-1)}],
+    [
+        {"plan": "golden"},
+        {"wanted_plan": "golden"},
+        {"redaction": "some"},
+        {"requests_per_minute": 0},
+        {"monthly_cap_usd": Decimal(-1)},
+    ],
     ids=str,
 )
 async def test_what_cannot_be_is_refused_and_changes_nothing(
@@ -73,7 +81,7 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(
         await project_settings.change(pool, "acme", lambda now: replace(now, **change))  # type: ignore[arg-type]
     with pytest.raises(StoreRejected):
         await project_settings.change(pool, "acme", lambda now: replace(now, project_id="default"))
-    assert await project_settings.of_project(pool, "acme") == ProjectSettings("acme", "self_hosted")
+    assert await project_settings.of_project(pool, "acme") == ProjectSettings("acme", "self_hosted", name="Acme")
 
 
 async def test_nobody_changes_a_project_that_is_not_there(pool: asyncpg.Pool) -> None:

@@ -42,6 +42,7 @@ SAMPLES = {
 CHOICES = {
     "redaction": "'secrets'",
     "plan": "'pro'",
+    "wanted_plan": "'pro'",
     "over_quota": "'pass'",
     "requests_per_minute": "1",
     "redaction_rules": "'{}'",

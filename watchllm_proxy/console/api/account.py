@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from uuid import UUID
 
 from aiohttp import web
 
@@ -14,6 +13,7 @@ from watchllm_proxy.console.answers import BadParameter, json_answer
 from watchllm_proxy.console.api.bodies import json_object
 from watchllm_proxy.console.context import ACCOUNTS, now_us, project_of
 from watchllm_proxy.console.correcting import known_fields_only
+from watchllm_proxy.console.keys import key_id_of, project_meant
 from watchllm_proxy.enrich.flags.thresholds import CHOICES
 from watchllm_proxy.store.plans import Plan
 from watchllm_proxy.store.project_settings import ProjectSettings
@@ -34,7 +34,7 @@ async def plans(request: web.Request) -> web.Response:
 
 
 async def project(request: web.Request) -> web.Response:
-    found = await request.app[ACCOUNTS].settings(project_of(request))
+    found = await request.app[ACCOUNTS].settings(project_meant(request, request.query.get("project_id")))
     if found is None:
         raise web.HTTPNotFound
     return json_answer({"project": _project(found)})
@@ -43,20 +43,18 @@ async def project(request: web.Request) -> web.Response:
 async def change_project(request: web.Request) -> web.Response:
     """Fields that are left out stay as they are."""
     fields = await json_object(request)
-    known_fields_only(fields, *account.CHOICES)
-    return json_answer({"project": _project(await account.change(request, fields))})
+    known_fields_only(fields, *account.CHOICES, "project_id")
+    project_id = project_meant(request, fields.pop("project_id", None))
+    return json_answer({"project": _project(await account.change(request, project_id, fields))})
 
 
 async def limit_key(request: web.Request) -> web.Response:
     """Both limits of a key: what is left out, or null, is no limit."""
     fields = await json_object(request)
-    known_fields_only(fields, "requests_per_minute", "monthly_cap_usd")
+    known_fields_only(fields, "requests_per_minute", "monthly_cap_usd", "project_id")
+    project_id, key_id = project_meant(request, fields.get("project_id")), key_id_of(request)
     limits = account.read_limits(fields)
-    try:
-        key_id = UUID(request.match_info["key_id"])
-    except ValueError:
-        raise web.HTTPNotFound from None
-    if not await request.app[ACCOUNTS].limit_key(project_of(request), key_id, *limits):
+    if not await request.app[ACCOUNTS].limit_key(project_id, key_id, *limits):
         raise web.HTTPNotFound
     return json_answer({"key": {"key_id": key_id, "requests_per_minute": limits[0], "monthly_cap_usd": limits[1]}})
 
@@ -118,7 +116,9 @@ def _plan(plan: Plan) -> dict[str, object]:
 def _project(chosen: ProjectSettings) -> dict[str, object]:
     return {
         "project_id": chosen.project_id,
+        "name": chosen.name,
         "plan": chosen.plan,
+        "wanted_plan": chosen.wanted_plan,
         "over_quota": chosen.over_quota,
         "retention_days": chosen.retention_days,
         "requests_per_minute": chosen.requests_per_minute,

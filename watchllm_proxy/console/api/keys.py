@@ -21,6 +21,8 @@ async def list_projects(request: web.Request) -> web.Response:
             "name": each.name,
             "created_at": instant(each.created_at_us),
             "keys_in_force": each.keys_in_force,
+            "plan": each.plan,
+            "wanted_plan": each.wanted_plan,
         }
         for each in await keys.list_projects(request)
     ]
@@ -117,6 +119,8 @@ def _key(info: KeyInfo, now: int) -> dict[str, object]:
         "expires_at": instant(info.expires_at_us),
         "revoked_at": instant(info.revoked_at_us),
         "replaced_by": info.replaced_by,
+        "requests_per_minute": info.requests_per_minute,
+        "monthly_cap_usd": info.monthly_cap_usd,
     }
 
 

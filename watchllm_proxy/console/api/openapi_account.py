@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchllm_proxy.console.api.openapi_parts import BACK, KEY_ID, PAGE, asked, form, in_query, json_answer, sent
+from watchllm_proxy.console.api.openapi_parts import (
+    BACK,
+    KEY_ID,
+    NAMED_PROJECT,
+    PAGE,
+    asked,
+    form,
+    in_query,
+    json_answer,
+    sent,
+)
 from watchllm_proxy.console.api.schemas import Schema
 
 _MONTH: Final = in_query(
@@ -30,7 +40,10 @@ PATHS: Final = {
     "/api/plans": {"get": asked("What can be had, and what the project has", json_answer("Plans.", "PlanList"))},
     "/api/project": {
         "get": asked(
-            "What the project chose", json_answer("Its settings.", "ProjectSettings"), wrong="401 403 404 503"
+            "What the project chose",
+            json_answer("Its settings.", "ProjectSettings"),
+            NAMED_PROJECT,
+            wrong="401 403 404 503",
         ),
         "patch": _sent("Change it; what is left out stays", "ProjectChange", "ProjectSettings"),
     },

@@ -8,22 +8,17 @@ from watchllm_proxy.console.api.openapi_parts import (
     BACK,
     FORM_ERRORS,
     KEY_ID,
+    NAMED_PROJECT,
     PAGE,
     SENT_ERRORS,
     asked,
     form,
     in_path,
-    in_query,
     json_answer,
     sent,
 )
 from watchllm_proxy.console.api.schemas import Schema
 
-_PROJECT: Final = in_query(
-    "project_id",
-    "Another project than the key's own: for who administers the project `default`.",
-    {"type": "string"},
-)
 _OF_PROJECT: Final = in_path(
     "project_id", "The key's own, or another: as for `project_id` of /api/keys.", {"type": "string"}
 )
@@ -40,7 +35,7 @@ def _sent(summary: str, body: str, answer: str, *parameters: Schema, status: str
 
 
 def _form(summary: str, *parameters: Schema) -> Schema:
-    return form(summary, {"201": PAGE, "303": BACK}, *parameters, wrong=f"{FORM_ERRORS} 409")
+    return form(summary, {"200": PAGE, "201": PAGE, "303": BACK}, *parameters, wrong=f"{FORM_ERRORS} 409")
 
 
 _LOGIN: Final = form(
@@ -70,11 +65,13 @@ PATHS: Final = {
         "post": _sent("End every key of the project", "Nothing", "Revoked", _OF_PROJECT, status="200")
     },
     "/api/keys": {
-        "get": _asked("The keys of a project, revoked ones too; never the keys themselves", "KeyList", _PROJECT),
+        "get": _asked(
+            "The keys of a project, revoked ones too; never the keys themselves", "KeyList", NAMED_PROJECT
+        ),
         "post": _sent("Make a key; `secret` is the only time that it is shown", "KeyRequest", "NewKey"),
     },
     "/api/keys/{key_id}": {
-        "delete": _asked("End a key for good, on every proxy within seconds", "OneKey", KEY_ID, _PROJECT)
+        "delete": _asked("End a key for good, on every proxy within seconds", "OneKey", KEY_ID, NAMED_PROJECT)
     },
     "/api/keys/{key_id}/rotate": {
         "post": _sent(
@@ -82,19 +79,30 @@ PATHS: Final = {
         )
     },
     "/api/provider-key": {
-        "get": _asked("Whether the project has one of its own, and how it ends", "ProviderKey", _PROJECT),
+        "get": _asked("Whether the project has one of its own, and how it ends", "ProviderKey", NAMED_PROJECT),
         "put": _sent(
             "Set it; it is sealed, and never given out", "ProviderKeyRequest", "ProviderKey", status="200"
         ),
-        "delete": _asked("Remove it", "ProviderKey", _PROJECT),
+        "delete": _asked("Remove it", "ProviderKey", NAMED_PROJECT),
     },
     "/login": {"get": asked("Where people log in", PAGE, wrong=""), "post": _LOGIN},
     "/logout": {"post": _LOGOUT},
     "/settings/keys": {
-        "get": asked("Keys and provider key, as a page", PAGE),
+        "get": asked("Keys and provider key, as a page", PAGE, NAMED_PROJECT, wrong=_ASKED),
         "post": _form("Make a key, from the page"),
     },
     "/settings/keys/{key_id}/rotate": {"post": _form("Replace a key, from the page", KEY_ID)},
     "/settings/keys/{key_id}/revoke": {"post": _form("End a key, from the page", KEY_ID)},
+    "/settings/keys/{key_id}/limits": {"post": _form("Limits of a key, from the page", KEY_ID)},
     "/settings/provider-key": {"post": _form("Set or remove the provider key, from the page")},
+    "/settings/projects": {
+        "get": asked("The projects that may be seen, as a page", PAGE),
+        "post": _form("Make a project, from the page"),
+    },
+    "/settings/projects/{project_id}": {
+        "get": asked("What a project may, and its limits, as a page", PAGE, _OF_PROJECT, wrong=_ASKED),
+        "post": _form("Change them, from the page", _OF_PROJECT),
+    },
+    "/settings/projects/{project_id}/rotate": {"post": _form("New keys for all, from the page", _OF_PROJECT)},
+    "/settings/projects/{project_id}/revoke": {"post": _form("End every key, from the page", _OF_PROJECT)},
 }

@@ -78,6 +78,11 @@ def in_path(name: str, description: str, schema: Schema) -> Schema:
     return {"name": name, "in": "path", "required": True, "description": description, "schema": storable(schema)}
 
 
+NAMED_PROJECT: Final = in_query(
+    "project_id",
+    "Another project than the key's own: for who administers the project `default`.",
+    {"type": "string"},
+)
 KEY_ID: Final = in_path("key_id", "As lists of keys give it.", {"type": "string", "format": "uuid"})
 
 

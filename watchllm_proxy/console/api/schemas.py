@@ -7,8 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from watchllm_proxy.console.account import MAX_CAP_USD, MAX_REQUESTS_PER_MINUTE, MAX_RETENTION_DAYS
-from watchllm_proxy.console.keys import DEFAULT_GRACE_S, MAX_GRACE_S, MAX_NAME
+from watchllm_proxy.console.account import MAX_CAP_USD, MAX_NAME, MAX_REQUESTS_PER_MINUTE, MAX_RETENTION_DAYS
+from watchllm_proxy.console.keys import DEFAULT_GRACE_S, MAX_GRACE_S
 from watchllm_proxy.console.redaction import MAX_TRIED_CHARACTERS
 from watchllm_proxy.enrich.flags.thresholds import CHOICES as FLAG_CHOICES
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
@@ -120,6 +120,8 @@ _KEY: Final = {
     "expires_at": MAYBE_INSTANT,
     "revoked_at": MAYBE_INSTANT,
     "replaced_by": MAYBE_UUID,
+    "requests_per_minute": MAYBE_COUNT,
+    "monthly_cap_usd": USD,
 }
 _LINK: Final = {
     "kind": _enum(LinkKind),
@@ -503,7 +505,16 @@ ALL: Final[Mapping[str, Schema]] = {
     "ProjectList": _object(
         {
             "projects": _list(
-                _object({"project_id": STRING, "name": STRING, "created_at": INSTANT, "keys_in_force": COUNT})
+                _object(
+                    {
+                        "project_id": STRING,
+                        "name": STRING,
+                        "created_at": INSTANT,
+                        "keys_in_force": COUNT,
+                        "plan": STRING,
+                        "wanted_plan": TEXT,
+                    }
+                )
             )
         }
     ),
@@ -570,7 +581,9 @@ ALL: Final[Mapping[str, Schema]] = {
             "project": _object(
                 {
                     "project_id": STRING,
+                    "name": STRING,
                     "plan": STRING,
+                    "wanted_plan": TEXT,
                     "over_quota": _enum(OverQuota),
                     "retention_days": MAYBE_COUNT,
                     "requests_per_minute": MAYBE_COUNT,
@@ -583,7 +596,10 @@ ALL: Final[Mapping[str, Schema]] = {
     "ProjectChange": {
         "type": "object",
         "properties": {
-            "plan": STRING,
+            "project_id": TEXT,
+            "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME},
+            "plan": {**STRING, "description": "For who administers the project `default`."},
+            "wanted_plan": {**TEXT, "description": "Asks for this one; null: for none."},
             "over_quota": _enum(OverQuota),
             "retention_days": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_RETENTION_DAYS},
             **_LIMITS,
@@ -596,7 +612,11 @@ ALL: Final[Mapping[str, Schema]] = {
         },
         "additionalProperties": False,
     },
-    "KeyLimits": {"type": "object", "properties": _LIMITS, "additionalProperties": False},
+    "KeyLimits": {
+        "type": "object",
+        "properties": {**_LIMITS, "project_id": TEXT},
+        "additionalProperties": False,
+    },
     "LimitedKey": _object(
         {"key": _object({"key_id": UUID, "requests_per_minute": MAYBE_COUNT, "monthly_cap_usd": USD})}
     ),

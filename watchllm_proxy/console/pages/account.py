@@ -59,7 +59,7 @@ def _month_before(month: date) -> str | None:
 
 async def pricing_page(request: web.Request) -> web.Response:
     desk = request.app[ACCOUNTS]
-    current = await desk.plan(project_of(request))
+    current, chosen = await desk.plan(project_of(request)), await desk.settings(project_of(request))
     return render(
         request,
         "pricing.html",
@@ -68,14 +68,19 @@ async def pricing_page(request: web.Request) -> web.Response:
         current=current,
         project_id=project_of(request),
         features=FEATURE_LABELS,
+        wanted=None if chosen is None else chosen.wanted_plan,
         may_change=may(request, Scope.ADMIN),
     )
 
 
 async def choose_plan(request: web.Request) -> web.Response:
-    """From the pricing page."""
+    """From the pricing page: `plan` by who runs the installation, else `wanted_plan`; empty: no longer."""
     fields = await form_fields(request)
-    await account.change(request, {"plan": str(fields.get("plan", ""))})
+    if "wanted_plan" in fields:
+        wanted: dict[str, object] = {"wanted_plan": fields["wanted_plan"] or None}
+    else:
+        wanted = {"plan": fields.get("plan", "")}
+    await account.change(request, project_of(request), wanted)
     raise web.HTTPSeeOther("/pricing")
 
 

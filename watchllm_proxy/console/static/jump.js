@@ -12,6 +12,8 @@ const PLACES = [
   ['Costs by day', '/costs?by=day'],
   ['Usage', '/usage'],
   ['Settings', '/settings'],
+  ['Projects', '/settings/projects'],
+  ['Keys', '/settings/keys'],
   ['Redaction', '/settings/redaction'],
   ['Connect an agent', '/welcome'],
 ];
