@@ -32,14 +32,15 @@ INSERT INTO agent_debug_steps (
     project_id, run_id, step_index, type, started_at, duration_us, is_duration_inferred, summary, call_id,
     decision, tool, tool_call_id, tool_args, tool_output_summary, is_tool_error, model, input_tokens,
     output_tokens, cache_read_input_tokens, cost_usd, is_priced, time_to_first_token_us, http_status,
-    error_type, error_message, occurrence, reported, finish_reason, output_chars, prompt_hash
+    error_type, error_message, occurrence, reported, finish_reason, output_chars, prompt_hash, offered_tools,
+    contradiction
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[],
     $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[],
     $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[], $21::boolean[], $22::bigint[],
     $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::bigint[],
-    $30::text[]
+    $30::text[], $31::text[], $32::text[]
 )
 ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     type = excluded.type, started_at = excluded.started_at, duration_us = excluded.duration_us,
@@ -53,7 +54,8 @@ ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     http_status = excluded.http_status, error_type = excluded.error_type,
     error_message = excluded.error_message, occurrence = excluded.occurrence, reported = excluded.reported,
     finish_reason = excluded.finish_reason, output_chars = excluded.output_chars,
-    prompt_hash = excluded.prompt_hash;
+    prompt_hash = excluded.prompt_hash, offered_tools = excluded.offered_tools,
+    contradiction = excluded.contradiction;
 
 -- name: drop_explanations
 -- Explanations of the runs ($1[i], $2[i]): they are written anew as a whole.

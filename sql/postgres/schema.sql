@@ -161,6 +161,8 @@ CREATE TABLE agent_debug_steps (
     finish_reason text,                             -- why the model stopped, in the upstream's word; NULL: not told
     output_chars bigint,                            -- characters of a tool's output; NULL: not seen yet, or not to be stored
     prompt_hash text,                               -- hashes of system prompt and tools, - for none; NULL: neither, or no call
+    offered_tools text,                             -- {tool: estimated tokens of its schema}, where the run offers this list first; NULL: not here
+    contradiction text,                             -- how the answer is at odds with what tools gave; NULL: it is not, as far as can be proved
     PRIMARY KEY (project_id, run_id, step_index)
 );
 

@@ -30,6 +30,8 @@ _FLAG = {
     FlagKind.TRUNCATED_ANSWER: "answer cut off",
     FlagKind.SLOW_STEP: "slow",
     FlagKind.BUDGET_EXCEEDED: "over budget",
+    FlagKind.UNUSED_TOOLS: "unused tools",
+    FlagKind.CONTRADICTION: "contradiction",
 }
 _LINK = {
     LinkKind.EXPLICIT_RUN: "The client named this run",

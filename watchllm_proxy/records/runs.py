@@ -78,6 +78,8 @@ class FlagKind(StrEnum):
     TRUNCATED_ANSWER = "truncated_answer"
     SLOW_STEP = "slow_step"
     BUDGET_EXCEEDED = "budget_exceeded"
+    UNUSED_TOOLS = "unused_tools"
+    CONTRADICTION = "contradiction"
 
 
 @record
@@ -131,6 +133,8 @@ class Step:
     finish_reason: str | None = None  # why the model stopped, in the upstream's word
     output_chars: int | None = None  # of a tool's output, all of it; None: not seen yet, or not to be stored
     prompt_hash: str | None = None  # of a call: "SYSTEM TOOLS", hashes of its system prompt and tools; - : none
+    offered_tools: str | None = None  # JSON: estimated tokens by name, where the run offers this list first
+    contradiction: str | None = None  # a sentence: how its answer is at odds with what tools gave
 
 
 @record

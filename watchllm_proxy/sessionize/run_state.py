@@ -16,12 +16,13 @@ How a run stands is told by its last model step and the time since:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from uuid import UUID
 
 from watchllm_proxy.records import Call, Run, RunOutline, RunStatus, Settlement, Step, StepType, ToolResult
 from watchllm_proxy.sessionize import names, steps, turns
+from watchllm_proxy.sessionize.offered import offered_tools
 from watchllm_proxy.sessionize.turns import UserInput
 
 RETRY_GRACE_US = 60_000_000
@@ -54,6 +55,7 @@ class RunState:
     _last_model: int | None = None  # index of the newest model step
     _open_tools: list[int] = field(default_factory=list)  # indexes of tool_call steps without output, in order
     _tool_steps: dict[str, int] = field(default_factory=dict)  # newest tool_call or tool_result step by id
+    _tool_lists: set[str] = field(default_factory=set)  # hashes of the lists of tools that were offered
     _changed: set[int] = field(default_factory=set)
     _filled: list[tuple[int, str]] = field(default_factory=list)  # tool calls answered since `take_filled`
     key: RunKey = field(init=False)
@@ -163,7 +165,7 @@ class RunState:
             failed = self.steps[retried_step] if retried_step < len(self.steps) else None
             self._append(steps.retry_step(self.next_index, call, failed))
         model_index = self.next_index
-        self._append(steps.model_step(model_index, call))
+        self._append(self._with_offer(steps.model_step(model_index, call), call))
         asked = steps.asked_tools(call)
         told = [step for tool in asked if (step := self._told(tool.tool_call_id)) is not None]
         for tool in asked:
@@ -180,6 +182,13 @@ class RunState:
         self.steps[index] = steps.with_settlement(self.steps[index], told)
         self._changed.add(index)
         return True
+
+    def _with_offer(self, step: Step, call: Call) -> Step:
+        """Which tools it offers is told once for each list of them."""
+        if steps.tools_hash(step) in self._tool_lists:
+            return step
+        offered = offered_tools(call)
+        return step if offered is None else replace(step, offered_tools=offered)
 
     def tool_step_index(self, issued_id: str) -> int | None:
         return self._tool_steps.get(issued_id)
@@ -208,6 +217,8 @@ class RunState:
         self._changed.add(index)
         if step.occurrence is not None:
             self.inputs.add(step.occurrence)
+        if step.offered_tools is not None:
+            self._tool_lists.add(steps.tools_hash(step))
         if step.is_priced and not self._is_late(step):
             self._last_model = index
         if step.type is StepType.TOOL_CALL and step.tool_output_summary is None:

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 
 from watchllm_proxy.records import Api, Call, ExchangeEnd, Settlement, Step, StepType, ToolCall, ToolResult
+from watchllm_proxy.sessionize.contradictions import contradiction
 from watchllm_proxy.sessionize.names import SUMMARY_CHARS, cut
 from watchllm_proxy.sessionize.tool_errors import is_tool_error
 from watchllm_proxy.sessionize.turns import UserInput, prompt_hash
@@ -76,7 +77,13 @@ def model_step(index: int, call: Call) -> Step:
         error_message=cut(error.message, SUMMARY_CHARS) if error else None,
         finish_reason=call.finish_reasons[0] if call.finish_reasons else None,
         prompt_hash=prompt_hash(call),
+        contradiction=contradiction(call),
     )
+
+
+def tools_hash(step: Step) -> str:
+    """Of the list of tools that its call offered."""
+    return (step.prompt_hash or "").partition(" ")[2]
 
 
 def with_settlement(step: Step, told: Settlement) -> Step:

@@ -126,7 +126,7 @@ def step_row(project_id: str, run_id: str, step: Step) -> Row:
         views.optional_integer(step.http_status),
         views.optional_text(step.error_type), views.optional_text(step.error_message), step.occurrence,
         step.reported, views.optional_text(step.finish_reason), views.optional_bigint(step.output_chars),
-        step.prompt_hash,
+        step.prompt_hash, views.optional_text(step.offered_tools), views.optional_text(step.contradiction),
     )  # fmt: skip
 
 
@@ -160,6 +160,8 @@ def step_from(row: Stored) -> Step:
         finish_reason=row["finish_reason"],
         output_chars=row["output_chars"],
         prompt_hash=row["prompt_hash"],
+        offered_tools=row["offered_tools"],
+        contradiction=row["contradiction"],
     )
 
 

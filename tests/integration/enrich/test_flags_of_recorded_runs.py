@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sessionize.test_recorded_conversations import growing_requests, lines
+from tests.integration.sessionize.test_recorded_conversations import SYSTEM, growing_requests, lines
 from watchllm_proxy.decode import decode
 from watchllm_proxy.enrich.flags import find_flags
 from watchllm_proxy.insights.explain import explain
@@ -26,7 +26,8 @@ def played(
     name: str, recorded: dict[str, Any]
 ) -> Iterator[tuple[Run, tuple[Step, ...], tuple[Flag, ...], list[int]]]:
     """Its runs as they come from requests that grow, and which message of the recording each step's call wrote."""
-    exchanges = growing_requests(name, recorded, "10.0.0.1:4000", 0.0, random.Random(1))
+    own = next((message for message in recorded["messages"] if message.get("role") == "system"), SYSTEM)
+    exchanges = growing_requests(name, recorded, "10.0.0.1:4000", 0.0, random.Random(1), own)
     answers = [at for at, message in enumerate(recorded["messages"]) if message.get("role") == "assistant"]
     written = {each.exchange_id: at for each, at in zip(exchanges, answers, strict=True)}
     sessionizer = Sessionizer(silence_us=SILENCE_US)
@@ -88,4 +89,4 @@ def test_labelled_failing_steps_are_among_the_flagged_or_explained_ones_as_often
         labels += len(failures)
         found += sum(failure["step_number"] - 1 in named for failure in failures)  # they count messages from 1
     print(f"{found} of {labels} labelled steps; {named_steps} of {all_steps} steps are named")
-    assert (labels, found) == (20, 6)
+    assert (labels, found) == (20, 8)

@@ -59,15 +59,20 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def growing_requests(
-    name: str, run: dict[str, Any], client: str, at_s: float, chance: random.Random
+    name: str,
+    run: dict[str, Any],
+    client: str,
+    at_s: float,
+    chance: random.Random,
+    system: dict[str, Any] = SYSTEM,
 ) -> list[Exchange]:
-    """One request for each answer of the recorded run, with all that came before it."""
+    """One request for each answer of the recorded run, with all that came before it, under that system prompt."""
     messages = [message for message in run["messages"] if message.get("role") != "system"]
     made = []
     for index, message in enumerate(messages):
         if message.get("role") != "assistant":
             continue
-        request: dict[str, Any] = {"model": "m", "messages": [SYSTEM, *messages[:index]]}
+        request: dict[str, Any] = {"model": "m", "messages": [system, *messages[:index]]}
         if run.get("tools"):
             request["tools"] = run["tools"]
         finish = "tool_calls" if message.get("tool_calls") else "stop"

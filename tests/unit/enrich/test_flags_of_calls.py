@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from hashlib import sha256
 
 import pytest
 
@@ -186,3 +188,82 @@ def test_a_run_beyond_its_budget_is_told_at_the_step_that_it_came_to() -> None:
     assert (flag.step_indexes, flag.severity) == ((5,), "error")
     assert played(calls, FlagKind.BUDGET_EXCEEDED) == []
     assert played(calls, FlagKind.BUDGET_EXCEEDED, Thresholds(run_budget_usd=Decimal("0.004"))) == []
+
+
+# --- tools that nobody called
+
+
+def offering(calls: Sequence[Call], tokens: int, names: Sequence[str] = ("search", "open", "close")) -> list[Call]:
+    """The same calls, each sent with schemas of so many tokens each."""
+    definitions = [{"name": name, "description": "x" * (4 * tokens)} for name in names]
+    content = json.dumps(definitions).encode()
+    schemas = replace(message("", "", slot="tools"), content=content, content_hash=sha256(content).digest())
+    return [
+        replace(
+            call, messages=(*(m for m in call.messages if m.slot != "tools"), schemas), tool_names=tuple(names)
+        )
+        for call in calls
+    ]
+
+
+def test_schemas_that_are_a_quarter_of_what_was_read_and_never_called_are_told_once_the_run_is_over() -> None:
+    calls = offering(chain(3), 4_000)
+    (flag,) = played(calls, FlagKind.UNUSED_TOOLS)
+    assert flag.severity == "info"
+    assert flag.message == (
+        "2 of 3 tools were never called (open, close): their schemas are some 24,048 tokens, "
+        "38% of all that was read."
+    )
+    assert Play(*calls).steps_of(calls[0])[flag.step_indexes[0]].offered_tools is not None
+    assert played(calls[:2], FlagKind.UNUSED_TOOLS) == []  # it goes on, and may still call them
+
+
+def test_few_or_short_schemas_are_not_worth_a_word() -> None:
+    assert played(offering(chain(3), 1_900), FlagKind.UNUSED_TOOLS) == []
+    assert played(offering(chain(2), 4_000), FlagKind.UNUSED_TOOLS) == []
+    assert played(offering(chain(3), 9_000, ["search"]), FlagKind.UNUSED_TOOLS) == []
+    assert played(chain(3), FlagKind.UNUSED_TOOLS) == []
+
+
+# --- answers at odds with what tools gave
+
+
+def test_an_answer_that_tells_another_count_than_the_tool_is_a_contradiction() -> None:
+    output = json.dumps({"rooms": [{"free": True}, {"free": True}, {"free": False}]})
+    call = CallBuilder()
+    asked = call(user="How many?", answers=tool("look_up", {}))
+    told = call(after=asked, results=results_for(asked, output), answers="There are 3 free rooms.")
+    (flag,) = played([asked, told], FlagKind.CONTRADICTION)
+    assert flag.message == (
+        'Step 3 is at odds with its tools. It says "3 free": the tool gave 3, and 2 of them are free.'
+    )
+    assert flag.step_indexes == (3,)
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "is_found"),
+    [
+        ("Error: no such seat", "Your seat has been booked.", True),
+        ("Error: no such seat", "All done: booked successfully!", True),
+        ("Error: no such seat", "The seat has not been booked.", False),
+        ("Error: no such seat", "I'm sorry, that failed. Your money has been kept safe.", False),
+        ("Error: no such seat", "Which seat would you like?", False),
+        ("Booked.", "Your seat has been booked.", False),
+    ],
+)
+def test_success_that_is_told_right_after_a_failure_is_a_contradiction(
+    output: str, answer: str, is_found: bool
+) -> None:
+    call = CallBuilder()
+    asked = call(user="Book it", answers=tool("book", {}))
+    told = call(after=asked, results=results_for(asked, output), answers=answer)
+    found = played([asked, told], FlagKind.CONTRADICTION)
+    assert [flag.step_indexes for flag in found] == ([(2, 3)] if is_found else [])
+
+
+def test_success_after_another_try_that_worked_is_none() -> None:
+    call = CallBuilder()
+    first = call(user="Book it", answers=tool("book", {"seat": 1}))
+    second = call(after=first, results=results_for(first, "Error: taken"), answers=tool("book", {"seat": 2}))
+    told = call(after=second, results=results_for(second, "ok"), answers="Your seat has been booked.")
+    assert played([first, second, told], FlagKind.CONTRADICTION) == []

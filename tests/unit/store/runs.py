@@ -62,6 +62,8 @@ def step(index: int, **changes: object) -> Step:
         finish_reason="length",
         output_chars=120_000,
         prompt_hash="0a1b2c3d4e5f -",
+        offered_tools='{"search":212}',
+        contradiction="It says ten.",
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 

@@ -14,6 +14,8 @@
     slow_step            warning   a minute or longer, and 5 times what is usual in the run for the same
     empty_tool_output    warning   a tool gave nothing
     huge_tool_output     warning   a tool gave 40,000 characters
+    contradiction        warning   an answer tells another count or state than the tools, or of success
+    unused_tools         info      a quarter of all that a run read, schemas of 4,000 tokens, was never called
 
 Every rule reads the steps once, so the time is linear in their number; only the median of `slow_step` sorts.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from watchllm_proxy.enrich.flags import costs, tools, trouble
+from watchllm_proxy.enrich.flags import answers, costs, tools, trouble
 from watchllm_proxy.enrich.flags.reading import Signature, call_signature, is_empty_output
 from watchllm_proxy.enrich.flags.thresholds import DEFAULT_THRESHOLDS, Thresholds, chosen
 from watchllm_proxy.records import Flag, Run, Step
@@ -59,4 +61,6 @@ FINDERS: tuple[Finder, ...] = (
     trouble.slow_steps,
     tools.empty_tool_outputs,
     tools.huge_tool_outputs,
+    answers.contradictions,
+    tools.unused_tools,
 )

@@ -18,6 +18,9 @@ class Thresholds:
     run_budget_usd: Decimal | None = None  # None: a run may cost what it costs
     cacheable_tokens: int = 1024  # providers cache no shorter prompt
     huge_output_chars: int = 40_000  # some 10,000 tokens
+    unused_tools_tokens: int = 4_000  # of their schemas, in each request
+    unused_tools_share: Decimal = Decimal("0.25")  # of all that the run read
+    unused_tools_min_calls: int = 3
     slow_step_s: int = 60
     slow_step_times: int = 5  # as long as is usual in the run, where it does the same often enough
     slow_step_min_peers: int = 4

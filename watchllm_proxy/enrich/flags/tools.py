@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from watchllm_proxy.enrich.flags.reading import Signature, call_signature, is_empty_output
+import orjson
+
+from watchllm_proxy.enrich.flags.reading import (
+    Signature,
+    answered,
+    call_signature,
+    is_empty_output,
+    prompt_parts,
+)
 from watchllm_proxy.enrich.flags.thresholds import Thresholds
-from watchllm_proxy.records import Flag, FlagKind, Run, Step, StepType
+from watchllm_proxy.records import Flag, FlagKind, Run, RunStatus, Step, StepType
 
 MAX_CYCLE = 4
 CHARS_PER_TOKEN = 4
+NAMED_TOOLS = 3
 
 
 def loops(_: Run, steps: Sequence[Step], limits: Thresholds) -> Iterator[Flag]:
@@ -89,3 +99,36 @@ def huge_tool_outputs(_: Run, steps: Sequence[Step], limits: Thresholds) -> Iter
                 f"some {size // CHARS_PER_TOKEN:,} tokens: each later request that sends them pays for them."
             )
             yield Flag(FlagKind.HUGE_TOOL_OUTPUT, message, (step.step_index,))
+
+
+def unused_tools(run: Run, steps: Sequence[Step], limits: Thresholds) -> Iterator[Flag]:
+    """Their schemas come with every request. Told once the run is over: until then each may still be called."""
+    if run.status is RunStatus.RUNNING:
+        return
+    called = {step.tool for step in steps if step.type is StepType.TOOL_CALL}
+    offers: dict[str | None, Step] = {}
+    requests: Counter[str | None] = Counter()
+    for step in answered(steps):
+        tools = prompt_parts(step)[1]
+        requests[tools] += 1
+        if step.offered_tools is not None:
+            offers[tools] = step
+    spare: dict[str, int] = {}
+    carried = offered = 0
+    for tools, step in offers.items():
+        sizes: dict[str, int] = orjson.loads(step.offered_tools or "{}")
+        unused = {name: tokens for name, tokens in sizes.items() if name not in called}
+        carried += requests[tools] * sum(unused.values())
+        offered = max(offered, len(sizes))
+        spare |= unused
+    is_much = (
+        sum(spare.values()) >= limits.unused_tools_tokens and requests.total() >= limits.unused_tools_min_calls
+    )
+    if is_much and run.input_tokens and carried >= limits.unused_tools_share * run.input_tokens:
+        names = sorted(spare, key=lambda name: -spare[name])
+        more = f" and {len(names) - NAMED_TOOLS} more" if len(names) > NAMED_TOOLS else ""
+        message = (
+            f"{len(names)} of {offered} tools were never called ({', '.join(names[:NAMED_TOOLS])}{more}): "
+            f"their schemas are some {carried:,} tokens, {carried / run.input_tokens:.0%} of all that was read."
+        )
+        yield Flag(FlagKind.UNUSED_TOOLS, message, tuple(step.step_index for step in offers.values()), "info")
