@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from watchllm_proxy.settings import Settings
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 1 after an error of ours, told in one line to the terminal of `up`."""
+    gc.disable()  # while all is imported that stays: until `lifecycle.settle_memory`
     what, name = arguments[0], arguments[-1]
     status = 0
     try:

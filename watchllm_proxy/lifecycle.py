@@ -32,10 +32,11 @@ def settle_memory() -> None:
     """Everything imported stays for ever: keep the collector from walking it again and again.
 
     What comes later goes when nothing refers to it any more; cycles are few, and may wait until there are many.
+    What was garbage before stays, too: looking for it would take longer than it is large.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def on_signals(stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:

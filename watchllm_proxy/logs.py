@@ -11,7 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
+from watchllm_proxy import lean
+
+with lean.missing("rich"):  # for coloured tracebacks, which no log of ours holds
+    import structlog
 
 MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
 KEPT_LOG_FILES = 3

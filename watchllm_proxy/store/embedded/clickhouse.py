@@ -1,6 +1,6 @@
 """ClickHouse inside this process: a directory, opened by one process at a time.
 
-Importing the engine takes two seconds and a quarter of a gigabyte, so it is imported when it is opened.
+Importing the engine takes time and a tenth of a gigabyte, so it is imported when it is opened.
 Rows go in as a Native block through a file in memory. They never stand in the SQL text: the engine cuts
 inline data at line ends and would run what follows as a statement (decision 0050).
 """
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from clickhouse_driver.errors import Error as DriverError
 
+from watchllm_proxy import lean
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.store.clickhouse import INSERT_SETTINGS, Params, error_for
 from watchllm_proxy.store.embedded.lock import DirectoryLock
@@ -77,7 +78,8 @@ class EmbeddedStore:
     """`EventStore` on the embedded engine."""
 
     def __init__(self, path: Path) -> None:
-        from chdb import session  # noqa: PLC0415 - two seconds, and only where it is used
+        with lean.hollow("pyarrow"):  # with numpy 40 MB, for formats that nobody here asks for
+            from chdb import session  # noqa: PLC0415 - it takes long, and only where it is used
 
         open_session: Any = session.Session
         self._session: Any = _translating(lambda: open_session(str(path)))
