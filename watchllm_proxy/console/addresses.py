@@ -43,6 +43,10 @@ def events_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/events"
 
 
+def search_path(run_id: str) -> str:
+    return f"/api/agent-runs/{encode_id(run_id)}/search"
+
+
 def runs_path(filters: Mapping[str, str]) -> str:
     """The list of runs under some filters."""
     return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"

@@ -44,7 +44,7 @@ def told(found: Sequence[FoundText] | None) -> list[tuple[str, bool, tuple[str, 
     return [(each.role, each.is_answer, each.tool_call_ids) for each in found]
 
 
-async def test_a_text_is_found_where_it_was_said_first_and_not_in_the_form_of_messages(recording: Recording) -> None:
+async def test_a_text_is_found_where_it_was_said_first_and_not_in_forms(recording: Recording) -> None:
     run = await recorded(recording)
     reading = reading_of(recording)
 

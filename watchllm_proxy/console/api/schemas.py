@@ -380,6 +380,8 @@ ALL: Final[Mapping[str, Schema]] = {
             "took": _list(STRING),
             "tokens": _list(STRING),
             "cost": _list(STRING),
+            "dearest": _list(COUNT),
+            "cuts": _list({"type": "array", "items": COUNT, "minItems": 2, "maxItems": 2}),
         }
     ),
     "StepChanges": {

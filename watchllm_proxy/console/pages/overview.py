@@ -1,7 +1,7 @@
 """The overview of a whole run as inline SVG: one lane per agent, errors marked above, running cost as a line.
 
 A few paths whatever the number of steps: the lane is cut into slots, and each slot takes one colour. Lengths
-are units of a 1000 wide view box that the browser stretches.
+are units of a 1000 wide view box that the browser stretches. Drawn folded, idle time is cut out of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import groupby
 from watchllm_proxy.console import formats
 from watchllm_proxy.console.addresses import run_path
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.folding import UNFOLDED, Folding
 from watchllm_proxy.console.pages.timeline import Row, Timeline
 from watchllm_proxy.records import Run, Step
 
@@ -52,21 +53,40 @@ class Overview:
     marks: dict[str, tuple[str, ...]]  # failed | flagged -> x of each triangle
     cost_line: str
     axis: tuple[tuple[str, str, str], ...]  # x, text-anchor, label
+    cuts: tuple[int, ...]  # x of each place where idle time is cut out
 
 
-def overview_of(loaded: LoadedRun, timeline: Timeline) -> Overview:
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """The time of a run as it is drawn."""
+
+    folding: Folding
+    started_at_us: int
+    span_us: int  # as drawn, at least 1
+
+    def at(self, us: int) -> int:
+        """Of a time since the run's start."""
+        return self.folding.at(us)
+
+    def of(self, instant_us: int) -> int:
+        return self.folding.at(instant_us - self.started_at_us)
+
+
+def overview_of(loaded: LoadedRun, timeline: Timeline, folding: Folding = UNFOLDED) -> Overview:
     children = [row.run for row in loaded.children]
     lanes = (_own_lane(loaded.run), *(_child_lane(child) for child in children))
     height = TOP + LANE_HEIGHT * len(lanes) + 4
-    bars = _bars(timeline)
-    bars["agent"] = _child_bars(children, loaded.run.started_at_us, timeline.span_us)
+    clock = _Clock(folding, loaded.run.started_at_us, max(1, folding.at(timeline.span_us)))
+    bars = _bars(timeline.rows, clock)
+    bars["agent"] = _child_bars(children, clock)
     return Overview(
         lanes=lanes,
         height=height,
         bars={kind: path for kind, path in bars.items() if path},
-        marks=_marks(timeline),
-        cost_line=_cost_line(loaded.steps, loaded.run.started_at_us, timeline.span_us, height),
-        axis=_axis(timeline.span_us),
+        marks=_marks(timeline.rows, clock),
+        cost_line=_cost_line(loaded.steps, clock, height),
+        axis=_axis(clock),
+        cuts=tuple(dict.fromkeys(clock.at(cut.start_us) * WIDTH // clock.span_us for cut in folding.cuts)),
     )
 
 
@@ -83,11 +103,11 @@ def _kind(row: Row) -> str | None:
     return "failed" if row.is_failed else _KIND_OF_SHAPE.get(row.shape)
 
 
-def _bars(timeline: Timeline) -> dict[str, str]:
+def _bars(rows: Sequence[Row], clock: _Clock) -> dict[str, str]:
     paths: dict[str, str] = {}
     unit = WIDTH // _SLOTS
     at = 0
-    for kind, group in groupby(_slots(timeline)):
+    for kind, group in groupby(_slots(rows, clock)):
         length = sum(1 for _ in group)
         if kind is not None:
             paths[kind] = paths.get(kind, "") + _box(at * unit, TOP + 5, length * unit)
@@ -95,25 +115,24 @@ def _bars(timeline: Timeline) -> dict[str, str]:
     return paths
 
 
-def _slots(timeline: Timeline) -> list[str | None]:
+def _slots(rows: Sequence[Row], clock: _Clock) -> list[str | None]:
     """What each slot of the lane shows: a failure if there is one in it, else what took most of it."""
     taken: list[Counter[str]] = [Counter() for _ in range(_SLOTS)]
-    for row in timeline.rows:
+    for row in rows:
         kind = _kind(row)
         if kind is None:
             continue
-        first = min(_SLOTS - 1, row.start_us * _SLOTS // timeline.span_us)
-        last = max(first, ((row.start_us + row.duration_us) * _SLOTS - 1) // timeline.span_us)
+        start, end = clock.at(row.start_us), clock.at(row.start_us + row.duration_us)
+        first = min(_SLOTS - 1, start * _SLOTS // clock.span_us)
+        last = max(first, (end * _SLOTS - 1) // clock.span_us)
         for slot in range(first, min(_SLOTS, last + 1)):
-            taken[slot][kind] += _overlap_us(row, slot, timeline.span_us)
+            taken[slot][kind] += _overlap_us(start, end, slot, clock.span_us)
     return [_most_telling(kinds) for kinds in taken]
 
 
-def _overlap_us(row: Row, slot: int, span_us: int) -> int:
+def _overlap_us(start_us: int, end_us: int, slot: int, span_us: int) -> int:
     """How much of a slot a step fills; at least 1, so that a step without duration shows in an empty slot."""
-    start = max(row.start_us, slot * span_us // _SLOTS)
-    end = min(row.start_us + row.duration_us, (slot + 1) * span_us // _SLOTS)
-    return max(1, end - start)
+    return max(1, min(end_us, (slot + 1) * span_us // _SLOTS) - max(start_us, slot * span_us // _SLOTS))
 
 
 def _most_telling(kinds: Counter[str]) -> str | None:
@@ -122,11 +141,11 @@ def _most_telling(kinds: Counter[str]) -> str | None:
     return "failed" if "failed" in kinds else kinds.most_common(1)[0][0]
 
 
-def _child_bars(children: Sequence[Run], start_us: int, span_us: int) -> str:
+def _child_bars(children: Sequence[Run], clock: _Clock) -> str:
     path = ""
     for lane, child in enumerate(children, start=1):
-        x = _clamp((child.started_at_us - start_us) * WIDTH // span_us)
-        end = _clamp(((child.ended_at_us or child.last_activity_at_us) - start_us) * WIDTH // span_us)
+        x = _clamp(clock.of(child.started_at_us) * WIDTH // clock.span_us)
+        end = _clamp(clock.of(child.ended_at_us or child.last_activity_at_us) * WIDTH // clock.span_us)
         path += _box(x, TOP + 5 + lane * LANE_HEIGHT, max(2, end - x))
     return path
 
@@ -139,17 +158,17 @@ def _box(x: int, y: int, width: int) -> str:
     return f"M{x} {y}h{width}v{_BAR_HEIGHT}h-{width}z"
 
 
-def _marks(timeline: Timeline) -> dict[str, tuple[str, ...]]:
+def _marks(rows: Sequence[Row], clock: _Clock) -> dict[str, tuple[str, ...]]:
     """Where a triangle stands above the lane, in per cent; at most one of each kind per slot of the lane."""
     found: dict[str, dict[int, None]] = {"failed": {}, "flagged": {}}
-    for row in timeline.rows:
+    for row in rows:
         if row.is_failed or row.tags:
             kind = "failed" if row.is_failed else "flagged"
-            found[kind][row.start_us * 100 // timeline.span_us] = None
+            found[kind][clock.at(row.start_us) * 100 // clock.span_us] = None
     return {kind: tuple(str(x) for x in places) for kind, places in found.items()}
 
 
-def _cost_line(steps: Sequence[Step], start_us: int, span_us: int, height: int) -> str:
+def _cost_line(steps: Sequence[Step], clock: _Clock, height: int) -> str:
     """The cost so far, step by step, as one line from the bottom to the top; "" when nothing is priced."""
     total = sum((s.cost_usd or Decimal(0) for s in steps if s.is_priced), Decimal(0))
     if not total:
@@ -159,16 +178,20 @@ def _cost_line(steps: Sequence[Step], start_us: int, span_us: int, height: int) 
     for step in steps:
         if step.is_priced and step.cost_usd:
             spent += step.cost_usd
-            end_us = step.started_at_us + (step.duration_us or 0) - start_us
-            slot = min(_SLOTS, max(0, end_us * _SLOTS // span_us))
+            end_us = clock.of(step.started_at_us + (step.duration_us or 0))
+            slot = min(_SLOTS, max(0, end_us * _SLOTS // clock.span_us))
             points[slot] = height - 3 - int((height - TOP - 2) * spent / total)
     unit = WIDTH // _SLOTS
     return "M" + "L".join(f"{slot * unit} {y}" for slot, y in sorted(points.items()))
 
 
-def _axis(span_us: int) -> tuple[tuple[str, str, str], ...]:
+def _axis(clock: _Clock) -> tuple[tuple[str, str, str], ...]:
     anchors = ["start", *["middle"] * (_AXIS_MARKS - 1), "end"]
     return tuple(
-        (f"{100 * i // _AXIS_MARKS}%", anchor, formats.duration(span_us * i // _AXIS_MARKS))
+        (
+            f"{100 * i // _AXIS_MARKS}%",
+            anchor,
+            formats.duration(clock.folding.unfolded(clock.span_us * i // _AXIS_MARKS)),
+        )
         for i, anchor in enumerate(anchors)
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from watchllm_proxy.console.addresses import decode_id, events_path, run_json_path, run_path
+from watchllm_proxy.console.addresses import decode_id, events_path, run_json_path, run_path, search_path
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
@@ -124,6 +124,7 @@ def _page(
         run=loaded.run,
         path=path,
         json_path=json_path,
+        search_path=f"{path}/search" if is_sample else search_path(loaded.run.run_id),
         events_path=events_path(loaded.run.run_id)
         if not is_sample and loaded.run.status is RunStatus.RUNNING
         else None,
@@ -135,6 +136,7 @@ def _page(
         redaction_note=redaction_note(loaded.redacted_at_most),
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
         overview=overview_of(loaded, timeline),
+        folded_overview=overview_of(loaded, timeline, timeline.folding) if timeline.folding.cuts else None,
         timeline=timeline,
         rows=timeline.rows[:FIRST_ROWS],
         children=[row.run for row in loaded.children],

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nlargest
+from operator import itemgetter
 
 from watchllm_proxy.console import formats
 from watchllm_proxy.console.labels import flag_label, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import is_failed_step
+from watchllm_proxy.console.pages.folding import FOLDED_ABOVE_STEPS, UNFOLDED, Folding, folding_of
 from watchllm_proxy.records import Flag, Step, StepType
 
 PREVIEW_CHARACTERS = 140
+MAX_DEAREST = 20
 _TOOL_TYPES = {StepType.TOOL_CALL, StepType.TOOL_RESULT}
 
 
@@ -38,10 +42,17 @@ class Row:
 class Timeline:
     rows: Sequence[Row]
     span_us: int  # from the run's start to the end of its last step, at least 1
+    folding: Folding = UNFOLDED
+    dearest: tuple[int, ...] = ()  # places of the dearest steps in `rows`
 
     def share(self, us: int) -> float:
         """Per cent of the span, to three decimals: an SVG length."""
         return round(100 * us / self.span_us, 3)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is shown folded unless its reader says otherwise."""
+        return len(self.rows) > FOLDED_ABOVE_STEPS and bool(self.folding.cuts)
 
 
 def timeline_of(loaded: LoadedRun) -> Timeline:
@@ -49,7 +60,13 @@ def timeline_of(loaded: LoadedRun) -> Timeline:
     start_us = loaded.run.started_at_us
     rows = [_row(step, start_us, tags.get(step.step_index, ())) for step in loaded.steps]
     ends = (row.start_us + row.duration_us for row in rows)
-    return Timeline(rows, max((*ends, 1)))
+    folding = folding_of((row.start_us, row.duration_us) for row in rows)
+    return Timeline(rows, max((*ends, 1)), folding, _dearest(loaded.steps))
+
+
+def _dearest(steps: Sequence[Step]) -> tuple[int, ...]:
+    priced = [(step.cost_usd, place) for place, step in enumerate(steps) if step.is_priced and step.cost_usd]
+    return tuple(sorted(place for _, place in nlargest(MAX_DEAREST, priced, key=itemgetter(0))))
 
 
 def tags_by_step(flags: Sequence[Flag]) -> dict[int, tuple[str, ...]]:
@@ -139,4 +156,6 @@ def columns(timeline: Timeline) -> dict[str, object]:
         "took": [row.took for row in rows],
         "tokens": [row.tokens for row in rows],
         "cost": [row.cost for row in rows],
+        "dearest": timeline.dearest,
+        "cuts": [(cut.start_us, cut.length_us) for cut in timeline.folding.cuts],
     }

@@ -2,23 +2,28 @@
 // The run page: timeline, overview and detail tied together by the selected step, which lives in the address.
 import { byId, h } from './dom.js';
 import { Detail, tabNamed } from './detail.js';
+import { Finder, MODEL_SHAPES } from './finding.js';
+import { Fold } from './fold.js';
 import { follow } from './live.js';
 import { copy, toast } from './shell.js';
 import { Timeline } from './timeline.js';
 
 const path = byId('main').dataset.path ?? '';
-const search = /** @type {HTMLInputElement} */ (byId('q'));
 const KEYS = [
   ['j / ↓', 'next step'], ['k / ↑', 'previous step'], ['J / K', 'next / previous model call'], ['e / E', 'next / previous error'],
   ['a / A', 'next / previous anomaly'], ['h', 'the step that asked for this one, or the run that this one is part of'], ['g g / G', 'first / last step'],
   ['d', 'what differs from the request before'], ['[ / ]', 'previous / next tab'], ['c / p', 'copy as curl / Python'], ['y', 'copy the link to this step'],
-  ['z', 'bars over the rows in view, or over the whole run'], ['/', 'search'],
-  ['t', 'light or dark'], ['Esc', 'out of the search, or back to the list'], ['?', 'this list'],
+  ['x', 'idle time cut out, or shown'], ['z', 'bars over the rows in view, or over the whole run'],
+  ['/', 'search; Enter goes to what is found'], ['n / N', 'next / previous of what is found'],
+  ['t', 'light or dark'], ['Ctrl K', 'jump to a page, a run or an agent'], ['Esc', 'out of the search, all steps again, then back to the list'], ['?', 'this list'],
 ];
 
 const detail = new Detail(byId('detail'), path, () => writeAddress());
-const timeline = new Timeline(await fetchColumns(), (step) => select(step));
+const timeline = new Timeline(await fetchColumns(), byId('main').dataset.folded !== undefined, (step) => select(step), () => finder.clear());
 const overview = overviewMarks();
+const finder = new Finder(timeline, report);
+drawScale();
+await finder.start();
 
 async function fetchColumns() {
   const answer = await fetch(`${path}/steps`);
@@ -26,24 +31,26 @@ async function fetchColumns() {
   return answer.json();
 }
 
-/** @param {number | undefined} step @param {{keepAddress?: boolean, center?: boolean}} [options] */
-function select(step, { keepAddress = false, center = false } = {}) {
+/** @param {number | undefined} step @param {{center?: boolean}} [options] */
+function select(step, { center = false } = {}) {
   if (step === undefined || !(step >= 0 && step < timeline.length)) return toast('No more');
   timeline.select(step, center);
-  if (!keepAddress) writeAddress();
+  writeAddress();
   overview.update();
   report();
   return detail.show(timeline.data.index[step]);
 }
 
 function writeAddress() {
-  history.replaceState(null, '', `#step-${timeline.data.index[timeline.selected]}${detail.tabInAddress}`);
+  const step = timeline.data.index[timeline.selected];
+  history.replaceState({ step }, '', `#step-${step}${detail.tabInAddress}`);
 }
 
 function report() {
   const all = timeline.length.toLocaleString('en');
   const isFiltered = timeline.shown.length !== timeline.length;
-  byId('found').textContent = isFiltered ? `${timeline.shown.length.toLocaleString('en')} of ${all} steps` : '';
+  const count = isFiltered ? `${timeline.shown.length.toLocaleString('en')} of ${all} steps` : '';
+  byId('found').textContent = [count, finder.note].filter(Boolean).join(' · ');
   byId('position').textContent = timeline.selected < 0 ? '' : `step ${timeline.data.index[timeline.selected]} · ${all} in all`;
 }
 
@@ -53,8 +60,11 @@ function overviewMarks() {
   const view = h('i', { class: 'mwin' });
   const cursor = h('i', { class: 'mcur' });
   box.append(view, cursor);
-  const span = timeline.data.span_us; // as it was drawn: a run that goes on does so at its right edge
-  const percent = (/** @type {number} */ us) => Math.min(100, 100 * us / span);
+  // As it was drawn: a run that goes on does so at its right edge.
+  const fold = new Fold(timeline.data.cuts);
+  const wholeSpan = timeline.data.span_us;
+  const at = (/** @type {number} */ us) => (timeline.isFolded ? fold.at(us) : us);
+  const percent = (/** @type {number} */ us) => Math.min(100, 100 * at(us) / at(wholeSpan));
   const update = () => {
     const { start_us: start, duration_us: took } = timeline.data;
     const inView = timeline.window();
@@ -65,16 +75,41 @@ function overviewMarks() {
       view.style.width = `${Math.max(0.3, percent(start[last] + took[last]) - left)}%`;
     }
     if (timeline.selected >= 0) cursor.style.left = `${percent(start[timeline.selected])}%`;
+    for (const drawing of /** @type {NodeListOf<SVGElement>} */ (box.querySelectorAll('[data-drawing]'))) {
+      drawing.toggleAttribute('hidden', !fold.isEmpty && (drawing.dataset.drawing === 'folded') !== timeline.isFolded);
+    }
   };
   box.addEventListener('click', (event) => {
     const { start_us: start, duration_us: took } = timeline.data;
-    const at = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * span;
-    const distance = (/** @type {number} */ step) => Math.max(start[step] - at, at - start[step] - took[step], 0);
+    const there = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * at(wholeSpan);
+    const distance = (/** @type {number} */ step) => Math.max(at(start[step]) - there, there - at(start[step] + took[step]), 0);
     const nearest = timeline.shown.reduce((best, step) => (distance(step) < distance(best) ? step : best), timeline.shown[0]);
     select(nearest, { center: true });
   });
   timeline.grid.addEventListener('scroll', () => requestAnimationFrame(update), { passive: true });
   return { update };
+}
+
+/** What the bars are drawn over, as buttons that say how it is. */
+function drawScale() {
+  const button = (/** @type {string} */ label, /** @type {boolean} */ isOn, /** @type {() => void} */ onclick) =>
+    h('button', { type: 'button', class: 'chip', 'aria-pressed': String(isOn), onclick }, label);
+  byId('scale').replaceChildren(...[
+    timeline.fold.isEmpty ? null : button('Fold gaps', timeline.isFolded, toggleFold),
+    button('Zoom', timeline.isZoomed, toggleZoom),
+  ].filter((each) => each !== null));
+}
+
+function toggleFold() {
+  if (timeline.fold.isEmpty) return toast('There is no idle time to cut out');
+  toast(timeline.toggleFold() ? 'Idle time is cut out' : 'Idle time is shown');
+  drawScale();
+  overview.update();
+}
+
+function toggleZoom() {
+  toast(timeline.toggleZoom() ? 'Bars over the rows in view' : 'Bars over the whole run');
+  drawScale();
 }
 
 function help() {
@@ -85,6 +120,9 @@ function help() {
   document.body.append(dialog);
   dialog.showModal();
 }
+
+/** @param {1 | -1} direction */
+const toHit = (direction) => (finder.isActive ? select(finder.nextHit(direction)) : toast('Search first: /'));
 
 let lastG = 0;
 function first() {
@@ -103,7 +141,6 @@ async function toParent() {
   else toast('Nothing asked for this step');
 }
 
-const MODEL_SHAPES = new Set(['model', 'answer', 'error']);
 const isModel = (/** @type {number} */ step) => MODEL_SHAPES.has(timeline.data.shape[step]);
 const isFailed = (/** @type {number} */ step) => timeline.failed.has(step);
 const isTagged = (/** @type {number} */ step) => timeline.data.tags[step] !== undefined;
@@ -120,7 +157,10 @@ const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
   d: () => detail.toggleTab('diff'),
   c: () => detail.copyAs('curl'),
   p: () => detail.copyAs('python'),
-  z: () => toast(timeline.toggleZoom() ? 'Bars over the rows in view' : 'Bars over the whole run'),
+  x: toggleFold,
+  z: toggleZoom,
+  n: () => toHit(1),
+  N: () => toHit(-1),
   e: () => select(timeline.next(isFailed, 1)),
   E: () => select(timeline.next(isFailed, -1)),
   a: () => select(timeline.next(isTagged, 1)),
@@ -133,17 +173,15 @@ const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
   ']': () => detail.turnTab(1),
   y: () => copy(location.href, 'Link copied'),
   '?': help,
-  Escape: () => location.assign('/runs'),
+  Escape: () => (finder.isActive ? finder.clear() : location.assign('/runs')),
 });
 
 addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (target === search) {
-    if (event.key === 'Escape' || event.key === 'Enter') {
-      timeline.grid.focus();
-      if (event.key === 'Enter' && timeline.shown.length) select(timeline.shown[0]);
-    }
+  if (target === finder.input) {
+    if (event.key === 'Escape' || event.key === 'Enter') timeline.grid.focus();
+    if (event.key === 'Enter') finder.firstHit().then((step) => (step === undefined ? toast('Nothing found') : select(step)));
     return;
   }
   if (target.matches('input, textarea, select')) return;
@@ -155,10 +193,6 @@ addEventListener('keydown', (event) => {
   }
 });
 
-search.addEventListener('input', () => {
-  timeline.filter(search.value.trim());
-  report();
-});
 document.addEventListener('click', (event) => {
   if (/** @type {Element} */ (event.target).closest('[data-act=link]')) copy(location.href, 'Link copied');
 });
@@ -167,19 +201,22 @@ document.addEventListener('click', (event) => {
 function addressed() {
   const match = /^#step-(\d+)(?:\/([a-z]+))?$/.exec(location.hash);
   const step = match ? timeline.placeOf.get(Number(match[1])) : undefined;
-  if (match?.[2] && step !== undefined) detail.tab = tabNamed(match[2]);
+  if (match && step !== undefined) detail.tab = tabNamed(match[2] ?? '');
   return step;
 }
 
+// A link to a step keeps the tab that is open; the back button brings back step and tab as they were.
 addEventListener('hashchange', () => {
+  const { tab } = detail;
+  const isLink = history.state === null && !location.hash.includes('/');
   const step = addressed();
-  if (step !== undefined) select(step, { center: true, keepAddress: true });
+  if (isLink) detail.tab = tab;
+  if (step !== undefined) select(step, { center: true });
 });
 
 // A run opened without a step starts at its first error.
 if (timeline.length) {
-  const start = addressed() ?? timeline.data.failed[0] ?? 0;
-  select(start, { center: true, keepAddress: true });
+  select(addressed() ?? (finder.isActive ? timeline.shown[0] : undefined) ?? timeline.data.failed[0] ?? 0, { center: true });
   timeline.grid.focus({ preventScroll: true });
 }
 follow({
@@ -188,6 +225,8 @@ follow({
     const wasAtEnd = timeline.isAtEnd;
     const before = timeline.length;
     timeline.grow(data);
+    finder.grow();
+    drawScale();
     detail.refresh();
     overview.update();
     report();

@@ -1,6 +1,7 @@
 // @ts-check
 // The list of steps: only the rows in view are in the page, whatever the length of the run.
 import { byId, h, svg } from './dom.js';
+import { Fold } from './fold.js';
 
 const ROW_HEIGHT = 28;
 const SPARE_ROWS = 6;
@@ -43,6 +44,8 @@ function duration(us) {
  * @property {string[]} took
  * @property {string[]} tokens
  * @property {string[]} cost
+ * @property {number[]} dearest
+ * @property {[number, number][]} cuts
  */
 
 /** One row element, reused for whatever step scrolls into view. */
@@ -83,23 +86,25 @@ class RowView {
     this.cost.textContent = data.cost[step];
   }
 
-  /** @param {Columns} data @param {[number, number]} scale */
-  drawBar(data, [from, to]) {
-    const start = data.start_us[this.step];
+  /** @param {Timeline} timeline */
+  drawBar({ data, start, end, scale: [from, to] }) {
     const percent = (/** @type {number} */ us) => Math.min(102, Math.max(-2, 100 * (us - from) / (to - from)));
-    const left = percent(start);
+    const left = percent(start[this.step]);
     this.bar.style.left = this.firstToken.style.left = `${left}%`;
-    this.bar.style.width = `${Math.max(0.6, percent(start + data.duration_us[this.step]) - left)}%`;
+    this.bar.style.width = `${Math.max(0.6, percent(end[this.step]) - left)}%`;
     const first = data.first_token_us[this.step];
-    this.firstToken.style.width = `${first ? percent(start + first) - left : 0}%`;
+    this.firstToken.style.width = `${first ? percent(start[this.step] + first) - left : 0}%`;
   }
 }
 
 export class Timeline {
-  /** @param {Columns} data @param {(step: number) => void} onPick */
-  constructor(data, onPick) {
+  /** @param {Columns} data @param {boolean} isFolded @param {(step: number) => void} onPick @param {() => void} onHidden  when a step is wanted that is not shown */
+  constructor(data, isFolded, onPick, onHidden) {
+    this.isFolded = isFolded;
+    this.onHidden = onHidden;
     this.know(data);
-    this.wanted = '';
+    /** @type {((step: number) => boolean) | null} */
+    this.test = null;
     this.shown = [...Array(this.length).keys()];
     this.selected = -1;
     /** @type {[number, number]} */
@@ -123,7 +128,7 @@ export class Timeline {
       if (row) onPick(row.step);
     });
     new ResizeObserver(() => this.queue()).observe(this.grid);
-    this.filter('');
+    this.narrow(null);
   }
 
   /** @param {Columns} data */
@@ -132,6 +137,17 @@ export class Timeline {
     this.length = data.index.length;
     this.failed = new Set(data.failed);
     this.placeOf = new Map(data.index.map((index, step) => [index, step]));
+    this.fold = new Fold(data.cuts);
+    this.arrange();
+  }
+
+  /** Where each step stands in the time that is shown. */
+  arrange() {
+    const { start_us: start, duration_us: took, span_us: span } = this.data;
+    const at = this.isFolded ? (/** @type {number} */ us) => this.fold.at(us) : (/** @type {number} */ us) => us;
+    this.start = start.map(at);
+    this.end = this.start.map((us, step) => us + took[step]);
+    this.span = at(span);
   }
 
   /** Whether the last row is in view. */
@@ -146,20 +162,21 @@ export class Timeline {
     this.know(data);
     this.grid.querySelector('p')?.remove(); // "no steps yet"
     this.rows.forEach((row) => { row.step = -1; });
-    this.filter(this.wanted);
+    this.narrow(this.test);
     this.selected = this.placeOf.get(selected) ?? this.selected;
     this.grid.scrollTop = scrollTop;
   }
 
-  /** Shows only the steps whose name or preview holds `text`. @param {string} text */
-  filter(text) {
-    const wanted = this.wanted = text.toLowerCase();
+  /** Shows only the steps that pass; the selected one stays in view. @param {((step: number) => boolean) | null} test */
+  narrow(test) {
+    this.test = test;
     const all = [...Array(this.length).keys()];
-    this.shown = wanted ? all.filter((step) => this.textOf(step).includes(wanted)) : all;
+    this.shown = test ? all.filter(test) : all;
     this.rows.forEach((row) => { row.place = -1; });
     this.pad.style.height = `${this.shown.length * ROW_HEIGHT}px`;
     this.grid.setAttribute('aria-rowcount', String(this.shown.length));
-    this.grid.scrollTop = 0;
+    const top = this.shown.indexOf(this.selected) * ROW_HEIGHT;
+    this.grid.scrollTop = Math.max(0, top - this.grid.clientHeight / 2.4);
     this.queue();
   }
 
@@ -171,7 +188,7 @@ export class Timeline {
 
   /** @param {number} step @param {boolean} [center] */
   select(step, center = false) {
-    if (!this.shown.includes(step)) this.filter('');
+    if (!this.shown.includes(step)) this.onHidden();
     this.selected = step;
     const top = this.shown.indexOf(step) * ROW_HEIGHT;
     const height = this.grid.clientHeight;
@@ -210,17 +227,27 @@ export class Timeline {
     return this.isZoomed;
   }
 
+  /** Whether idle time is cut out of the bars from now on. */
+  toggleFold() {
+    this.isFolded = !this.isFolded;
+    this.arrange();
+    this.queue();
+    return this.isFolded;
+  }
+
   /** Bars are scaled to the rows in view, or to the whole run; the overview above keeps that anyway. */
   rescale() {
     const first = Math.floor(this.grid.scrollTop / ROW_HEIGHT);
     const inView = this.shown.slice(first, first + Math.ceil(this.grid.clientHeight / ROW_HEIGHT));
-    const { start_us: start, duration_us: took } = this.data;
-    const from = Math.min(...inView.map((step) => start[step]));
-    const to = Math.max(...inView.map((step) => start[step] + took[step]));
-    if (!this.isZoomed) this.scale = [0, this.data.span_us];
+    const from = Math.min(...inView.map((step) => this.start[step]));
+    const to = Math.max(...inView.map((step) => this.end[step]));
+    if (!this.isZoomed) this.scale = [0, this.span];
     else if (to > from) this.scale = [from, to + (to - from) * 0.02];
     const [a, b] = this.scale;
-    this.marks.forEach((mark, i) => { mark.textContent = `+${duration(a + (b - a) * i / 2)}`; });
+    this.marks.forEach((mark, i) => {
+      const us = a + (b - a) * i / 2;
+      mark.textContent = `+${duration(this.isFolded ? this.fold.unfolded(us) : us)}`;
+    });
   }
 
   paint() {
@@ -250,7 +277,7 @@ export class Timeline {
   fill(row, place) {
     const step = this.shown[place];
     row.show(this.data, step, this.failed.has(step));
-    row.drawBar(this.data, this.scale);
+    row.drawBar(this);
     if (row.place !== place) {
       row.place = place;
       row.element.hidden = false;
