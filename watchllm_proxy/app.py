@@ -33,6 +33,9 @@ START_PATIENCE_S = 10.0
 """What is behind the proxies takes some seconds to start: only after these it is told what is missing."""
 
 CORE_STOP_TIMEOUT_S = 60.0
+LOCK_FILE = "up.lock"
+"""In the data directory. Held, it names pid and address of who holds it: `background` finds it by that."""
+
 AFTER_DRAIN_S = 10.0
 """What a proxy may take beyond its drain time to sync its log, before it is killed."""
 
@@ -102,8 +105,8 @@ def _sole_user(settings: Settings) -> Iterator[Callable[[int], None]]:
     """Hold the data directory; gives a function that notes our port for whoever comes second."""
     make_data_dir(settings.data_dir)
     hint = "Stop it, or give this one a directory of its own with WATCHLLM_DATA_DIR."
-    with held(settings.data_dir / "up.lock", str(settings.data_dir), hint) as note:
-        yield lambda port: note(f"watchllm up (pid {os.getpid()}, http://{settings.host}:{port})")
+    with held(settings.data_dir / LOCK_FILE, str(settings.data_dir), hint) as note:
+        yield lambda port: note(f"watchllm up (pid {os.getpid()}, {replace(settings, port=port).base_url})")
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,5 @@
-"""The way in: `watchllm up | demo | runs | show | tail | open | diff | doctor | keys | projects | provider-keys |
-users | dead`, the parts, and `erase | retain | export | import` for what is stored.
+"""The way in: `watchllm up | down | demo | runs | show | tail | open | diff | doctor | keys | projects |
+provider-keys | users | dead`, the parts, and `erase | retain | export | import` for what is stored.
 
 Data goes to stdout and talk to stderr. Exit status: 0 done, 1 error, 2 wrong usage or settings, 3 not found.
 """
@@ -31,8 +31,9 @@ from watchllm_proxy.commands import (
     replaying,
     users,
 )
+from watchllm_proxy.commands.api_client import CommandFailed, NotFound
 from watchllm_proxy.commands.terminal import Terminal, errors_told
-from watchllm_proxy.settings import with_local_access
+from watchllm_proxy.settings import Settings, with_local_access
 
 T = TypeVar("T")
 
@@ -59,14 +60,40 @@ def up(  # noqa: PLR0917 - typer calls it by name
     workers: Annotated[int | None, typer.Option(help="Proxy processes (WATCHLLM_WORKERS).", min=1)] = None,
     upstream: Annotated[str | None, typer.Option(help="Upstream URL (WATCHLLM_UPSTREAM_URL).")] = None,
     print_env: Annotated[bool, typer.Option("--print-env", help="Only the export line on stdout.")] = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="In the background, once requests pass; `watchllm down` ends it."),
+    ] = False,
 ) -> None:
     """Start everything on this machine: proxy, recorder, console and stores. Ctrl-C stops; nothing is lost."""
     with errors_told():
         chosen = settings.load(host=host, port=port, data_dir=data_dir, workers=workers, upstream_url=upstream)
+        if detach:
+            _up_in_background(chosen, only_env=print_env)
+            return
         child.log_to_file(chosen, "up")
         from watchllm_proxy.app import run_up
 
         run(run_up(with_local_access(chosen), Announcement(only_env=print_env)))
+
+
+@app.command()
+def down(
+    data_dir: DataDir = None,
+    now: Annotated[bool, typer.Option("--now", help="Cut open answers instead of letting them finish.")] = False,
+) -> None:
+    """Stop the `watchllm up` of this data directory, wherever it was started, and wait until all is stored."""
+    with errors_told():
+        chosen = settings.load(data_dir=data_dir)
+        from watchllm_proxy import background
+
+        found, terminal = background.running(chosen.data_dir), Terminal()
+        if found is None:
+            raise NotFound(f"no `watchllm up` is running on {chosen.data_dir}")
+        terminal.say(f"Stopping pid {found.pid}: open answers finish, then the rest is stored.", style="dim")
+        if not background.stop(found, chosen, now=now):
+            raise CommandFailed(f"pid {found.pid} has not ended yet; `watchllm down --now` cuts open answers")
+        terminal.say("Stopped; nothing is lost.")
 
 
 @app.command()
@@ -144,6 +171,18 @@ replaying.add_to(app)
 def version() -> None:
     """Print the version."""
     Terminal().line(__version__)
+
+
+def _up_in_background(chosen: Settings, *, only_env: bool) -> None:
+    """Twice is once: what runs there is found again, so `eval "$(watchllm up -d --print-env)"` may be repeated."""
+    from watchllm_proxy import background
+
+    found = background.running(chosen.data_dir)
+    was_running = found is not None
+    if found is None:
+        found = background.start(chosen)
+    told = Announcement(only_env=only_env)
+    told.in_background(found.url, chosen.upstream_url, found.pid, was_running=was_running)
 
 
 def _run_core(name: str, *, recorder: bool, console: bool) -> None:

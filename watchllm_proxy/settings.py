@@ -380,13 +380,15 @@ class Settings:
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read settings from `environ` (default: the process's), then apply `overrides` by field name.
 
-    An override of None means "not given". Raises `SettingsError` naming everything that is wrong,
-    unknown `WATCHLLM_*` names included: a misspelt setting must not be silently ignored.
+    An override of None means "not given"; one that is a text is read as if it stood in `environ`. Raises
+    `SettingsError` naming everything that is wrong, unknown `WATCHLLM_*` names included: a misspelt setting must
+    not be silently ignored.
     """
-    env = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     problems: list[str] = []
     known = {f.metadata["name"]: f for f in fields(Settings)}
+    written = {name: text for name, f in known.items() if isinstance(text := overrides.get(f.name), str)}
+    env = {**(os.environ if environ is None else environ), **written}
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.startswith("WATCHLLM_TEST_"):
             continue
@@ -399,7 +401,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         except ValueError as exc:
             shown = "" if setting.metadata["secret"] or "@" in env[name] else f" (it is {env[name]!r})"
             problems.append(f"{name}: {exc}{shown}")
-    values.update({name: value for name, value in overrides.items() if value is not None})
+    values.update({name: value for name, value in overrides.items() if not isinstance(value, str | None)})
     settings = Settings(**values)
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         problems.append(

@@ -118,6 +118,11 @@ def test_what_the_command_line_says_wins_over_the_environment() -> None:
     assert (loaded.port, loaded.host) == (2000, "::1")
 
 
+def test_what_the_command_line_says_is_checked_like_the_environment() -> None:
+    with pytest.raises(SettingsError, match=r"WATCHLLM_UPSTREAM_URL: .* \(it is 'ftp://x'\)"):
+        settings.load({}, upstream_url="ftp://x")
+
+
 def test_a_data_directory_is_made_absolute_and_a_tilde_is_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert settings.load({"WATCHLLM_DATA_DIR": "~/runs"}).data_dir == Path("/home/someone/runs")
