@@ -25,11 +25,12 @@ def decode(exchange: Exchange, *, keep_raw: bool = False, known: KnownMessages |
     the rest is filled in. A reason that starts with "internal:" is a bug of ours.
     """
     api = api_of(exchange.method, exchange.target)
+    known = known or KnownMessages()
     try:
-        request = read_request(
-            api, exchange.target, exchange.request_body, exchange.request_headers, known or KnownMessages()
-        )
+        request = read_request(api, exchange.target, exchange.request_body, exchange.request_headers, known)
         response = read_response(api, exchange)
+        if response.answer.message is not None:
+            known.put_answer(api, response.answer.message)
         return _build(exchange, api, request, response, keep_raw)
     except Exception as error:  # the last resort: the exchange is kept, and the reason can be counted
         problem = f"internal: {type(error).__name__}"

@@ -7,10 +7,14 @@ from collections import OrderedDict
 
 from watchllm_proxy.decode.growing import GrowingRequests
 from watchllm_proxy.decode.reading import Reading, Request
-from watchllm_proxy.records import Api
+from watchllm_proxy.records import Api, Message
 
 Place = tuple[Api, str, bytes]
 """(api, slot, canonical content): all that a reading depends on."""
+
+_ANSWER = "answer"
+_SENT_BACK_AS_SAID = frozenset({Api.CHAT_COMPLETIONS, Api.MESSAGES})
+"""Dialects in which one reader reads the answer and the message that it becomes."""
 
 MAX_ENTRY_BYTES = 1024 * 1024
 _ENTRY_OVERHEAD_BYTES = 1024
@@ -35,6 +39,31 @@ class KnownMessages:
         if known is not None:
             self._readings.move_to_end(place)
         return known
+
+    def get_answer(self, place: Place) -> Message | None:
+        """An answer that says just this, as the message that it is when it is sent back."""
+        api, slot, content = place
+        if slot != "messages" or api not in _SENT_BACK_AS_SAID:
+            return None
+        known = self._readings.get((api, _ANSWER, content))
+        if known is None:
+            return None
+        said = known.message
+        return Message(
+            slot=slot,
+            role=said.role,
+            content=content,
+            content_hash=said.content_hash,
+            link_hash=said.link_hash,
+            text=said.text,
+            tool_calls=said.tool_calls,
+            tool_results=said.tool_results,
+        )
+
+    def put_answer(self, api: Api, message: Message) -> None:
+        """An agent's next request holds it, mostly as it was said."""
+        if api in _SENT_BACK_AS_SAID:
+            self.put((api, _ANSWER, message.content), Reading(message))
 
     def put(self, place: Place, reading: Reading) -> None:
         """What was not known. The longest are not kept."""

@@ -146,7 +146,9 @@ def _read_parts(api: Api, parts: list[tuple[str, Json]], known: KnownMessages) -
         place = (api, slot, content)
         reading = known.get(place)
         if reading is None:
-            message = build_message(slot, value, _READERS[api, slot](value), content=content)
+            message = known.get_answer(place) or build_message(
+                slot, value, _READERS[api, slot](value), content=content
+            )
             reading = read_ids(value, message)
             known.put(place, reading)
         readings.append(reading)

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tests.unit.decode.exchanges import CHAT, MESSAGES, RESPONSES, exchange
-from watchllm_proxy.decode import KnownMessages, decode
-from watchllm_proxy.decode.known import MAX_ENTRY_BYTES, Reading
+from watchllm_proxy.decode import KnownMessages, decode, request
+from watchllm_proxy.decode.known import MAX_ENTRY_BYTES
+from watchllm_proxy.decode.pieces import build_message
+from watchllm_proxy.decode.reading import Reading
 from watchllm_proxy.records import Api, Message
 
 CALL = {"id": "call_1234567890ab", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -111,3 +113,38 @@ def test_a_huge_message_is_not_kept_and_pushes_nothing_out() -> None:
 
     reader.read(b"small")
     assert reader.reads == 3
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES])
+def test_an_answer_is_not_read_again_when_it_is_sent_back(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KnownMessages()
+    use = {"type": "tool_use", "id": "toolu_1234567890ab", "name": "f", "input": {"a": 1}}
+    answer = {"role": "assistant", "content": "Looking.", "tool_calls": [CALL]}
+    body: dict[str, Any] = {"choices": [{"index": 0, "message": answer}]}
+    if target == MESSAGES:
+        answer = {"role": "assistant", "content": [{"type": "text", "text": "Looking."}, use]}
+        body = {"type": "message", **answer}
+    first = exchange(target, {"messages": TURNS[:1]}, body)
+    later = exchange(target, {"messages": [TURNS[0], answer]})
+    read = []
+
+    def build(slot: str, value: Any, *rest: Any, **named: Any) -> Message:
+        read.append(value)
+        return build_message(slot, value, *rest, **named)
+
+    monkeypatch.setattr(request, "build_message", build)
+
+    assert [decode(one, known=known) for one in (first, later)] == [decode(first), decode(later)]
+    assert read.count(answer) == 1  # by the decoding that knew nothing
+
+
+def test_what_another_dialect_answered_is_read_anew() -> None:
+    known = KnownMessages()
+    output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Done."}]}]
+    answered = exchange(RESPONSES, {"input": "hello"}, {"object": "response", "output": output})
+    decode(answered, known=known)
+
+    for target in (CHAT, RESPONSES, MESSAGES):
+        for said in (output, *output):
+            sent = exchange(target, {"messages": [said], "input": [said]})
+            assert decode(sent, known=known) == decode(sent)
