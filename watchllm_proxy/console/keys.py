@@ -15,6 +15,7 @@ from aiohttp import web
 from watchllm_proxy.console.account import MAX_NAME
 from watchllm_proxy.console.answers import Problem
 from watchllm_proxy.console.context import POOL, SETTINGS, VISITOR
+from watchllm_proxy.console.values import whole_number
 from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.sealing import UNSET, Vault, is_provider_key
@@ -68,13 +69,10 @@ def scopes_of(given: object) -> Sequence[Scope]:
 
 
 def grace_of(given: object) -> int:
-    """Whole seconds; 60.0 is a whole number in JSON Schema."""
-    is_whole = isinstance(given, int) and not isinstance(given, bool)
-    if isinstance(given, float) and given.is_integer():
-        given, is_whole = int(given), True
-    if not is_whole or not 0 <= int(str(given)) <= MAX_GRACE_S:
+    seconds = whole_number(given)
+    if seconds is None or not 0 <= seconds <= MAX_GRACE_S:
         raise Problem(422, "invalid_parameter", f"grace_s must be seconds, 0 to {MAX_GRACE_S}.", "grace_s")
-    return int(str(given))
+    return seconds
 
 
 def key_id_of(request: web.Request) -> UUID:
