@@ -14,13 +14,13 @@ MAX_TEXT = 200
 
 
 def search_query(query: Mapping[str, str]) -> str:
-    """The text to look for. Raises `BadParameter`."""
+    """The text to look for; empty: nothing is. Raises `BadParameter`."""
     for name in query:
         if name != "q":
             raise BadParameter(name, f"There is no parameter {name!r:.60}; there is q.")
     wanted = query.get("q", "")
-    if not 1 <= len(wanted) <= MAX_TEXT:
-        raise BadParameter("q", f"q must have 1 to {MAX_TEXT} characters.")
+    if len(wanted) > MAX_TEXT:
+        raise BadParameter("q", f"q must have at most {MAX_TEXT} characters.")
     return wanted
 
 

@@ -95,7 +95,7 @@ REFUSED = (
     ("/api/agent-runs/{run_id}/debug", "/api/agent-runs/nobody/debug", 404),
     ("/api/agent-runs/{run_id}/events", "/api/agent-runs/nobody/events", 404),
     ("/api/agent-runs/{run_id}/search", "/api/agent-runs/nobody/search?q=x", 404),
-    ("/api/agent-runs/{run_id}/search", "/api/agent-runs/run_7q2k9fh4/search", 422),
+    ("/api/agent-runs/{run_id}/search", "/api/agent-runs/run_7q2k9fh4/search?limit=2", 422),
     ("/samples/{name}/search", "/samples/odd/search?q=x", 404),
     ("/samples/{name}/search", "/samples/loop/search?qq=x", 422),
     ("/api/agent-runs/fixture/{name}", "/api/agent-runs/fixture/odd", 404),

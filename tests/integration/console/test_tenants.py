@@ -189,7 +189,7 @@ async def answered(world: World, case: Case, place: str, of: Mapping[str, str]) 
     world.heard.take()
     answer = await ask(world, case, world.theirs.keys["all"], ids)
     said = f"{answer.headers.get('Location')}\n{await answer.text()}".replace(of[place], "⟨name⟩")
-    return answer.status, said, world.heard.take()
+    return answer.status, said, sorted(world.heard.take())  # some are asked side by side
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -10,9 +10,8 @@ from watchllm_proxy.console.finding import MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
 
 _Q: Final = in_query(
-    "q", "The text; upper and lower case are the same.", {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
-    required=True,
-)  # fmt: skip
+    "q", "The text; upper and lower case are the same.", {"type": "string", "maxLength": MAX_TEXT}
+)
 _RUN_ID: Final = in_path("run_id", "Any printable characters, percent-encoded.", {"type": "string"})
 _SAMPLE: Final = in_path("name", "Which sample run.", {"enum": list(NAMES)})
 _FOUND: Final = json_answer(

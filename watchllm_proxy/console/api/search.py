@@ -26,6 +26,8 @@ async def search_run(request: web.Request) -> web.Response:
     row = await reading_of(request).get_run(project_id, run_id)
     if row is None:
         raise web.HTTPNotFound
+    if not wanted:
+        return _answer(set(), None)
     stored = await request.app[REDACTION].as_stored(project_id, wanted)
     steps, (found, note) = await asyncio.gather(
         reading_of(request).get_steps(project_id, run_id), _in_bodies(request, row.run, stored)
@@ -39,7 +41,7 @@ async def search_sample(request: web.Request) -> web.Response:
     loaded = sample_run(request.match_info["name"])
     if loaded is None:
         raise web.HTTPNotFound
-    return _answer(steps_that_say(loaded.steps, [wanted]), None)
+    return _answer(steps_that_say(loaded.steps, [wanted]) if wanted else set(), None)
 
 
 async def _in_bodies(request: web.Request, run: Run, wanted: str) -> tuple[Sequence[FoundText], str | None]:
