@@ -24,6 +24,7 @@ from watchllm_proxy.console.app import add_routes, build_app
 from watchllm_proxy.console.context import HealthOf
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.errors import CaptureLogError, StoreError
+from watchllm_proxy.export_jobs import ExportJobs
 from watchllm_proxy.exporting import export_app
 from watchllm_proxy.health import StoresAway, UpstreamWatch, health_of
 from watchllm_proxy.housekeeping import Housekeeping
@@ -86,7 +87,9 @@ async def _run_parts(
             closing.enter_context(held(settings.run_dir / "console.lock", "the console of this data directory"))
             task_group.create_task(watch.run(stop))
             stats = recording.stats if recording else None
-            app = _console(settings, stores, keys, health_of(stats, watch, away))
+            export_jobs = ExportJobs(settings, stores.pool)
+            task_group.create_task(export_jobs.run(stop))
+            app = _console(settings, stores, keys, health_of(stats, watch, away), export_jobs)
             if stats is not None:
                 add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping, metering.stats))], None)
             await closing.enter_async_context(_serve(settings.console_socket, app))
@@ -107,7 +110,9 @@ async def _run_parts(
         await stop.wait()
 
 
-def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf) -> web.Application:
+def _console(
+    settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf, exports: ExportJobs
+) -> web.Application:
     access = ConsoleAccess(
         keys, stores.pool, allow_anonymous=bool(settings.allow_anonymous), is_loopback=settings.is_loopback
     )
@@ -119,6 +124,7 @@ def _console(settings: Settings, stores: Stores, keys: KeyRing, health: HealthOf
         desk=Corrections(stores.pool),
         pool=stores.pool,
         redaction=ProjectRedaction(stores.pool, redaction_key(settings), RedactionMode(settings.redact)),
+        exports=exports,
     )
 
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 import aiohttp
 import asyncpg
@@ -35,6 +35,13 @@ SILENCE_S = 150.0
 """Longer than the recorder's side can be silent and still be at work."""
 
 _RUNS = "Runs"
+
+
+class Sink(Protocol):
+    """Where an export goes: a binary file, or what stands before one."""
+
+    def write(self, piece: bytes, /) -> object: ...
+    def flush(self) -> None: ...
 
 
 # --- the recorder's side ----------------------------------------------------------------------------
@@ -90,7 +97,7 @@ def _nobody(done: int, total: int) -> None:
 
 
 async def ask_for_export(
-    socket: Path, project_id: str, run_ids: Sequence[str] | None, out: BinaryIO, told: Told
+    socket: Path, project_id: str, run_ids: Sequence[str] | None, out: Sink, told: Told
 ) -> int:
     """Write what the recorder's process makes; returns how many runs there were.
 
@@ -113,7 +120,7 @@ async def ask_for_export(
         raise StoreUnavailable("the export broke off: a store went away, or the recorder; try again") from exc
 
 
-async def _write(answer: aiohttp.ClientResponse, out: BinaryIO, told: Told) -> int:
+async def _write(answer: aiohttp.ClientResponse, out: Sink, told: Told) -> int:
     """A line that begins as a run's does is one: what a client wrote stands inside a line."""
     total, done, before = int(answer.headers[_RUNS]), 0, b"\n"
     async for piece in answer.content.iter_any():

@@ -218,6 +218,12 @@ class Settings:
         _whole,
         "Days that calls and runs are kept, where a project says nothing else. 0: for ever.",
     )
+    export_bytes: int = _setting(
+        "WATCHLLM_EXPORT_BYTES",
+        10 * 1024 * MIB,
+        _whole,
+        "Room on the disk for exports that are made in the dashboard, all together; each is kept for a day.",
+    )
     redact: str = _setting(
         "WATCHLLM_REDACT",
         "all",
@@ -340,6 +346,11 @@ class Settings:
     def usage_dir(self) -> Path:
         """How many requests each project sent, counted by the proxies, and what of that others must know."""
         return self.data_dir / "usage"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Exports that were asked for in the dashboard, for as long as they are kept."""
+        return self.data_dir / "exports"
 
     @property
     def redaction_key_file(self) -> Path:

@@ -845,6 +845,17 @@ ORDER BY requested_at, erasure_id;
 -- How an erasure gets on.
 SELECT done_at, failure, erased FROM erasures WHERE erasure_id = $1;
 
+-- name: erasures_of_project
+-- The newest that people asked for; what goes by age is nobody's wish.
+SELECT erasure_id, scope, subject, requested_at, done_at, failure, erased FROM erasures
+WHERE project_id = $1 AND scope <> 'before'
+ORDER BY requested_at DESC, erasure_id LIMIT 20;
+
+-- name: last_erasures
+-- When something that people asked for was erased last, by project.
+SELECT project_id, max(done_at) AS done_at FROM erasures
+WHERE done_at IS NOT NULL AND scope <> 'before' GROUP BY project_id;
+
 -- name: end_erasure
 -- It is done, or cannot be. Whom it was about is forgotten, too.
 UPDATE erasures SET done_at = $2, failure = $3, erased = $4::jsonb, subject = '' WHERE erasure_id = $1;

@@ -25,10 +25,12 @@ from watchllm_proxy.console.guard import (
     readable_errors,
     storable_addresses_only,
 )
+from watchllm_proxy.console.jobs import EXPORTS, UPKEEP, ExportDesk, NobodysExports, NobodysUpkeep
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
 from watchllm_proxy.console.pages import export as export_pages
+from watchllm_proxy.console.pages import jobs as jobs_pages
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
 from watchllm_proxy.console.pages import projects as projects_pages
@@ -45,6 +47,7 @@ from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store.account_desk import StoredAccounts
 from watchllm_proxy.store.plans import Feature
+from watchllm_proxy.store.upkeep_desk import StoredUpkeep
 
 # Who may come here: everybody, who may read the project, who may change it. A route stands in one of the three.
 # A run id may hold encoded slashes, and `.json` and its like must be tried before the page that takes any id.
@@ -87,6 +90,11 @@ READ_ROUTES = (
     web.get("/api/calls/{call_id}", calls.one_call),
     web.get("/api/calls/{call_id}/raw/{part:request|answer}", calls.raw_body),
     web.get("/api/projects", keys_api.list_projects),
+    web.get("/jobs", jobs_pages.jobs_page),
+    web.get("/jobs.json", jobs_pages.jobs_json),
+    web.get("/jobs/{job_id}.json", jobs_pages.job_json),
+    web.get("/jobs/{job_id}.ndjson", jobs_pages.job_file),
+    web.get("/jobs/{job_id}", jobs_pages.job_page),
     web.get("/costs", costs_pages.costs_page),
     web.get("/costs.json", costs_pages.costs_json),
     web.get("/costs.csv", costs_pages.costs_csv),
@@ -108,6 +116,8 @@ ADMIN_ROUTES = (
     web.post("/api/agent-runs/{run_id}/merge", corrections.merge_run),
     web.post("/api/agent-runs/{run_id}/split", corrections.split_run),
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
+    web.post("/jobs", jobs_pages.export_form),
+    web.post("/jobs/{job_id}/cancel", jobs_pages.cancel_form),
     web.post("/api/projects", keys_api.create_project),
     web.post("/api/projects/{project_id}/rotate", keys_api.rotate_project),
     web.post("/api/projects/{project_id}/revoke", keys_api.revoke_project),
@@ -187,10 +197,11 @@ def build_app(
     visitor_of: context.VisitorOf = context.owner_of_default,
     desk: CorrectionDesk | None = None,
     redaction: RedactionDesk | None = None,
+    exports: ExportDesk | None = None,
     pool: asyncpg.Pool | None = None,
 ) -> web.Application:
-    """The application over one store. Without a `desk` runs cannot be corrected, and without
-    `redaction` nothing about it can be changed; keys, plans and usage are in the Postgres of `pool`.
+    """The application over one store. Without a `desk` runs cannot be corrected, without `redaction` nothing
+    about it can be changed, without `exports` none are made; keys, plans and usage are in the Postgres of `pool`.
 
     `health` is asked by the welcome page and `/readyz`; it should answer from memory. `visitor_of` decides
     what a request may see and do.
@@ -210,6 +221,8 @@ def build_app(
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.ACCOUNTS] = StoredAccounts(pool) if pool is not None else NobodysAccounts()
+    app[EXPORTS] = exports or NobodysExports()
+    app[UPKEEP] = StoredUpkeep(pool) if pool is not None else NobodysUpkeep()
     app[context.FEATURES] = FEATURES
     app[context.POOL] = pool
     app[context.LOGINS] = login.Logins()

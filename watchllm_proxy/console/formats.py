@@ -61,6 +61,18 @@ def compact(number: int | None) -> str:
     return f"{number / 1_000_000:.2f}M"
 
 
+def size(size_bytes: int) -> str:
+    """Of a file, in steps of a thousand."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    amount = size_bytes / 1000
+    for unit in ("kB", "MB", "GB"):
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} TB"
+
+
 def tokens(input_tokens: int | None, output_tokens: int | None) -> str:
     if input_tokens is None and output_tokens is None:
         return ""

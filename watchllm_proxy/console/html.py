@@ -31,6 +31,7 @@ def _environment() -> jinja2.Environment:
         "usd": formats.usd,
         "usd_short": formats.usd_short,
         "duration": formats.duration,
+        "size": formats.size,
         "compact": formats.compact,
         "instant": formats.instant,
         "agent_path": addresses.agent_path,

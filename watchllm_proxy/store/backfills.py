@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
+
 from watchllm_proxy.records import Explanation, Flag, Link, Run, RunChanges, Step
 from watchllm_proxy.store import run_rows, views
 from watchllm_proxy.store.postgres import RunKey, RunStore
 from watchllm_proxy.store.run_rows import uuid_from
 from watchllm_proxy.store.sql import queries
-from watchllm_proxy.store.transactions import STATE, UPKEEP, transaction
+from watchllm_proxy.store.transactions import QUESTION, STATE, UPKEEP, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +108,7 @@ class Backfills:
 
     async def progress(self) -> Progress | None:
         async with transaction(self._pool, UPKEEP) as connection:
-            row = await connection.fetchrow(self._sql["backfill"], self._project_id)
-        if row is None:
-            return None
-        return Progress(
-            views.at_us(row["from_at"]),
-            views.at_us(row["to_at"]),
-            views.at_us(row["done_until"]),
-            row["thought_calls"],
-            row["moved_calls"],
-            row["left_calls"],
-            row["repriced_calls"],
-        )
+            return _progress(await connection.fetchrow(self._sql["backfill"], self._project_id))
 
     async def note(self, progress: Progress) -> None:
         at = (progress.from_us, progress.to_us, progress.done_until_us)
@@ -128,3 +119,23 @@ class Backfills:
     async def end(self) -> None:
         async with transaction(self._pool, UPKEEP) as connection:
             await connection.execute(self._sql["end_backfill"], self._project_id)
+
+
+async def progress_of(pool: asyncpg.Pool, project_id: str) -> Progress | None:
+    """For somebody who looks at this project alone."""
+    async with transaction(pool, QUESTION, views.key(project_id)) as connection:
+        return _progress(await connection.fetchrow(queries("postgres")["backfill"], views.key(project_id)))
+
+
+def _progress(row: run_rows.Stored | None) -> Progress | None:
+    if row is None:
+        return None
+    return Progress(
+        views.at_us(row["from_at"]),
+        views.at_us(row["to_at"]),
+        views.at_us(row["done_until"]),
+        row["thought_calls"],
+        row["moved_calls"],
+        row["left_calls"],
+        row["repriced_calls"],
+    )

@@ -14,7 +14,7 @@ from watchllm_proxy.store import views
 from watchllm_proxy.store.old_runs import DeletedRuns, delete_runs
 from watchllm_proxy.store.run_rows import uuid_from
 from watchllm_proxy.store.sql import queries
-from watchllm_proxy.store.transactions import UPKEEP, transaction
+from watchllm_proxy.store.transactions import QUESTION, UPKEEP, transaction
 
 _RUNS_AT_ONCE = 500
 
@@ -43,6 +43,19 @@ class Progress:
 
     erased: dict[str, int] | None
     failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedErasure:
+    """As a list shows it. `subject` is forgotten when it is done."""
+
+    erasure_id: UUID
+    scope: ErasureScope
+    subject: str
+    requested_at_us: int
+    done_at_us: int | None
+    failure: str | None
+    erased: dict[str, int] | None
 
 
 async def ask_for(pool: asyncpg.Pool, erasure: Erasure) -> None:
@@ -79,6 +92,31 @@ async def progress(pool: asyncpg.Pool, erasure_id: UUID) -> Progress:
         (row,) = await connection.fetch(queries("postgres")["erasure"], erasure_id)
     erased = None if row["erased"] is None else orjson.loads(row["erased"])
     return Progress(erased, row["failure"])
+
+
+async def of_project(pool: asyncpg.Pool, project_id: str) -> list[AskedErasure]:
+    """What people asked for, the newest first."""
+    async with transaction(pool, QUESTION, views.key(project_id)) as connection:
+        found = await connection.fetch(queries("postgres")["erasures_of_project"], views.key(project_id))
+    return [
+        AskedErasure(
+            uuid_from(row["erasure_id"]),
+            ErasureScope(row["scope"]),
+            row["subject"],
+            views.at_us(row["requested_at"]),
+            views.optional_at_us(row["done_at"]),
+            row["failure"],
+            None if row["erased"] is None else orjson.loads(row["erased"]),
+        )
+        for row in found
+    ]
+
+
+async def last_done(pool: asyncpg.Pool) -> dict[str, int]:
+    """By project, when something that people asked for was erased last."""
+    async with transaction(pool, UPKEEP) as connection:
+        found = await connection.fetch(queries("postgres")["last_erasures"])
+    return {row["project_id"]: views.at_us(row["done_at"]) for row in found}
 
 
 async def end(

@@ -16,9 +16,11 @@ from uuid import uuid4
 import asyncpg
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.console_runs import T0, MemoryExports
 from tests.integration.conductors.recording import Recording, chat, run_until_stored
 from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.console.jobs import ExportJob, JobState
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.grants import ALL_SCOPES, Scope
@@ -44,7 +46,7 @@ NOWHERE: Mapping[str, str] = {
     "run_id": "nowhere-run", "other_run_id": "nowhere-run-2", "session_id": "nowhere-session",
     "user_id": "nowhere-user", "agent_name": "nowhere-agent", "project_id": "nowhere",
     "model": "nowhere-model", "other_model": "nowhere-model-2", "text": "nowhere-text",
-    "call_id": "00000000-0000-4000-8000-00000000fffe",
+    "call_id": "00000000-0000-4000-8000-00000000fffe", "job_id": "00000000-0000-4000-8000-00000000fffb",
     "key_id": "00000000-0000-4000-8000-00000000fffd", "correction_id": "00000000-0000-4000-8000-00000000fffc",
 }  # fmt: skip
 """What `Tenant.ids` holds, of nobody."""
@@ -149,6 +151,14 @@ async def make_tenant(recording: Recording, project_id: str) -> Tenant:
     return tenant
 
 
+def make_export(exports: MemoryExports, tenant: Tenant) -> None:
+    """One that is done, and its file."""
+    job = ExportJob(uuid4(), tenant.project_id, T0, JobState.DONE, ended_at_us=T0)
+    exports.ask(job)
+    tenant.ids["job_id"] = str(job.job_id)
+    (exports.directory / f"{job.job_id}.ndjson").write_text(tenant.project_id)
+
+
 async def _settings(pool: asyncpg.Pool, tenant: Tenant) -> None:
     project_id = tenant.project_id
     await provider_keys.set_provider_key(pool, project_id, f"sk-of-{project_id}", Vault([SECRET_KEY]).seal)
@@ -216,7 +226,9 @@ async def _runs(recording: Recording, tenant: Tenant) -> None:
 
 
 @asynccontextmanager
-async def console_over(pool: asyncpg.Pool, store: EventStore, heard: Heard) -> AsyncIterator[TestClient]:
+async def console_over(
+    pool: asyncpg.Pool, store: EventStore, heard: Heard, exports: MemoryExports
+) -> AsyncIterator[TestClient]:
     """As `core` builds it, with the keys that are in force now; what it asks of the stores is noted."""
 
     async def well() -> Health:
@@ -234,6 +246,7 @@ async def console_over(pool: asyncpg.Pool, store: EventStore, heard: Heard) -> A
         health=well,
         visitor_of=access.visitor_of,
         desk=Corrections(own_pool),  # type: ignore[arg-type]
+        exports=exports,
         pool=own_pool,  # type: ignore[arg-type]
         redaction=ProjectRedaction(own_pool, b"k" * 32, RedactionMode.OFF),  # type: ignore[arg-type]
     )

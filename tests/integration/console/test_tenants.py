@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse, web
 
+from tests.console_runs import MemoryExports
 from tests.fixtures.engines import fresh_postgres
 from tests.integration.console.tenants import (
     NOWHERE,
@@ -30,6 +31,7 @@ from tests.integration.console.tenants import (
     World,
     console_over,
     filled,
+    make_export,
     make_tenant,
     places_in,
     recorder_of,
@@ -82,6 +84,8 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "POST /runs/{run_id}/merge": (Sent(form={"into": "{other_run_id}"}),),
     "POST /runs/{run_id}/split": (Sent(form={"call_id": "{call_id}", "only": "true"}),),
     "POST /runs/{run_id}/undo": (Sent(form={"correction_id": "{correction_id}"}),),
+    "POST /jobs": (Sent(form={}),),
+    "POST /jobs/{job_id}/cancel": (Sent(form={}),),
     "POST /api/projects": (Sent(json={"project_id": "made-here"}),),
     "POST /api/projects/{project_id}/rotate": (Sent(json={}),),
     "POST /api/projects/{project_id}/revoke": (Sent(json={}),),
@@ -214,11 +218,13 @@ async def world(
         await migrate_clickhouse(AsyncEventStore(store), postgres.owner_dsn)
         recording = await stack.enter_async_context(recorder_of(directory, runs, store))
         heard = Heard()
-        theirs = await make_tenant(recording, THEIRS)
-        async with console_over(runs.pool, store, heard) as client:
+        theirs, exports = await make_tenant(recording, THEIRS), MemoryExports(directory)
+        make_export(exports, theirs)
+        async with console_over(runs.pool, store, heard, exports) as client:
             seen = await lists(World(owner, client, heard, Tenant(OURS), theirs))
         ours = await make_tenant(recording, OURS)
-        async with console_over(runs.pool, store, heard) as client:
+        make_export(exports, ours)
+        async with console_over(runs.pool, store, heard, exports) as client:
             yield World(owner, client, heard, ours, theirs, seen)
 
 

@@ -10,6 +10,7 @@ const PLACES = [
   ['Costs by model', '/costs?by=model'],
   ['Costs by agent', '/costs?by=agent'],
   ['Costs by day', '/costs?by=day'],
+  ['Jobs', '/jobs'],
   ['Usage', '/usage'],
   ['Settings', '/settings'],
   ['Projects', '/settings/projects'],

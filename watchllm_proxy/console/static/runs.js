@@ -1,6 +1,7 @@
 // @ts-check
 // The list of runs, live: what is new waits behind a button, so that nothing moves under the reader.
 import { byId, h } from './dom.js';
+import { poll } from './poll.js';
 
 const POLL_MS = 2000;
 const live = byId('live');
@@ -11,8 +12,6 @@ for (const row of document.querySelectorAll('tr[data-run]')) {
 }
 const asked = new URLSearchParams(location.search);
 if (!asked.get('limit')) asked.set('limit', live.dataset.limit ?? '50');
-const address = `/api/agent-runs?${asked}`;
-let answeredAt = Date.now();
 let said = '';
 
 /** @param {string} words @param {boolean} isButton */
@@ -31,22 +30,12 @@ function difference(runs) {
   return [fresh ? `${fresh}${more} new` : '', changed ? `${changed} changed` : ''].filter(Boolean).join(', ');
 }
 
-async function look() {
-  try {
-    const answer = await fetch(address, { cache: 'no-store', headers: { Accept: 'application/json' } });
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    const { runs } = await answer.json();
-    answeredAt = Date.now();
+poll(
+  `/api/agent-runs?${asked}`,
+  POLL_MS,
+  ({ runs }) => {
     const words = difference(runs);
-    say(words && `${words} · show`, true);
-  } catch {
-    say(`Live updates stopped ${Math.round((Date.now() - answeredAt) / 1000)} s ago, trying again`, false);
-  }
-}
-
-async function watch() {
-  if (!document.hidden) await look();
-  setTimeout(watch, POLL_MS);
-}
-
-watch();
+    say(words && `${words} · show`, Boolean(words));
+  },
+  (silentMs) => say(`Live updates stopped ${Math.round(silentMs / 1000)} s ago, trying again`, false),
+);
