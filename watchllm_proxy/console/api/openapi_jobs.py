@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from watchllm_proxy.console.api.openapi_parts import FORM_ERRORS, PAGE, asked, closed, form, in_path, json_answer
-from watchllm_proxy.console.api.schemas import COUNT, INSTANT, MAYBE_COUNT, MAYBE_INSTANT, STRING, TEXT, Schema
+from watchllm_proxy.console.api.schemas import COUNT, INSTANT, MAYBE_COUNT, STRING, TEXT, Schema
+from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT
 from watchllm_proxy.console.jobs import JobState
 from watchllm_proxy.store.erasures import ErasureScope
 
