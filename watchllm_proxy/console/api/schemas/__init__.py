@@ -13,19 +13,45 @@ from typing import Final
 
 from watchllm_proxy.console.api.schemas import account, keys, redaction, run_page, runs
 from watchllm_proxy.console.api.schemas.words import (
+    ANYTHING,
     BOOLEAN,
     COUNT,
     INSTANT,
     MAYBE_COUNT,
+    MAYBE_INSTANT,
+    MAYBE_UUID,
     STRING,
     TEXT,
     USD,
+    UUID,
     Schema,
     closed,
+    list_of,
+    one_of,
+    or_null,
     ref,
 )
 
-__all__ = ["ALL", "BOOLEAN", "COUNT", "INSTANT", "MAYBE_COUNT", "STRING", "TEXT", "USD", "Schema", "closed", "ref"]
+__all__ = [
+    "ALL",
+    "ANYTHING",
+    "BOOLEAN",
+    "COUNT",
+    "INSTANT",
+    "MAYBE_COUNT",
+    "MAYBE_INSTANT",
+    "MAYBE_UUID",
+    "STRING",
+    "TEXT",
+    "USD",
+    "UUID",
+    "Schema",
+    "closed",
+    "list_of",
+    "one_of",
+    "or_null",
+    "ref",
+]
 
 ALL: Final[Mapping[str, Schema]] = {
     "Error": closed({"error": closed({"message": STRING, "type": STRING, "code": TEXT, "param": TEXT})}),

@@ -93,6 +93,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "decision": TEXT,
             "tool_args": TEXT,
             "tool_output": TEXT,
+            "output_chars": MAYBE_COUNT,
             "related": list_of(closed({"label": STRING, "steps": list_of(COUNT)})),
             "why": list_of(
                 closed(
