@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import asyncpg
@@ -187,6 +188,7 @@ FEATURES: dict[object, Feature] = {
     ),
 }
 ROUTES = (*OPEN_ROUTES, *READ_ROUTES, *ADMIN_ROUTES)
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def build_app(
@@ -239,7 +241,12 @@ def build_app(
     return app
 
 
-def add_routes(app: web.Application, routes: Iterable[web.AbstractRouteDef], needed: Scope | None) -> None:
+def add_routes(app: web.Application, routes: Iterable[web.RouteDef], needed: Scope | None) -> None:
     """Serve `routes` to whoever has the scope `needed`; None: to everybody."""
-    for route in app.add_routes(routes):
+    for route in app.add_routes(_taking_any_id(route) for route in routes):
         app[context.NEEDED][route.handler] = needed
+
+
+def _taking_any_id(route: web.RouteDef) -> web.RouteDef:
+    """An id may hold braces, as `{run_id}` does that nobody filled in; aiohttp's own `{name}` takes none."""
+    return web.RouteDef(route.method, _PLACE.sub(r"{\1:[^/]+}", route.path), route.handler, route.kwargs)

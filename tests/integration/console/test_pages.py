@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 from aiohttp.test_utils import TestClient
+from yarl import URL
 
 from tests.console_runs import MemoryReading, make_run, refund_run
+from watchllm_proxy.console.addresses import run_path
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.records import RunStatus
 
@@ -195,3 +197,14 @@ async def test_no_link_of_any_page_is_dead(client: TestClient) -> None:
         waiting += [link for link in links if link.startswith("/") and not link.startswith("//")]
         assert all(link.startswith(("/", "#step-", "#main")) for link in links), links
     assert len(seen) > 15
+
+
+@pytest.mark.parametrize("run_id", ["{run_id}", "a}b{", "{", "{a:b}", 'x {"a": 1}'])
+async def test_a_run_whose_id_holds_braces_has_its_page_and_its_forms(
+    client: TestClient, reading: MemoryReading, run_id: str
+) -> None:
+    reading.runs.append(refund_run(run_id))
+    await _page(client, run_path(run_id))
+    for form in ("/steps", "/steps/1", ".json", ".md"):
+        answer = await client.get(URL(run_path(run_id) + form, encoded=True))
+        assert answer.status == 200, form
