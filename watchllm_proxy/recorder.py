@@ -387,7 +387,8 @@ class Recorder:
         for letter in thought.dead_letters:
             stats.dead_letters[letter.reason] += 1
         for call, _ in thought.calls:
-            stats.note_redacted(call)
+            stats.note_redacted(call.redacted)
+        stats.note_redacted(thought.redacted_in_reports)
         self._newest_us = max((record.order_us for record in batch.records if record.project_id), default=0)
         await self._release(batch.bounds.ends)
         await self._note_lag()

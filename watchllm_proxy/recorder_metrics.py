@@ -51,7 +51,7 @@ class _Collector:
         yield dead
         redacted = CounterMetricFamily(
             "watchllm_recorder_redacted_values",
-            "Values put behind tags in calls stored since start, each time they were sent.",
+            "Values put behind tags in calls and reports stored since start, each time they were sent.",
             labels=["kind"],
         )
         for kind, count in stats.redacted_values.items():

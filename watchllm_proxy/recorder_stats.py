@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from watchllm_proxy.accounting import Balance
 from watchllm_proxy.outcomes import DeadLetterReason
-from watchllm_proxy.records import Call
 
 POSTGRES, CLICKHOUSE, LOG = "postgres", "clickhouse", "log"
 
@@ -37,7 +37,7 @@ class RecorderStats:
     batches: int = 0
     corrupt_frames: int = 0
     dead_letters: Counter[DeadLetterReason] = field(default_factory=Counter)
-    redacted_values: Counter[str] = field(default_factory=Counter)  # put behind tags in stored calls, by kind
+    redacted_values: Counter[str] = field(default_factory=Counter)  # put behind tags in what is stored, by kind
     insight_crashes: int = 0  # runs stored without flags or explanations for a bug of ours
     flush_seconds: float = 0.0  # spent on batches
     log_depth_bytes: int = 0
@@ -47,7 +47,7 @@ class RecorderStats:
     outage: Outage | None = None  # of what it waits for
     books: Balance | None = None  # what became of every capture, over all restarts; None: not looked at yet
 
-    def note_redacted(self, call: Call) -> None:
+    def note_redacted(self, counts: Iterable[tuple[str, int]]) -> None:
         """Rules of projects' own count together: their names are theirs."""
-        for kind, count in call.redacted:
+        for kind, count in counts:
             self.redacted_values[kind.partition(".")[0]] += count

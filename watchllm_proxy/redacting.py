@@ -71,8 +71,8 @@ class Redacting:
             return report
         return replace(report, is_content_refused=True)
 
-    def document(self, document: bytes, project_id: str) -> bytes:
-        """JSON of a report as it may be stored."""
+    def document(self, document: bytes, project_id: str) -> tuple[bytes, tuple[tuple[str, int], ...]]:
+        """JSON of a report as it may be stored, and what was taken out of it, by kind."""
         return self._redactor.document(document, project_id)
 
     def text(self, text: str, project_id: str) -> str:
@@ -106,7 +106,7 @@ class Redacting:
         if report.is_content_refused or report.project_id in self._without_content:
             return b""
         try:
-            body = self._redactor.document(report.body, report.project_id)
+            body, _ = self._redactor.document(report.body, report.project_id)
             parts = payload.pack_report(replace(report, body=body))
             return b"".join(part for part in parts if isinstance(part, bytes))
         except Exception:  # the bug that set it aside may be in what redacts

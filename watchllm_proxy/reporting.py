@@ -7,7 +7,7 @@ beside it, as its child `<id>~reported` (decision 0170).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +35,7 @@ class Reported:
     changes: RunChanges = field(default_factory=RunChanges)
     events: tuple[ReportedEvent, ...] = ()
     displaced: tuple[RunKey, ...] = ()
+    redacted: tuple[tuple[str, int], ...] = ()  # what was taken out of them, by kind
 
 
 class Reporting:
@@ -64,6 +65,7 @@ class Reporting:
             ),
             events=tuple(self._events(reports)),
             displaced=tuple(sorted(displaced)),
+            redacted=_redacted(reports),
         )
 
     def _made(
@@ -95,6 +97,14 @@ class Reporting:
             for telling in tellings:
                 if isinstance(telling, EventTelling):
                     yield reported_event(report.project_id, telling, price)
+
+
+def _redacted(reports: Reports) -> tuple[tuple[str, int], ...]:
+    counts: Counter[str] = Counter()
+    for telling in (telling for _, tellings in reports for telling in tellings):
+        for some in telling.counts():
+            counts.update(some)
+    return tuple(sorted(counts.items()))
 
 
 def beside(key: RunKey) -> RunKey:

@@ -69,6 +69,7 @@ class Thought:
     spending: Spending = field(default_factory=Spending)
     events: tuple[ReportedEvent, ...] = ()  # that clients told of
     displaced: tuple[RunKey, ...] = ()  # reported runs that stand under another id from now on
+    redacted_in_reports: tuple[tuple[str, int], ...] = ()  # values, by kind
 
     @classmethod
     def of_nothing_but(cls, letter: DeadLetter, batch: Batch) -> Thought:
@@ -141,7 +142,7 @@ class Thinker:
         assert report is not None  # noqa: S101 - a record that can be read is one of the two
         redacting = self._redacting
         if redacting is None:
-            return report, tuple(tellings(report, lambda document: document))
+            return report, tuple(tellings(report, lambda document: (document, ())))
         report = redacting.report(report)
         return report, tuple(tellings(report, partial(redacting.document, project_id=report.project_id)))
 
@@ -202,6 +203,7 @@ class Thinker:
             explanations={**thought.explanations, **explanations},
             events=reported.events,
             displaced=reported.displaced,
+            redacted_in_reports=reported.redacted,
         )
 
     def insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:

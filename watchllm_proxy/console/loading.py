@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.console.desk import CorrectionDesk
 from watchllm_proxy.console.reading import RedactedCalls, RunReading
 from watchllm_proxy.errors import StoreUnavailable
@@ -30,12 +31,28 @@ class LoadedRun:
     spending: Spending | None = None  # None: not known, or not asked for
 
     @property
-    def redacted_at_most(self) -> tuple[tuple[str, int], ...]:
-        """Of each kind the most in one call: each request repeats what was redacted in those before."""
+    def is_redaction_known(self) -> bool:
+        """Of a reported run it is told with the run itself."""
+        return self.redacted is not None or self.run.reported is not None
+
+    @property
+    def redacted_values(self) -> tuple[tuple[str, int], ...]:
+        """By kind. Of a captured run the most in one call, for each request repeats what was redacted in those
+        before; of a reported one all, for it is told once."""
+        if self.run.reported is not None:
+            told = (*redacted_of(self.run), *(one for step in self.steps for one in redacted_of(step)))
+            return tuple(sorted(_added_up(told).items()))
         most: dict[str, int] = {}
         for kind, count in (one for of_call in (self.redacted or {}).values() for one in of_call):
             most[kind] = max(count, most.get(kind, 0))
         return tuple(sorted(most.items()))
+
+
+def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for kind, count in counts:
+        sums[kind] = sums.get(kind, 0) + count
+    return sums
 
 
 async def load_run(

@@ -101,11 +101,14 @@ class Redactor:
         """As it stands in what is stored: also to look a value up there."""
         return Reading(self._project(project_id)).string(text)
 
-    def document(self, document: bytes, project_id: str) -> bytes:
-        """JSON as it may be stored: each value in its place, and all else as it was spelt."""
+    def document(self, document: bytes, project_id: str) -> tuple[bytes, tuple[tuple[str, int], ...]]:
+        """JSON as it may be stored, each value in its place and all else as it was spelt; and how many values were
+        taken out of it, by kind."""
         if self.mode(project_id) is RedactionMode.OFF:
-            return document
-        return Reading(self._project(project_id)).raw(document) or b"null"
+            return document, ()
+        reading = Reading(self._project(project_id))
+        redacted = reading.raw(document) or b"null"
+        return redacted, _sorted(reading.counts)
 
     def shown(self, text: str, project_id: str) -> tuple[str, tuple[tuple[str, int], ...]]:
         """The text as `text` gives it, and how many values were taken out of it, by kind."""

@@ -15,7 +15,7 @@ import msgspec
 
 from watchllm_proxy.ingest.making import Priced, event_at_us, event_step, reported_step, text_of
 from watchllm_proxy.ingest.shapes import AgentStep, Change, PromptCall
-from watchllm_proxy.ingest.tellings import EventTelling, Fields, RunTelling, document_of, fields_of
+from watchllm_proxy.ingest.tellings import Counts, EventTelling, Fields, Kept, RunTelling, document_of, fields_of
 from watchllm_proxy.records import Run, RunStatus, Step, StepType, record
 
 MADE_OF_EVENTS = frozenset({"agent_step", "prompt_call"})
@@ -30,8 +30,9 @@ class ToldRun:
 
     first_at_us: int
     fields: Fields = field(default_factory=dict)
-    steps: dict[int, Fields] = field(default_factory=dict)
-    events: dict[str, Fields] = field(default_factory=dict)
+    redacted: dict[str, Counts] = field(default_factory=dict)  # what was taken out of each of the fields
+    steps: dict[int, Kept] = field(default_factory=dict)
+    events: dict[str, Kept] = field(default_factory=dict)
 
     def with_run(self, telling: RunTelling) -> ToldRun:
         """What is told anew replaces what was told before: field by field of the run, a step as a whole."""
@@ -39,6 +40,7 @@ class ToldRun:
             self,
             first_at_us=min(self.first_at_us, telling.at_us),
             fields={**self.fields, **telling.fields},
+            redacted=_newer(self.redacted, telling.redacted, telling.fields),
             steps={**self.steps, **telling.steps},
         )
 
@@ -47,6 +49,7 @@ class ToldRun:
         return ToldRun(
             min(self.first_at_us, more.first_at_us),
             {**self.fields, **more.fields},
+            _newer(self.redacted, more.redacted, more.fields),
             {**self.steps, **more.steps},
             {**self.events, **more.events},
         )
@@ -55,21 +58,26 @@ class ToldRun:
         return replace(
             self,
             first_at_us=min(self.first_at_us, telling.at_us),
-            events={**self.events, telling.event_id: telling.fields},
+            events={**self.events, telling.event_id: Kept(telling.fields, telling.redacted)},
         )
+
+
+def _newer(known: dict[str, Counts], told: dict[str, Counts], fields: Fields) -> dict[str, Counts]:
+    """A field that is told anew is counted anew."""
+    return {name: counts for name, counts in known.items() if name not in fields} | told
 
 
 def told_of(run: Run, steps: Iterable[Step]) -> ToldRun:
     """As it was stored. Raises for a run that was not reported."""
     known = _RUN_NOTE.decode(run.reported or "")
-    told = ToldRun(known.first_at_us, fields_of(known.told))
+    told = ToldRun(known.first_at_us, fields_of(known.told), known.redacted)
     for step in steps:
         note = _STEP_NOTE.decode(step.reported or "")
-        fields = fields_of(note.told)
+        kept = Kept(fields_of(note.told), note.redacted)
         if note.event_id is None:
-            told.steps[step.step_index] = fields
+            told.steps[step.step_index] = kept
         else:
-            told.events[note.event_id] = fields
+            told.events[note.event_id] = kept
     return told
 
 
@@ -81,7 +89,7 @@ def make_run(
     steps = _steps(told, price)
     calls = [step for step in steps if step.is_priced]
     costs = [step.cost_usd for step in calls if step.cost_usd is not None]
-    events = [_event_of(fields) for fields in told.events.values()]
+    events = [_event_of(kept.fields) for kept in told.events.values()]
     first = min(events, key=lambda event: (event.timestamp.isoformat(), event.event_id), default=None)
     ends = [step.started_at_us + (step.duration_us or 0) for step in steps]
     started_at_us = _started_at_us(told, change, steps)
@@ -114,7 +122,13 @@ def make_run(
         unpriced_calls=len(calls) - len(costs),
         tags=_tags(first),
         is_explicit=True,
-        reported=_note(_RunNote(told.first_at_us, msgspec.Raw(document_of(dict(sorted(told.fields.items())))))),
+        reported=_note(
+            _RunNote(
+                told.first_at_us,
+                msgspec.Raw(document_of(dict(sorted(told.fields.items())))),
+                _in_order(told.redacted),
+            )
+        ),
     )
     return run, steps
 
@@ -128,14 +142,14 @@ def _started_at_us(told: ToldRun, change: Change, steps: Iterable[Step]) -> int:
 
 def _steps(told: ToldRun, price: Priced) -> tuple[Step, ...]:
     steps = [
-        replace(reported_step(fields, price), reported=_note(_StepNote(msgspec.Raw(document_of(fields)))))
-        for _, fields in sorted(told.steps.items())
+        replace(reported_step(kept.fields, price), reported=_note(_step_note(kept)))
+        for _, kept in sorted(told.steps.items())
     ]
     following = steps[-1].step_index + 1 if steps else 0
-    events = [(_event_of(fields), fields) for fields in told.events.values()]
+    events = [(_event_of(kept.fields), kept) for kept in told.events.values()]
     events.sort(key=lambda each: _order(each[0]))
-    for place, (event, fields) in enumerate(events, start=following):
-        note = _note(_StepNote(msgspec.Raw(document_of(fields)), event.event_id))
+    for place, (event, kept) in enumerate(events, start=following):
+        note = _note(_step_note(kept, event.event_id))
         steps.append(replace(event_step(event, place, price), reported=note))
     return tuple(steps)
 
@@ -168,20 +182,30 @@ def _tags(first: AgentStep | PromptCall | None) -> tuple[tuple[str, str], ...]:
 # --- what is kept beside the columns
 
 
-class _RunNote(msgspec.Struct):
+class _RunNote(msgspec.Struct, omit_defaults=True):
     first_at_us: int
     told: msgspec.Raw
+    redacted: dict[str, Counts] = {}
 
 
 class _StepNote(msgspec.Struct, omit_defaults=True):
     told: msgspec.Raw
     event_id: str | None = None
+    redacted: Counts = {}
 
 
 _RUN_NOTE = msgspec.json.Decoder(_RunNote)
 _STEP_NOTE = msgspec.json.Decoder(_StepNote)
 _CHANGE = msgspec.json.Decoder(Change)
 _EVENT: msgspec.json.Decoder[AgentStep | PromptCall] = msgspec.json.Decoder(AgentStep | PromptCall)
+
+
+def _step_note(kept: Kept, event_id: str | None = None) -> _StepNote:
+    return _StepNote(msgspec.Raw(document_of(kept.fields)), event_id, dict(sorted(kept.redacted.items())))
+
+
+def _in_order(redacted: Mapping[str, Counts]) -> dict[str, Counts]:
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(redacted.items())}
 
 
 def _note(note: _RunNote | _StepNote) -> str:

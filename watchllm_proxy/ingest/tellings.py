@@ -7,18 +7,30 @@ say when, which kind and how much are not searched for personal data, for a coun
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 
 import msgspec
 
 from watchllm_proxy.records import Report, ReportKind, record
 
-Redact = Callable[[bytes], bytes]
-"""A JSON document as it may be stored: the same bytes where nothing was found."""
+Redact = Callable[[bytes], tuple[bytes, Sequence[tuple[str, int]]]]
+"""A JSON document as it may be stored, the same bytes where nothing was found; and what was taken out, by kind."""
+
+Counts = dict[str, int]
+"""How many values were put behind tags, by kind."""
 
 Fields = dict[str, bytes]
 """A JSON object as its fields, each as JSON."""
+
+
+@record
+class Kept:
+    """A JSON object as it may be stored, and what was taken out of it."""
+
+    fields: Fields
+    redacted: Counts = field(default_factory=dict)
+
 
 _FIGURES = frozenset(
     {
@@ -38,12 +50,18 @@ _WITHOUT_CONTENT = _FIGURES | {
 
 @record
 class RunTelling:
-    """What one report tells of one run: fields of it, and steps by their index."""
+    """What one report tells of one run: fields of it, what was taken out of each, and steps by their index."""
 
     run_id: str
     at_us: int  # when it was taken
     fields: Fields = field(default_factory=dict)
-    steps: dict[int, Fields] = field(default_factory=dict)
+    redacted: dict[str, Counts] = field(default_factory=dict)
+    steps: dict[int, Kept] = field(default_factory=dict)
+
+    def counts(self) -> Iterator[Counts]:
+        """All of it, in parts."""
+        yield from self.redacted.values()
+        yield from (step.redacted for step in self.steps.values())
 
 
 @record
@@ -55,6 +73,10 @@ class EventTelling:
     run_id: str | None
     at_us: int
     fields: Fields
+    redacted: Counts = field(default_factory=dict)
+
+    def counts(self) -> Iterator[Counts]:
+        yield self.redacted
 
 
 Telling = RunTelling | EventTelling
@@ -85,12 +107,16 @@ def tellings(report: Report, redact: Redact) -> list[Telling]:
     steps = _ARRAY.decode(told.pop("steps", b"[]"))
     for name in ("run_id", "project_id"):
         told.pop(name, None)
+    run_id, of_run_id = _redacted_text(report.run_id or "", redact)
+    kept = [_kept({name: raw}, report, redact) for name, raw in told.items()]
+    counts = {"run_id": of_run_id} | {name: each.redacted for each in kept for name in each.fields}
     return [
         RunTelling(
-            run_id=_redacted_text(report.run_id or "", redact),
+            run_id=run_id,
             at_us=report.received_at_us,
-            fields=_stored(told, report, redact),
-            steps={_STEP.decode(raw).step_index: _stored(fields_of(raw), report, redact) for raw in steps},
+            fields={name: raw for each in kept for name, raw in each.fields.items()},
+            redacted={name: found for name, found in counts.items() if found},
+            steps={_STEP.decode(raw).step_index: _kept(fields_of(raw), report, redact) for raw in steps},
         )
     ]
 
@@ -124,23 +150,27 @@ def document_of(fields: Mapping[str, bytes]) -> bytes:
 
 
 def _event(raw: bytes, report: Report, redact: Redact) -> EventTelling:
-    fields = _stored(fields_of(raw), report, redact)
-    ids = _IDS.decode(document_of(fields))
-    return EventTelling(ids.event_id, ids.event_type, ids.run_id, report.received_at_us, fields)
+    kept = _kept(fields_of(raw), report, redact)
+    ids = _IDS.decode(document_of(kept.fields))
+    return EventTelling(
+        ids.event_id, ids.event_type, ids.run_id, report.received_at_us, kept.fields, kept.redacted
+    )
 
 
-def _stored(told: Fields, report: Report, redact: Redact) -> Fields:
+def _kept(told: Fields, report: Report, redact: Redact) -> Kept:
     """As it may be stored, in the order in which it was told."""
     if report.is_content_refused:
         told = {name: raw for name, raw in told.items() if name in _WITHOUT_CONTENT}
     words = {name: raw for name, raw in told.items() if name not in _FIGURES}
     before = document_of(words)
-    after = redact(before)
+    after, counts = redact(before) if words else (before, ())
     if after == before:
-        return told
+        return Kept(told)
     redacted = fields_of(after)
-    return {name: raw for name, raw in {**told, **redacted}.items() if name in redacted or name in _FIGURES}
+    fields = {name: raw for name, raw in {**told, **redacted}.items() if name in redacted or name in _FIGURES}
+    return Kept(fields, dict(counts))
 
 
-def _redacted_text(text: str, redact: Redact) -> str:
-    return str(msgspec.json.decode(redact(msgspec.json.encode({"run_id": text})))["run_id"])
+def _redacted_text(text: str, redact: Redact) -> tuple[str, Counts]:
+    document, counts = redact(msgspec.json.encode({"run_id": text}))
+    return str(msgspec.json.decode(document)["run_id"]), dict(counts)

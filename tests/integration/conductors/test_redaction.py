@@ -15,11 +15,16 @@ from tests import canaries
 from tests.capture_records import make_exchange
 from tests.integration.conductors.recording import Bug, Recording, Running, chat, run_until_stored, until_true
 from watchllm_proxy import recorder_metrics
+from watchllm_proxy.console.answers import dumps
+from watchllm_proxy.console.api.debug import debug_document
+from watchllm_proxy.console.desk import NobodysDesk
+from watchllm_proxy.console.loading import load_run
+from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.redaction import Wishes
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule
-from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, Report, ReportKind
 from watchllm_proxy.redacting import ProjectRedaction, Redacting
 from watchllm_proxy.store import erasures, project_settings
 from watchllm_proxy.store.erasures import Erasure, ErasureScope
@@ -318,6 +323,43 @@ async def test_what_was_redacted_is_counted_by_kind(recording: Recording) -> Non
         "SELECT redacted['email'] AS emails, redacted['apikey'] AS keys FROM events"
     )
     assert (row["emails"], row["keys"]) == ("1", "1")
+
+
+async def test_what_was_redacted_in_a_reported_run_is_counted_by_kind_and_shown(recording: Recording) -> None:
+    step = {"timestamp": "2026-01-15T10:00:00Z", "type": "user_input"}
+    steps = [
+        {**step, "step_index": 0, "summary": f"I am {canaries.EMAIL}, again {canaries.EMAIL}"},
+        {**step, "step_index": 1, "summary": "Hello", "token_cost": int(canaries.CARD)},
+    ]
+    body = {"run_id": "r", "user_id": canaries.EMAIL, "meta": {"key": canaries.KEYS["aws"]}, "steps": steps}
+    event = {
+        "event_id": "e", "event_type": "prompt_call", "run_id": "r", "timestamp": "2026-01-15T10:00:02Z",
+        "env": "production", "client": {"hostname": "h", "sdk_version": "1", "platform": "p"},
+        "prompt": canaries.EMAIL, "model": "m", "status": "success", "tokens_input": 1, "tokens_output": 1,
+    }  # fmt: skip
+    recorder = recording.recorder(redacting=redacting(recording))
+    for number in range(
+        2
+    ):  # what is sent again is counted once in the run, and as often as it came in the metrics
+        await recording.write_reports([report(body, number), report([event], number)])
+        await run_until_stored(recorder)
+    reading = StoreReading(recording.runs.pool, recording.events, rebuild=rebuild)
+    loaded = await load_run(reading, NobodysDesk(), DEFAULT_PROJECT_ID, "r")
+    assert loaded is not None
+    assert loaded.redacted_values == (("apikey", 1), ("email", 4))
+    debug: Any = orjson.loads(dumps(debug_document(loaded)))["debug"]
+    assert debug["summary"]["redacted"] == {"apikey": 1, "email": 4}
+    assert debug["summary"]["redaction_note"] == "1 API key, 4 e-mail addresses redacted"
+    assert [each["redacted"] for each in debug["steps"]] == [{"email": 2}, {}, {"email": 1}]
+    assert ("redacted", "2 e-mail addresses") in (step_detail(loaded, 0, has_calls=True) or {})["facts"]
+    told = recorder_metrics.exposition(recorder.stats)
+    assert b'watchllm_recorder_redacted_values_total{kind="email"} 8.0' in told
+
+
+def report(body: dict[str, Any] | list[Any], number: int) -> Report:
+    kind, run_id = (ReportKind.EVENTS, None) if isinstance(body, list) else (ReportKind.RUN, str(body["run_id"]))
+    at_us = time.time_ns() // 1000 + number
+    return Report(uuid4(), DEFAULT_PROJECT_ID, kind, run_id, orjson.dumps(body), at_us)
 
 
 async def test_runs_are_found_as_without_redaction_also_over_restarts(recording: Recording) -> None:

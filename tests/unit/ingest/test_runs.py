@@ -11,6 +11,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.ingest.runs import ToldRun, make_run, told_of
 from watchllm_proxy.ingest.tellings import RunTelling, Telling, tellings, unescaped
 from watchllm_proxy.records import Report, ReportKind, Run, Step
@@ -40,7 +41,7 @@ def told_in(parts: tuple[object, ...]) -> list[Telling]:
         report = Report(
             UUID(int=1), "p", kind, None if isinstance(part, list) else "r", json.dumps(part).encode(), 5
         )
-        found += tellings(report, lambda document: document)
+        found += tellings(report, lambda document: (document, ()))
     return found
 
 
@@ -78,26 +79,50 @@ def test_a_run_that_nobody_said_has_begun_begins_with_its_first_step_or_when_it_
 def test_who_wants_no_content_kept_keeps_figures_and_ids() -> None:
     body = {"title": "t", "agent_name": "a", "steps": [{**PARTS[3]["steps"][0], "token_cost": 7}]}  # type: ignore[call-overload]
     report = Report(UUID(int=1), "p", ReportKind.RUN, "r", json.dumps(body).encode(), 5, is_content_refused=True)
-    (telling,) = tellings(report, lambda document: document)
+    (telling,) = tellings(report, lambda document: (document, ()))
     assert isinstance(telling, RunTelling)
     assert set(telling.fields) == {"agent_name"}
-    assert set(telling.steps[0]) == {"step_index", "timestamp", "type", "token_cost"}
+    assert set(telling.steps[0].fields) == {"step_index", "timestamp", "type", "token_cost"}
 
 
 def test_what_says_when_and_how_much_is_not_redacted_and_all_else_is() -> None:
-    def redact(document: bytes) -> bytes:
-        return document.replace(b"4111111111111111", b'"[card]"').replace(b"secret", b"[tag]")
-
     body = {
         "user_id": "secret",
+        "title": "nothing in it",
         "steps": [{**PARTS[3]["steps"][0], "token_cost": 4111111111111111, "raw": [4111111111111111, "secret"]}],  # type: ignore[call-overload]
     }
     report = Report(UUID(int=1), "p", ReportKind.RUN, "a secret run", json.dumps(body).encode(), 5)
     (telling,) = tellings(report, redact)
     assert isinstance(telling, RunTelling)
     assert (telling.run_id, telling.fields["user_id"]) == ("a [tag] run", b'"[tag]"')
-    assert telling.steps[0]["token_cost"] == b"4111111111111111"
-    assert json.loads(telling.steps[0]["raw"]) == ["[card]", "[tag]"]
+    assert telling.steps[0].fields["token_cost"] == b"4111111111111111"
+    assert json.loads(telling.steps[0].fields["raw"]) == ["[card]", "[tag]"]
+    assert telling.redacted == {"run_id": {"tag": 1}, "user_id": {"tag": 1}}
+    assert telling.steps[0].redacted == {"card": 1, "tag": 1}
+
+
+def redact(document: bytes) -> tuple[bytes, list[tuple[str, int]]]:
+    counts = {"card": document.count(b"4111111111111111"), "tag": document.count(b"secret")}
+    redacted = document.replace(b"4111111111111111", b'"[card]"').replace(b"secret", b"[tag]")
+    return redacted, [(kind, count) for kind, count in counts.items() if count]
+
+
+def test_what_was_taken_out_is_counted_in_what_stands_now_in_any_order_and_over_restarts() -> None:
+    at = {"timestamp": "2026-01-15T10:00:00Z", "type": "decision"}
+    parts = (
+        {"title": "secret", "user_id": "secret, secret", "steps": [{"step_index": 0, "summary": "secret", **at}]},
+        {"user_id": "secret", "steps": [{"step_index": 0, "raw": [4111111111111111, 4111111111111111], **at}]},
+        {"agent_name": "a"},
+    )
+    told = ToldRun(5)
+    for part in (*parts, parts[-1]):
+        report = Report(UUID(int=1), "p", ReportKind.RUN, "r", json.dumps(part).encode(), 5)
+        (telling,) = tellings(report, redact)
+        assert isinstance(telling, RunTelling)
+        told = told_of(*make_run("p", "r", told.with_run(telling), unpriced))
+    run, (step,) = make_run("p", "r", told, unpriced)
+    assert redacted_of(run) == (("tag", 2),), "in the title, and in the user's id as it was told last"
+    assert redacted_of(step) == (("card", 2),)
 
 
 @given(

@@ -8,7 +8,14 @@ from decimal import Decimal
 from uuid import UUID
 
 from watchllm_proxy.console.answers import raw_json
-from watchllm_proxy.console.api.told import cache_hit_of, meta_of, token_cost_of, told_of_run, told_of_step
+from watchllm_proxy.console.api.told import (
+    cache_hit_of,
+    meta_of,
+    redacted_of,
+    token_cost_of,
+    told_of_run,
+    told_of_step,
+)
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.labels import link_sentence, redaction_note
 from watchllm_proxy.console.loading import LoadedRun
@@ -82,8 +89,8 @@ def debug_document(loaded: LoadedRun) -> Json:
         "reported": told_of_run(run),
         "links": _call_links(loaded.links),
         "corrections": [_correction(each) for each in loaded.corrections],
-        "redacted": None if loaded.redacted is None else dict(loaded.redacted_at_most),
-        "redaction_note": redaction_note(loaded.redacted_at_most),
+        "redacted": dict(loaded.redacted_values) if loaded.is_redaction_known else None,
+        "redaction_note": redaction_note(loaded.redacted_values),
     }
     explanations = {e.step_index: e for e in loaded.explanations}
     flags = _flags_by_step(loaded.flags)
@@ -230,7 +237,9 @@ def _carried(step: Step, spending: Spending | None) -> Json:
 
 
 def _redacted(step: Step, calls: RedactedCalls | None) -> Json | None:
-    """In the call that the step is of, its request and its answer; null is not known."""
+    """In the call of the step, its request and its answer, or in what was told of the step; null is not known."""
+    if step.reported is not None:
+        return dict(redacted_of(step))
     if calls is None or step.call_id is None:
         return None
     return dict(calls.get(step.call_id, ()))

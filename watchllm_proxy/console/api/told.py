@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import orjson
@@ -41,6 +42,16 @@ def told_of_step(step: Step) -> Json | None:
         return {"source": "event", "event_id": event_id, "raw": None, "context": _fragments(told)}
     context = _context(told, ToldStep.__struct_fields__)
     return {"source": "run", "event_id": None, "raw": _fragment(told.get("raw")), "context": context}
+
+
+def redacted_of(told: Run | Step) -> tuple[tuple[str, int], ...]:
+    """Values that were put behind tags in what was told of it alone, by kind; none of what was captured."""
+    if told.reported is None:
+        return ()
+    found = orjson.loads(told.reported).get("redacted", {})
+    parts = list(found.values()) if isinstance(told, Run) else [found]
+    counts = sum((Counter(part) for part in parts), Counter[str]())
+    return tuple(sorted(counts.items()))
 
 
 def token_cost_of(step: Step) -> int | None:

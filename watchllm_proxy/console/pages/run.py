@@ -133,7 +133,7 @@ def _page(
         is_sample=is_sample,
         can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING and may(request, Scope.ADMIN),
         remarks=remarks,
-        redaction_note=redaction_note(loaded.redacted_at_most),
+        redaction_note=redaction_note(loaded.redacted_values),
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
         overview=overview_of(loaded, timeline),
         folded_overview=overview_of(loaded, timeline, timeline.folding) if timeline.folding.cuts else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from watchllm_proxy.console import formats
+from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.console.labels import link_sentence, redaction_note, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
@@ -66,10 +67,16 @@ def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
 
 
 def _redacted(step: Step, loaded: LoadedRun) -> list[tuple[str, str]]:
-    """In the request and the answer of its call."""
+    """In the request and the answer of its call, or in what was told of it."""
+    if step.reported is not None:
+        return _note(redacted_of(step))
     if step.call_id is None or step.type not in MODEL_TYPES:
         return []
-    note = redaction_note((loaded.redacted or {}).get(step.call_id, ()))
+    return _note((loaded.redacted or {}).get(step.call_id, ()))
+
+
+def _note(counts: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    note = redaction_note(counts)
     return [("redacted", note.removesuffix(" redacted"))] if note else []
 
 
