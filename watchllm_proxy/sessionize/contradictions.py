@@ -24,6 +24,7 @@ from watchllm_proxy.sessionize import turns
 MAX_OUTPUTS = 20
 MAX_OUTPUT_CHARS = 200_000
 MAX_STATED = 20
+MAX_COUNTED = 200
 MAX_DEPTH = 4
 """A list that lies deeper in an output is not what an answer sums up."""
 
@@ -32,14 +33,20 @@ Object: TypeAlias = dict[str, Json]
 
 _COUNTED = re.compile(r"(?<![\w.,$€£#-])(\d{1,6})((?:[ *_]+[A-Za-z][\w'-]*){1,4})")
 _WORD = re.compile(r"[A-Za-z][\w'-]*")
-_ID = r"#?\w*\d\w*"
+# Words are read from their beginning, and no further than this; what was read is not read otherwise (`+` after a
+# count): an answer may hold a megabyte of letters, or a bracket that nobody closes.
+_LETTERS_OF_A_WORD = "[A-Za-z]{1,40}+"
+_ID = r"#?(?=[^\W\d]{0,64}\d)\w{1,64}+(?!\w)"
 _STATED_BEFORE = re.compile(
-    rf"([A-Za-z]+)[*_]*(?: [A-Za-z]+)?[*_]* \(((?:(?:, and |, | and )?{_ID})+)\)"
+    rf"(?<![A-Za-z])({_LETTERS_OF_A_WORD})[*_]{{0,4}}(?: {_LETTERS_OF_A_WORD})?[*_]{{0,4}}"
+    rf" \(({_ID}(?:(?:, and |, | and ){_ID})*+)\)"
 )  # delivered orders (#1 and #2)
-_STATED_AFTER = re.compile(rf"({_ID})[*_]* \(([A-Za-z]+)\)")  # order #1 (delivered)
+_STATED_AFTER = re.compile(rf"(?<!\w)({_ID})[*_]{{0,4}} \(({_LETTERS_OF_A_WORD})\)")  # order #1 (delivered)
 _IDS = re.compile(_ID)
 _LETTERS = re.compile(r"[a-z_]+")
-_ENUMERATION = re.compile(r"""['"`]?[a-z_]+['"`]?(?:(?:, (?:or |and )?| or |\||/)['"`]?[a-z_]+['"`]?)+""")
+_ENUMERATION = re.compile(
+    r"""(?<![a-z_])['"`]?[a-z_]{1,40}+['"`]?(?:(?:, (?:or |and )?| or |\||/)['"`]?[a-z_]{1,40}+['"`]?)++"""
+)
 _STATE = re.compile(r"[A-Za-z]{3,30}")
 _NOT_SAID = frozenset({"is", "has"})
 """`is_available` is what people call available."""
@@ -57,14 +64,14 @@ def contradiction(call: Call) -> str | None:
 
 
 def _wrong_counts(text: str, call: Call) -> Iterator[str]:
-    said = [(int(found[1]), _words(found[2]), found[0]) for found in _COUNTED.finditer(text)]
+    counted = islice(_COUNTED.finditer(text), MAX_COUNTED)
+    said = [(int(found[1]), _words(found[2]), found[0]) for found in counted]
     if not said:
         return
     for output in _read(turns.new_tool_results(call)):
+        of_output = {found for each in _lists(output) for found in _counts(each)}
         for number, words, phrase in said:
-            counts = {
-                (name, count, of) for each in _lists(output) for name, count, of in _counts(each) if words >= name
-            }
+            counts = {(name, count, of) for name, count, of in of_output if words >= name}
             if counts and number not in {count for _, count, _ in counts}:
                 name, count, of = min(counts, key=lambda each: (abs(each[1] - number), sorted(each[0])))
                 told = f"the tool gave {of}, and {count} of them are {' '.join(sorted(name))}"
@@ -121,6 +128,8 @@ def _wrong_states(text: str, call: Call) -> Iterator[str]:
 
 def _stated(text: str) -> Iterator[tuple[str, str, str]]:
     """(id, what it is said to be, the words)"""
+    if " (" not in text:  # most of all texts
+        return
     for found in _STATED_BEFORE.finditer(text):
         for name in _IDS.findall(found[2]):
             yield name, found[1].lower(), found[0]

@@ -95,3 +95,28 @@ def test_the_newest_state_counts() -> None:
 
 def test_without_tools_or_without_an_answer_there_is_nothing_to_lay_beside() -> None:
     assert contradiction(CallBuilder()(user="How many?", answers="There are 3 available.")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "total (" + "1" * 100_000,
+        "x" * 100_000,
+        "x" * 50_000 + " (" + "x1" * 50_000,
+        "a (#1, " * 20_000,
+        "a (" + "#1, " * 20_000,
+        "1" + "* " * 50_000 + "(a",
+        "'" + "a'" * 50_000,
+        "#1" * 50_000 + " (a)",
+    ],
+    ids=lambda text: text[:10],
+)
+def test_whatever_an_answer_is_made_of_it_is_read_once(text: str) -> None:
+    """By rules that look at a word from each of its letters, or try each way to part a number, some take hours."""
+    assert contradiction(answer(f"11 available. {text}", ORDERS, system=text)) is None
+
+
+def test_a_table_of_numbers_is_laid_beside_a_long_list_once() -> None:
+    listed = [{"id": number, **{f"is_x{key}": True for key in range(5)}} for number in range(1000)]
+
+    assert contradiction(answer("12 rows\n" * 20_000, listed)) is None
