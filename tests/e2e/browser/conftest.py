@@ -154,4 +154,5 @@ async def places(running_stack: Stack) -> Mapping[str, str]:
         "part": "request",
         "version": "none",
         "key_id": str(UUID(int=1)),
+        "project_id": "default",
     }

@@ -13,11 +13,15 @@ BESIDE_THE_ROUTES = ("/nowhere", "/runs?q=nothing+is+called+this", "/costs?by=mo
 """What a route answers that its bare address does not show: nothing found, another question."""
 
 
+_PLACE = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}")
+
+
 def addresses(places: Mapping[str, str]) -> list[str]:
-    """Of all GET routes, their places filled from `places`. A place that nobody has told of is a KeyError."""
-    templates = {route.path for route in ROUTES if route.method == "GET"}  # type: ignore[attr-defined]
-    filled = {re.sub(r"\{(\w+)(?::[^{}]*(?:\{[^{}]*\})?[^{}]*)?\}", lambda place: places[place[1]], each) for each in templates}  # fmt: skip  # noqa: E501
-    return [*sorted(filled), *BESIDE_THE_ROUTES]
+    """Of all GET routes, their places filled from `places`."""
+    templates = {route.path for route in ROUTES if route.method == "GET"}
+    missing = {name for each in templates for name in _PLACE.findall(each)} - set(places)
+    assert not missing, f"conftest.places does not know what stands for {missing} in an address"
+    return [*sorted(_PLACE.sub(lambda found: places[found[1]], each) for each in templates), *BESIDE_THE_ROUTES]
 
 
 def pages(origin: str, places: Mapping[str, str]) -> list[str]:
