@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -15,9 +18,11 @@ from tests.integration.conductors.recording import Recording, chat, run_until_st
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.insights.caching import cache_breaks, readable, with_characters
 from watchllm_proxy.insights.carried import carried_costs
-from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, SentCall
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Body, Exchange, Report, ReportKind, SentCall
 from watchllm_proxy.replay import read_corpus
 from watchllm_proxy.store import sent_calls as sent_calls_module
+from watchllm_proxy.store import usage
+from watchllm_proxy.store.costs import CostBy
 from watchllm_proxy.store.reading import StoreReading
 
 TINY = Decimal("1e-9")
@@ -144,3 +149,48 @@ async def test_a_run_that_is_too_long_is_told_so(recording: Recording, monkeypat
     await recording.write([call])
     await run_until_stored(recording.recorder())
     assert await sent_calls_of(recording, "task") is None
+
+
+async def test_the_month_the_costs_and_the_runs_tell_the_same_money_and_reports_stand_beside_it(
+    recording: Recording,
+) -> None:
+    calls = [
+        asked(
+            number, [{"role": "user", "content": f"{number}?"}], prompt_tokens=1000 * number, completion_tokens=7
+        )
+        for number in range(1, 6)
+    ]
+    step = {"step_index": 0, "timestamp": "2026-01-15T10:00:00Z", "type": "model_response", "api_cost_usd": 7}
+    now_us = time.time_ns() // 1000
+    reports = [
+        Report(
+            uuid4(),
+            DEFAULT_PROJECT_ID,
+            ReportKind.RUN,
+            name,
+            orjson.dumps({"run_id": name, "steps": [step]}),
+            now_us,
+        )
+        for name in ("told", "task")  # one of them was captured as well
+    ]
+    await recording.write(calls)
+    await recording.write_reports(reports)
+    await run_until_stored(recording.recorder())
+    pool, reading = recording.runs.pool, reading_of(recording)
+    runs = {row["run_id"]: row for row in await pool.fetch("SELECT * FROM agent_debug_logs")}
+    captured = sum(row["total_cost_usd"] for row in runs.values() if row["reported"] is None)
+    assert captured > 0
+    assert {name: row["total_cost_usd"] for name, row in runs.items() if row["reported"]} == {
+        "told": 7,
+        "task~reported": 7,
+    }
+    day = datetime.fromtimestamp(now_us / 1e6, UTC).date()
+    span = day - timedelta(days=2), day + timedelta(days=2)
+    used = await usage.used_days(pool, DEFAULT_PROJECT_ID, *span)
+    by_key = await usage.spent_by_key(pool, DEFAULT_PROJECT_ID, *span)
+    assert sum(each.cost_usd for each in used) == sum(each.cost_usd for each in by_key) == captured
+    hour_us = 3_600_000_000
+    for by in CostBy:
+        from_us = now_us - now_us % hour_us - 24 * hour_us
+        groups = await reading.costs(DEFAULT_PROJECT_ID, by, from_us=from_us, to_us=from_us + 48 * hour_us)
+        assert sum(each.cost_usd for each in groups) == captured, by

@@ -17,7 +17,7 @@ from tests.integration.proxy.conftest import KEY
 from watchllm_proxy.capture import LogReader
 from watchllm_proxy.capture.payload import unpack_any
 from watchllm_proxy.capture.writer import LogWriter
-from watchllm_proxy.grants import Grants, KeyGrant, Scope
+from watchllm_proxy.grants import Grants, KeyGrant, ProjectTerms, Scope
 from watchllm_proxy.ingesting import Ingestion
 from watchllm_proxy.proxy.auth import KeyRing, digest
 from watchllm_proxy.proxy.reported import MAX_BYTES
@@ -65,7 +65,7 @@ Open = Callable[..., Awaitable[Door]]
 async def door(tmp_path: Path) -> AsyncIterator[Open]:
     async with contextlib.AsyncExitStack() as stack:
 
-        async def opened(*, max_bytes: int = 1 << 30, **settings: Any) -> Door:
+        async def opened(*, max_bytes: int = 1 << 30, keys: Grants = KEYS, **settings: Any) -> Door:
             directory = tmp_path / "capture" / "w0"
             log = LogWriter(directory, max_bytes=max_bytes)
             log.open()
@@ -75,7 +75,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Open]:
             server = ProxyServer(
                 load({}, upstream_url=upstream_url, **values),
                 log=log,
-                keys=KeyRing(KEYS),
+                keys=KeyRing(keys),
                 console_socket=None,
                 intake=Ingestion(log),
             )
@@ -231,3 +231,13 @@ async def test_a_connection_goes_on_after_a_report(door: Open) -> None:
     assert statuses == [202] * 5
     await asyncio.gather(*(here.ask("POST", "/v1/agent-runs", RUN) for _ in range(50)))
     assert here.log.accepted == 55
+
+
+async def test_a_report_counts_as_a_request_of_the_month_however_many_events_it_brings(door: Open) -> None:
+    opened = await door(keys=Grants(KEYS.keys, {"shop": ProjectTerms("shop", plan="free", monthly_requests=2)}))
+    assert (await opened.ask("POST", "/v1/agent-runs", RUN))[0] == 202
+    many = {"events": [{**EVENT, "event_id": f"e{number}"} for number in range(5)]}
+    assert (await opened.ask("POST", "/v1/events/batch", many))[0] == 202
+    status, answer = await opened.ask("POST", "/v1/agent-runs", {**RUN, "run_id": "r 2"})
+    assert (status, answer["error"]["code"]) == (429, "quota_exceeded")
+    assert [report.run_id for report in opened.kept()] == ["r 1", None], "nothing of what was refused"
