@@ -22,7 +22,9 @@ def reading() -> MemoryReading:
     refund = refund_run()
     child = refund.children[0]
     runs = [refund, long_run(260), LoadedRun(child.run, child.flags, refund.steps[:3])]
-    return MemoryReading(runs, [*(make_call(n) for n in range(1, 5)), failed_call(5), make_call(6)])
+    told = b'{"messages":[{"role":"tool","tool_call_id":"c3","content":"It was refused, and that is all."}]}'
+    again = make_call(6, request=told)
+    return MemoryReading(runs, [*(make_call(n) for n in range(1, 5)), failed_call(5), again])
 
 
 @pytest.fixture

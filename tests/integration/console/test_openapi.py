@@ -32,6 +32,7 @@ ASKED = {
     "/runs/{run_id}/steps": "/runs/run_7q2k9fh4/steps",
     "/runs/{run_id}/steps/{index}": "/runs/run_7q2k9fh4/steps/6",
     "/runs/{run_id}/steps/{index}/changes": "/runs/run_7q2k9fh4/steps/3/changes",
+    "/runs/{run_id}/steps/{index}/result": "/runs/run_7q2k9fh4/steps/8/result",
     "/runs/{run_id}/steps/{index}/copy/{language}": None,  # no JSON: test_copying
     "/samples/{name}": "/samples/loop",
     "/samples/{name}/steps": "/samples/loop/steps",
@@ -120,6 +121,7 @@ REFUSED = (
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
     ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
     ("/runs/{run_id}/steps/{index}/changes", "/runs/run_7q2k9fh4/steps/2/changes", 404),
+    ("/runs/{run_id}/steps/{index}/result", "/runs/run_7q2k9fh4/steps/99/result", 404),
     ("/runs/{run_id}/steps/{index}/copy/{language}", "/runs/run_7q2k9fh4/steps/2/copy/curl", 404),
 )
 CORRECTED = (

@@ -22,6 +22,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     PAGE,
     SENT_ERRORS,
     asked,
+    closed,
     form,
     in_path,
     in_query,
@@ -30,6 +31,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     storable,
 )
 from watchllm_proxy.console.api.schemas import Schema, ref
+from watchllm_proxy.console.api.schemas.words import COUNT, MAYBE_COUNT, TEXT
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
 from watchllm_proxy.records import FlagKind, RunStatus
@@ -102,6 +104,10 @@ _RUN_WITH_BODIES: Final = json_answer(
 )
 _COLUMNS: Final = json_answer("One list for each column.", ref("Columns"))
 _STEP: Final = json_answer("The step.", ref("StepDetail"))
+_RESULT: Final = json_answer(
+    "The result, how long all of it is, and the step that read it first; null: it is not stored.",
+    closed({"output": TEXT, "characters": COUNT, "read_by": MAYBE_COUNT}),
+)
 _CALL_ID: Final = in_path("call_id", "The id in X-WatchLLM-Request-Id.", {"type": "string", "format": "uuid"})
 _PART: Final = in_path("part", "Which body.", {"enum": ["request", "answer"]})
 _BYTES: Final = {
@@ -219,6 +225,12 @@ _PAGES: Final = {
     "/runs/{run_id}/steps/{index}/changes": _get(
         "What is new in its request since the one before, and what differs",
         json_answer("Messages and differences.", ref("StepChanges")),
+        parameters=[_RUN_ID, _INDEX],
+        errors="401 402 404 503",
+    ),
+    "/runs/{run_id}/steps/{index}/result": _get(
+        "What the tool gave, 256 k characters of it, out of the first request that brings it",
+        _RESULT,
         parameters=[_RUN_ID, _INDEX],
         errors="401 402 404 503",
     ),

@@ -18,6 +18,7 @@ from watchllm_proxy.console.pages.copying import copy_answer
 from watchllm_proxy.console.pages.corrections import Remark, remarks
 from watchllm_proxy.console.pages.figures import six_figures
 from watchllm_proxy.console.pages.overview import overview_of
+from watchllm_proxy.console.pages.results import result_answer
 from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import columns, timeline_of
 from watchllm_proxy.console.pages.verdict import verdict_of
@@ -61,6 +62,11 @@ async def run_changes(request: web.Request) -> web.Response:
 async def run_copy(request: web.Request) -> web.Response:
     loaded = await _loaded(request, with_redacted=False)
     return await copy_answer(request, loaded, int(request.match_info["index"]), request.match_info["language"])
+
+
+async def run_result(request: web.Request) -> web.Response:
+    loaded = await _loaded(request, with_redacted=False)
+    return await result_answer(request, loaded, int(request.match_info["index"]))
 
 
 async def sample_page(request: web.Request) -> web.Response:

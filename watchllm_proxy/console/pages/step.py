@@ -46,6 +46,7 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "decision": step.decision,
         "tool_args": step.tool_args,
         "tool_output": step.tool_output_summary,
+        "output_chars": step.output_chars if has_calls else None,
         "related": _related(loaded.steps, step),
         "why": _why(loaded, _links_of(loaded, step)),
         "call_id": step.call_id if has_calls and step.type in MODEL_TYPES else None,
@@ -55,6 +56,8 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
 
 def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
     facts = [("start", f"+{formats.duration(max(0, step.started_at_us - run_start_us))}"), ("took", took(step))]
+    if step.output_chars:
+        facts.append(("output", formats.count_of(step.output_chars, "character")))
     if step.time_to_first_token_us is not None:
         facts.append(("first token", formats.duration(step.time_to_first_token_us)))
     if step.is_priced:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from watchllm_proxy.console.labels import step_references
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import is_failed_step
-from watchllm_proxy.records import Flag, RunStatus
+from watchllm_proxy.records import Flag, RunStatus, Step, StepType
 
 MAX_CLAIMS = 4
 _MAX_SAID = 300
+_SILENT = "The run fell silent while tool calls were still open: their results never came."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ class Verdict:
 
 
 def verdict_of(loaded: LoadedRun) -> Verdict | None:
-    """None when there is nothing to say."""
+    """None when there is nothing to say. What leads to no step is not said."""
     claims = _flag_claims(loaded.flags) or _failure_claims(loaded)
     if loaded.run.status is RunStatus.ABANDONED:
-        claims.append(Claim("The run fell silent while tool calls were still open: their results never came."))
+        claims.append(Claim(_SILENT, _open_steps(loaded.steps)))
+    claims = [claim for claim in claims if claim.step_indexes or _named(claim.text)]
     if not claims:
         return None
     is_bad = _is_bad(loaded)
@@ -72,5 +74,15 @@ def _failure_claims(loaded: LoadedRun) -> list[Claim]:
 
 
 def _claim(text: str, step_indexes: Sequence[int]) -> Claim:
-    named = {index for _, index in step_references(text)}
+    named = _named(text)
     return Claim(text, tuple(index for index in dict.fromkeys(step_indexes) if index not in named))
+
+
+def _named(text: str) -> set[int]:
+    return {index for _, index in step_references(text) if index is not None}
+
+
+def _open_steps(steps: Sequence[Step]) -> tuple[int, ...]:
+    """The tool calls without a result, or where there is none the last thing that was heard."""
+    waiting = [step for step in steps if step.type is StepType.TOOL_CALL and step.tool_output_summary is None]
+    return tuple(step.step_index for step in waiting or steps[-1:])

@@ -40,6 +40,9 @@ class Kept {
 /** @param {string} text */
 const note = (text) => h('p', { class: 'muted' }, text);
 
+/** @param {any} step @param {string} tab */
+const labelOf = (step, tab) => (tab === TABS[0] && step.type.startsWith('tool_') ? 'Tool' : tab);
+
 /** @param {string} name  as in addresses */
 export const tabNamed = (name) => TABS.find((each) => each.toLowerCase() === name) ?? TABS[0];
 
@@ -128,9 +131,27 @@ export class Detail {
     const body = h('div', { class: 'db', role: 'tabpanel', 'aria-label': tab });
     this.pane.replaceChildren(this.head(step, tab), body);
     this.pane.scrollTop = 0;
-    if (tab === 'Step') body.append(...stepBody(step));
+    if (tab === 'Step') body.append(...stepBody(step, this.output(step)));
     else this.drawCall(step, tab, body);
     if (tab === 'Step' && step.split) body.append(this.splitForm(step.split));
+  }
+
+  /** What a tool gave: its beginning at once, and all of it as soon as it is here. @param {any} step @returns {Node | null} */
+  output(step) {
+    const { tool_output: beginning, output_chars: all } = step;
+    if (!beginning) return null;
+    const title = step.is_failed ? 'output · error' : 'output';
+    const first = card(title, pretty(beginning), { text: beginning });
+    if (!(all > beginning.length)) return first;
+    this.kept.get(`${this.path}/steps/${step.index}/result`).then(({ output, characters }) => {
+      if (output === null) throw new Error('they are not stored (any more)');
+      const isCut = characters > output.length;
+      const note = isCut ? h('p', { class: 'muted' }, `The first 256 k of ${characters.toLocaleString('en')} characters: the rest is in the request that brings it.`) : null;
+      first.replaceWith(card(title, [pretty(output), note], { text: output }));
+    }).catch((error) => {
+      first.querySelector('.in')?.append(h('p', { class: 'muted' }, `This is its beginning; all ${all.toLocaleString('en')} characters cannot be shown: ${error.message}`));
+    });
+    return first;
   }
 
   /** This call belongs elsewhere: a plain form, answered with the page of the run it makes. @param {any} split */
@@ -147,8 +168,9 @@ export class Detail {
   head(step, open) {
     const status = step.http_status ? h('span', { class: `http ${step.http_status < 400 ? 'ok' : ''}` }, `HTTP ${step.http_status}`)
       : step.is_failed ? h('span', { class: 'http' }, 'error') : null;
-    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => this.open(step, name) }, name));
+    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => this.open(step, name) }, labelOf(step, name)));
     const copies = step.call_id ? [['curl', 'c'], ['python', 'p']].map(([language, key]) => h('button', { type: 'button', title: `Copy as ${language} (${key})`, onclick: () => this.copyAs(language) }, language)) : [];
+    copies.push(h('button', { type: 'button', title: 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
     return h('div', { class: 'dh' },
       h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape), h('span', { class: 'name' }, step.name), status,
         h('span', { class: 'ver' }, step.type.replace('_', ' '))),
@@ -178,8 +200,8 @@ export class Detail {
   }
 }
 
-/** @param {any} step @returns {Node[]} */
-function stepBody(step) {
+/** @param {any} step @param {Node | null} output @returns {Node[]} */
+function stepBody(step, output) {
   const parts = /** @type {(Node | null)[]} */ ([
     step.error && h('div', { class: 'note badn' }, h('b', {}, step.error.type), h('small', {}, step.error.message)),
     ...step.notes.map((/** @type {any} */ each) => h('div', { class: `note ${each.severity === 'error' ? 'badn' : ''}` }, withStepLinks(each.message))),
@@ -187,7 +209,7 @@ function stepBody(step) {
       h('h3', {}, 'Why', h('small', {}, `by rule · ${each.rules.join(', ')} · ${each.confidence}`)), h('p', {}, withStepLinks(each.text)))),
     step.decision && card('decision', pretty(step.decision), { text: step.decision }),
     step.tool_args && card('arguments', argumentsMarked(step.tool_args, namedByError(step.tool_output)), { text: step.tool_args }),
-    step.tool_output && card(step.is_failed ? 'output · error' : 'output', pretty(step.tool_output), { text: step.tool_output }),
+    output,
     !step.error && !step.tool_args && !step.tool_output && step.summary && step.summary !== step.decision && card('text', pretty(step.summary), { text: step.summary }),
     links(step),
   ]);
@@ -204,15 +226,19 @@ function links(step) {
   return rows.length + why.length ? h('div', { class: 'links' }, rows, why) : null;
 }
 
+/** The bytes themselves, which are kept of calls that could not be understood. @param {any} call @param {string} part @returns {Node[]} */
+const wire = (call, part) => (call.opaque_reason || call.is_truncated
+  ? [h('p', { class: 'same' }, h('a', { href: `/api/calls/${call.call_id}/raw/${part}` }, `The bytes of the ${part}, where they are kept`))] : []);
+
 /** @param {any} call @returns {Node[]} */
 function requestBody(call) {
   const facts = h('div', { class: 'facts' }, [`${call.method} ${call.target}`, `${call.request_bytes.toLocaleString('en')} bytes`,
     call.user_agent, call.redaction_note].filter(Boolean).map((text) => h('span', {}, text)));
-  if (call.request === null) return [facts, note(call.opaque_reason ?? 'This request had no body.')];
+  if (call.request === null) return [facts, note(call.opaque_reason ?? 'This request had no body.'), ...wire(call, 'request')];
   if (typeof call.request !== 'object') return [facts, card('body', longText(String(call.request), 'tx'))];
   const { messages, ...rest } = call.request;
   const shown = Array.isArray(messages) ? messages.map(message) : [];
-  const warning = call.is_truncated ? [h('div', { class: 'note' }, 'The capture limit cut a body of this call: this is not all of it.')] : [];
+  const warning = call.is_truncated ? [h('div', { class: 'note' }, 'The capture limit cut a body of this call: this is not all of it.'), ...wire(call, 'request')] : [];
   return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: JSON.stringify(call.request, null, 2) })];
 }
 
@@ -221,7 +247,7 @@ function responseBody(call) {
   const facts = h('div', { class: 'facts' }, [call.finish_reasons.join(', '), call.response_model, call.provider_name,
     `${call.response_bytes.toLocaleString('en')} bytes`].filter(Boolean).map((text) => h('span', {}, text)));
   const failed = call.error ? [h('div', { class: 'note badn' }, h('b', {}, call.error.type), h('small', {}, call.error.message))] : [];
-  const answer = call.answer === null ? [note('No answer was read.')]
+  const answer = call.answer === null ? [note('No answer was read.'), ...wire(call, 'answer')]
     : [call.answer && typeof call.answer === 'object' && 'role' in call.answer ? message(call.answer) : card('answer', jsonTree(call.answer))];
   const usage = { ...call.usage, cost_usd: call.cost_usd, cost_source: call.cost_source, price_provider: call.price_provider, price_date: call.price_date };
   return [facts, ...failed, ...answer, card('usage and cost', jsonTree(usage)), card('timing', jsonTree(call.timing)),

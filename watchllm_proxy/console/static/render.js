@@ -1,6 +1,6 @@
 // @ts-check
 // Captured text turned into nodes. Nothing here parses HTML; links in text stay text, images never load.
-import { h } from './dom.js';
+import { h, isPicture } from './dom.js';
 import { copy } from './shell.js';
 /** @import { Kid } from './dom.js' */
 
@@ -9,6 +9,7 @@ const MAX_LEVELS = 40;
 const MAX_CHILDREN = 200;
 const LONG = 600;
 const MAX_MARKDOWN = 20000;
+const MAX_SHOWN = 256 * 1024;
 
 /** A number that JavaScript would round, kept as it was written. */
 class ExactNumber {
@@ -68,9 +69,20 @@ function base64Kind(text) {
   return `${url ? url[1] : 'base64'}, ${size((text.length - (url ? url[0].length : 0)) * 0.75)}`;
 }
 
-/** A button that says what it is: megabytes of base64 are never text to read. @param {string} text @param {string} kind */
+/** Buttons that say what it is: megabytes of base64 are never text to read. @param {string} text @param {string} kind */
 function binary(text, kind) {
-  return h('button', { class: 'more', type: 'button', onclick: () => copy(text, 'Copied') }, `${kind} · copy`);
+  const copying = h('button', { class: 'more', type: 'button', onclick: () => copy(text, 'Copied') }, `${kind} · copy`);
+  if (!isPicture(text)) return copying;
+  return h('span', {}, copying, ' ', h('button', { class: 'more', type: 'button', onclick: () => showPicture(text, kind) }, 'show'));
+}
+
+/** A picture out of the capture itself, over the page: nothing is fetched for it. @param {string} address @param {string} kind */
+function showPicture(address, kind) {
+  const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { class: 'picture', 'aria-label': kind }, h('img', { src: address, alt: kind })));
+  dialog.addEventListener('close', () => dialog.remove());
+  dialog.addEventListener('click', () => dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
 /** @param {any} value */
@@ -111,18 +123,27 @@ function children(value, keys, depth) {
 export function longText(text, cls, quote = '') {
   if (text.length <= LONG * 1.5) return h('span', { class: cls }, quote, text, quote);
   const shown = h('span', { class: cls }, quote, text.slice(0, LONG), '…');
+  const isWhole = text.length <= MAX_SHOWN;
+  const all = text.length.toLocaleString('en');
   const more = h('button', { class: 'more', type: 'button', onclick: () => {
-    shown.textContent = quote + text + quote;
-    more.remove();
-  } }, `show all ${text.length.toLocaleString('en')} characters`);
+    shown.textContent = isWhole ? quote + text + quote : `${quote}${text.slice(0, MAX_SHOWN)}…`;
+    more.replaceWith(isWhole ? '' : h('em', { class: 'muted' }, `the first 256 k of ${all} characters: more would stop the page; Copy has all`));
+  } }, isWhole ? `show all ${all} characters` : `show the first 256 k of ${all} characters`);
   return h('span', {}, shown, ' ', more);
 }
 
-/** JSON as a tree, markdown-ish prose as paragraphs. @param {string} text */
-export function pretty(text) {
+/** A value as JSON, spelt out. @param {any} value */
+export function raw(value) {
+  const short = JSON.stringify(value, (_key, each) => (typeof each === 'string' && base64Kind(each) ? `⟨${base64Kind(each)}⟩` : each), 2);
+  return longText(short, 'tx');
+}
+
+/** JSON as a tree, markdown-ish prose as paragraphs. @param {string} text @param {(prose: string) => HTMLElement} [prose] */
+export function pretty(text, prose = (plain) => (plain.length > 4 * LONG ? longText(plain, 'tx') : markdown(plain))) {
   const value = embedded(text);
   if (value !== undefined) return jsonTree(value);
-  return text.length > 4 * LONG ? longText(text, 'tx') : markdown(text);
+  const kind = base64Kind(text);
+  return kind ? binary(text, kind) : prose(text);
 }
 
 /** The argument that an error names, as `error.param` or its like; undefined where it names none. @param {string | null} output */
@@ -177,7 +198,8 @@ const SPECIAL = /^(#{1,6} |```|[-*] |\d+\. )/;
 
 /** The subset of markdown that models answer in, as nodes. @param {string} source */
 export function markdown(source) {
-  const lines = source.slice(0, MAX_MARKDOWN).split('\n');
+  if (source.length > MAX_MARKDOWN) return longText(source, 'tx');
+  const lines = source.split('\n');
   const box = h('div', { class: 'md' });
   let i = 0;
   /** @param {(line: string) => boolean} test */

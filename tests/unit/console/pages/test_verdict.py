@@ -45,6 +45,16 @@ def test_a_run_that_fell_silent_says_so() -> None:
     verdict = verdict_of(_with((), RunStatus.ABANDONED))
     assert verdict is not None
     assert "never came" in verdict.claims[0].text
+    assert verdict.claims[0].step_indexes == (0,)
+    waiting = replace(refund_run(), flags=(), run=make_run(status=RunStatus.ABANDONED))
+    waiting = replace(waiting, steps=[replace(step, tool_output_summary=None) for step in waiting.steps])
+    verdict = verdict_of(waiting)
+    assert verdict is not None
+    assert verdict.claims[-1].step_indexes == (2, 4, 6, 8)
+
+
+def test_a_sentence_that_leads_to_no_step_is_not_said() -> None:
+    assert verdict_of(_with((Flag(FlagKind.BUDGET_EXCEEDED, "It cost too much.", ()),))) is None
 
 
 def test_claims_are_few_and_the_rest_is_counted() -> None:

@@ -1,0 +1,93 @@
+"""A step's detail: how a message is shown, a tool's whole output, pictures, what was cut."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.console_runs import MemoryReading, call_id, make_call, refund_run
+from tests.e2e.browser.test_dashboard import Open, _selected
+
+pytestmark = pytest.mark.browser
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+LONG = json.dumps({"rows": [f"row {n} of the whole result" for n in range(200)]})
+
+
+def request(*messages: object) -> bytes:
+    return json.dumps({"model": "m", "messages": messages}).encode()
+
+
+@pytest.fixture
+def reading() -> MemoryReading:
+    """A run whose tool at step 2 gave more than its step holds, and whose last question had a picture."""
+    run = refund_run()
+    steps = [replace(step, output_chars=len(LONG)) if step.step_index == 2 else step for step in run.steps]
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+    again = {"role": "tool", "tool_call_id": "c0", "content": LONG}
+    prose = {"role": "user", "content": [{"type": "text", "text": "It is **urgent**."}, picture]}
+    cut = replace(make_call(5), request=None, is_truncated=True, opaque_reason="The request was longer than 1 MB.")
+    return MemoryReading([replace(run, steps=steps)], [make_call(2, request=request(again, prose)), cut])
+
+
+async def test_a_message_is_shown_raw_pretty_or_as_markdown_and_so_is_the_next(
+    watched: Open, reading: MemoryReading
+) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-3/conversation")
+    user = seen.page.locator("#detail .msg", has_text="urgent")
+    await user.locator("strong", has_text="urgent").wait_for()  # prose is set as such from the start
+    await user.get_by_role("button", name="Raw").click()
+    assert '"text": "It is **urgent**."' in await user.inner_text()
+    await user.get_by_role("button", name="Pretty").click()
+    assert "It is **urgent**." in await user.inner_text()
+    await seen.page.reload()
+    await user.get_by_role("button", name="Pretty", pressed=True).wait_for()
+    assert await user.locator("strong").count() == 0
+    tool = seen.page.locator("#detail .msg", has_text="tool_call_id")
+    assert await tool.get_by_role("button", pressed=True).count() == 0  # each role for itself
+    await seen.assert_clean()
+
+
+async def test_a_picture_is_a_button_until_somebody_wants_to_see_it(watched: Open, reading: MemoryReading) -> None:
+    big = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL[:-2]}{'A' * 4000}=="}}
+    script = {"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64," + "A" * 4000}}
+    reading.calls = [make_call(2, request=request({"role": "user", "content": [big, script]}))]
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-3/conversation")
+    await seen.page.get_by_role("button", name="image/svg+xml, 3 kB · copy").wait_for()
+    assert await seen.page.locator("img").count() == 0
+    (show,) = await seen.page.get_by_role("button", name="show", exact=True).all()  # not of what may hold a script
+    await show.click()
+    assert (
+        await seen.page.locator("dialog img").evaluate("(img) => img.decode().then(() => img.naturalWidth)") == 1
+    )
+    await seen.page.keyboard.press("Escape")
+    await seen.page.locator("img").wait_for(state="detached")
+    await seen.assert_clean()
+
+
+async def test_a_tools_output_is_shown_whole_with_who_asked_and_who_read_it(
+    watched: Open, reading: MemoryReading
+) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-2")
+    await _selected(seen, 2)
+    detail = seen.page.locator("#detail")
+    await detail.get_by_text("row 199 of the whole result").wait_for()
+    assert await detail.get_by_role("tab").all_inner_texts() == ["Tool"]
+    assert "asked by\n#1" in await detail.locator(".links").inner_text()
+    assert "first read by\n#3" in await detail.locator(".links").inner_text()
+    await detail.get_by_role("button", name="JSON").click()
+    await seen.assert_clean()
+
+
+async def test_what_is_not_whole_says_why_and_where_its_bytes_are(watched: Open, reading: MemoryReading) -> None:
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-9/request")
+    await seen.page.get_by_text("The request was longer than 1 MB.").wait_for()
+    bytes_of_it = seen.page.get_by_role("link", name="The bytes of the request, where they are kept")
+    assert await bytes_of_it.get_attribute("href") == f"/api/calls/{call_id(5)}/raw/request"
+    await seen.assert_clean()
