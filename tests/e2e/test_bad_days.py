@@ -215,7 +215,7 @@ def test_a_core_that_hangs_is_told_and_catches_up(folder: Path, settings: dict[s
         try:
             began = time.monotonic()
             asked += [command.ask(number) for number in range(50)]
-            assert time.monotonic() - began < 10.0
+            assert time.monotonic() - began < WAIT_S
             found = command.readiness()
             assert found["status"] == "degraded"
             assert "does not answer" in found["checks"]["console"]["detail"]

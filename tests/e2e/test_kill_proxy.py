@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.killing import Load, Victim, new_seed, report, running, stored_in
 
-KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "50"))
+KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "30"))
 EXCHANGES = 10_000 if "WATCHLLM_TEST_KILLS" in os.environ else 0
 
 

@@ -17,12 +17,12 @@ from tests.e2e.killing import DEADLINE_S, Load, Victim, new_seed, report, runnin
 from tests.e2e.programs.armed_watchllm import CRASH_FILE
 
 IS_FULL = "WATCHLLM_TEST_KILLS" in os.environ
-KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "50"))
+KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "30"))
 """`make crash` has 200 of them."""
-KILLS_ON_SERVERS = KILLS if IS_FULL else 15
+KILLS_ON_SERVERS = KILLS if IS_FULL else 10
 EXCHANGES = 10_000 if IS_FULL else 0
-FILLED = 50_000
-"""Calls of the last half hour that the stores hold when it begins."""
+FILLED = 50_000 if IS_FULL else 10_000
+"""Calls of the last half hour that the stores hold when it begins. All of a day are for `make crash`."""
 
 POINTS = (
     "recorder.after_begin",

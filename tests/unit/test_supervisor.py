@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,16 +93,22 @@ async def test_who_is_in_a_hurry_is_heard_by_children_that_drain(
 
 
 async def test_a_child_that_is_killed_again_and_again_is_back_at_once_each_time(
-    tmp_path: Path, program: Callable[[str], Child]
+    tmp_path: Path, program: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop = asyncio.Event()
+    stop, slept, sleep = asyncio.Event(), list[float](), asyncio.sleep
+
+    async def noting(delay: float) -> None:
+        slept.append(delay)
+        await sleep(delay)
+
+    monkeypatch.setattr(asyncio, "sleep", noting)
     running = asyncio.ensure_future(Supervisor([program("proxy")], os.environ).run(stop))
-    began = time.monotonic()
     for kill in range(1, 7):
         *_, (_, _, pid) = await events(tmp_path, kill)
         os.kill(int(pid), signal.SIGKILL)
     await events(tmp_path, 7)
-    assert time.monotonic() - began < 5.0  # with growing delays these were 6.3 s alone
+    between_two_looks = 0.02
+    assert [delay for delay in slept if delay != between_two_looks] == [supervisor.FIRST_RESTART_DELAY_S] * 6
     stop.set()
     await running
 

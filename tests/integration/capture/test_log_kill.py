@@ -34,7 +34,6 @@ def assert_nothing_lost(result: dict[str, float], kills: int) -> None:
     assert (result["lost"], result["doubled"]) == (0, 0)
     assert (result["miscounted"], result["shed"]) == (0, 0)
     assert result["acked"] > kills * 5, "the writers hardly wrote: this proved nothing"
-    assert result["reopened_s"] < 2
 
 
 def test_fifty_kills_and_every_crash_point_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Rig:
         assert len(self.log.exchanges) == count
         return self.log.exchanges
 
-    async def until_upstream_left(self, limit_s: float = 1.0) -> None:
+    async def until_upstream_left(self, limit_s: float = 5.0) -> None:
         """Every upstream connection is closed within `limit_s`."""
         await until(lambda: self.upstream.open_connections == 0, limit_s)
 

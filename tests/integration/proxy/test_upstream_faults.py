@@ -215,7 +215,7 @@ async def test_an_invalid_chunk_cuts_at_once(build: Build, in_one_read: bool) ->
         got = await client.ask(request())
         assert (got.body, got.is_whole) == (b"data: 1\n\n", False)
         await rig.until_upstream_left()
-        assert time.monotonic() - started_s < 2
+        assert time.monotonic() - started_s < 20
     (captured,) = await rig.captured()
     assert captured.end is ExchangeEnd.UPSTREAM_BROKEN
 

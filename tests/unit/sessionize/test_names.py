@@ -91,5 +91,5 @@ def test_a_huge_prompt_has_a_version_in_no_time_and_its_end_counts() -> None:
     call, prompt = CallBuilder(), "?a" * 2_000_000
     started_s = time.process_time()
     versions = {names.agent_version(call(user="Hi", system=prompt + end)) for end in ("", "b")}
-    assert time.process_time() - started_s < 1
+    assert time.process_time() - started_s < 20  # read again for each word it would take hours
     assert len(versions) == 2
