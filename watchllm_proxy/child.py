@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ssl
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 import uvloop
@@ -23,7 +24,6 @@ from watchllm_proxy.settings import Settings
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 1 after an error of ours, told in one line to the terminal of `up`."""
-    gc.disable()  # while all is imported that stays: until `lifecycle.settle_memory`
     what, name = arguments[0], arguments[-1]
     status = 0
     try:
@@ -43,7 +43,29 @@ def log_to_file(chosen: Settings, process: str) -> None:
     logs.configure(chosen.log_level, process, chosen.data_dir / "logs" / f"{process}.log")
 
 
+def _import_server() -> None:
+    """Before all else that is imported, which stays: until `lifecycle.settle_memory` nobody looks for garbage.
+
+    aiohttp reads the certificates of all authorities when it is imported, twice, for a client over TLS. No child
+    is that client, so this takes long for nothing. One that were would trust nobody.
+    """
+    gc.disable()
+    with trusting_nobody():
+        import aiohttp  # noqa: F401, PLC0415
+
+
+@contextlib.contextmanager
+def trusting_nobody() -> Iterator[None]:
+    """What is made for TLS meanwhile knows no authorities."""
+    ssl.SSLContext.set_default_verify_paths = lambda self: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del ssl.SSLContext.set_default_verify_paths  # what it inherits shows again
+
+
 def _worker(chosen: Settings, name: str) -> Coroutine[Any, Any, None]:
+    _import_server()
     from watchllm_proxy.worker import run_proxy  # noqa: PLC0415
 
     return run_proxy(chosen, worker=name, is_child=True)
@@ -51,6 +73,7 @@ def _worker(chosen: Settings, name: str) -> Coroutine[Any, Any, None]:
 
 def _core(chosen: Settings) -> Coroutine[Any, Any, None]:
     """Recorder and console in one process: the embedded ClickHouse lives in one process only."""
+    _import_server()
     from watchllm_proxy.core import run_core  # noqa: PLC0415
 
     return run_core(chosen, recorder=True, console=True, is_child=True)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,24 +34,26 @@ REQUEST_ID = "X-WatchLLM-Request-Id"
 
 class Load:
     """Clients that ask the same proxy again and again, every other time for a stream, while this is entered.
+    Between two questions, and where nobody answers, each pauses.
 
     answered    ids of the exchanges whose answer came to its end
     refused     nobody was there to connect to
     broken      requests that broke off under way
     """
 
-    def __init__(self, base_url: str, *, pause_s: float = 0.04) -> None:
+    def __init__(self, base_url: str, *, clients: int = CLIENTS, pause_s: float = 0.04) -> None:
         self.answered: list[str] = []
         self.refused = 0
         self.broken = 0
         self._base_url = base_url
+        self._count = clients
         self._pause_s = pause_s
         self._asked = 0
         self._stopping = asyncio.Event()
         self._clients: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._clients = [asyncio.ensure_future(self._ask_on()) for _ in range(CLIENTS)]
+        self._clients = [asyncio.ensure_future(self._ask_on()) for _ in range(self._count)]
         return self
 
     async def __aexit__(
@@ -171,10 +174,16 @@ class Stored:
         assert stored.books["stored"] == len(stored.events) - filled, stored.books["said"]
         return stored
 
+    def lost_of(self, answered: list[str]) -> int:
+        """Answered and not in both stores."""
+        return sum(id_ not in self.events or id_ not in self.placed for id_ in answered)
+
+    @property
+    def doubled(self) -> int:
+        return sum(rows != 1 for rows in (*self.events.values(), *self.placed.values()))
+
     def assert_each_once(self, answered: list[str]) -> None:
-        lost = [id_ for id_ in answered if id_ not in self.events or id_ not in self.placed]
-        doubled = [id_ for id_, rows in (*self.events.items(), *self.placed.items()) if rows != 1]
-        assert (len(lost), len(doubled), self.dead_letters) == (0, 0, 0)
+        assert (self.lost_of(answered), self.doubled, self.dead_letters) == (0, 0, 0)
         assert len(set(answered)) == len(answered)
         assert self.events.keys() == self.placed.keys()
         assert self.calls_of_runs == len(self.events)  # a call thought about twice would count twice in its run
@@ -209,11 +218,14 @@ async def stored_in(stack: Stack, *, filled: int = 0) -> Stored:
 
 
 def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> None:
+    """One line that holds all that is asked of such a run; before anything of it is asserted."""
     down_s, cpu_s = sorted(victim.down_s), sorted(victim.cpu_s)
     print(
-        f"{what}: seed {seed}, {victim.kills} kills, {len(load.answered)} answered, {load.broken} broken off, "
-        f"{len(stored.events)} stored; {len(down_s)} times down: p50 {down_s[len(down_s) // 2]:.2f} s, "
-        f"max {down_s[-1]:.2f} s; CPU of the successor p50 {cpu_s[len(cpu_s) // 2]:.2f} s, max {cpu_s[-1]:.2f} s"
+        f"\n{what}: {len(load.answered)} exchanges answered, {victim.kills} kills: "
+        f"{stored.lost_of(load.answered)} lost, {stored.doubled} doubled; "
+        f"restart p50 {statistics.median(down_s):.2f} s, max {down_s[-1]:.2f} s ({len(down_s)} timed), "
+        f"CPU p50 {statistics.median(cpu_s):.2f} s, max {cpu_s[-1]:.2f} s; "
+        f"{load.broken} broken off, {load.refused} refused, {len(stored.events)} in the stores, seed {seed}"
     )
 
 

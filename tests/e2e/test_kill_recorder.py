@@ -47,7 +47,7 @@ async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Rand
     await victim.until_back()
 
 
-async def kill_again_and_again(kills: int, *, filled: int, **environ: str) -> None:
+async def kill_again_and_again(what: str, kills: int, *, filled: int, **environ: str) -> None:
     seed = new_seed()
     chance = random.Random(seed)
     async with running(filled=filled, program=ARMED, environ={"WATCHLLM_KEEP_RAW": "1", **environ}) as stack:
@@ -65,7 +65,7 @@ async def kill_again_and_again(kills: int, *, filled: int, **environ: str) -> No
         await asyncio.to_thread(stack.wait_ready)  # told to stop before it listens, it leaves a rest in the log
         stored = await stored_in(stack, filled=filled)
 
-    report("recorder", seed, victim, load, stored)
+    report(what, seed, victim, load, stored)
     stored.assert_each_once(load.answered)
     assert (load.refused, load.broken) == (0, 0), "clients are not to notice"
     assert len(stored.events) - filled == len(load.answered) > kills * 10
@@ -75,13 +75,14 @@ async def kill_again_and_again(kills: int, *, filled: int, **environ: str) -> No
 @pytest.mark.timeout(600 + 10 * KILLS)
 async def test_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
     """With a day's calls in the stores: each start takes up what they hold."""
-    await kill_again_and_again(KILLS, filled=FILLED)
+    await kill_again_and_again("recorder on embedded stores", KILLS, filled=FILLED)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 10 * KILLS)
 async def test_the_same_on_servers(postgres_dsn: str, clickhouse_url: str) -> None:
     await kill_again_and_again(
+        "recorder on servers",
         KILLS_ON_SERVERS,
         filled=0,
         WATCHLLM_DATABASE_URL=postgres_dsn,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from watchllm_proxy import child
 from watchllm_proxy.errors import AlreadyRunning
 
-OF_COMMANDS = {"typer", "watchllm_proxy.cli", "watchllm_proxy.commands"}
+OF_NOBODY = {"numpy", "pyarrow", "rich", "tiktoken"}
+OF_COMMANDS = OF_NOBODY | {"typer", "watchllm_proxy.cli", "watchllm_proxy.commands"}
 OF_WHAT_IS_BEHIND_THE_LOG = {"asyncpg", "chdb", "clickhouse_driver", "jinja2", "watchllm_proxy.store"}
 
 
@@ -42,3 +44,11 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("watchllm_proxy.settings.load", load)
     with pytest.raises(ZeroDivisionError):
         child.main(["proxy", "w0"])
+
+
+def test_nobody_is_trusted_by_what_is_made_meanwhile_and_the_system_again_afterwards() -> None:
+    with child.trusting_nobody():
+        assert ssl.create_default_context().get_ca_certs() == []
+    made = ssl.create_default_context()
+    assert "set_default_verify_paths" not in vars(ssl.SSLContext)
+    assert made.verify_mode is ssl.CERT_REQUIRED

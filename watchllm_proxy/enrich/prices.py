@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from watchllm_proxy import lean
 from watchllm_proxy.enrich.price_lists import NO_BOOK, Listed, Marginals, PriceBook
 from watchllm_proxy.records import UNKNOWN_COST, Api, Call, Cost, CostSource, ExchangeEnd, Usage
 
@@ -301,7 +302,8 @@ def _service_tier(metadata: dict[str, object]) -> str | None:
 
 @functools.cache
 def _table() -> ModuleType:
-    import genai_prices  # noqa: PLC0415 - 0.25 s, and OpenRouter tells its own figure
+    with lean.hollow("httpx2"):  # to fetch newer prices, which is not its work here
+        import genai_prices  # noqa: PLC0415 - 0.2 s, and OpenRouter tells its own figure
 
     return genai_prices
 
