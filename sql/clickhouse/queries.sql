@@ -357,6 +357,12 @@ FROM
     ORDER BY request_model, agent_name
 );
 
+-- name: stored_calls
+-- How many calls of a project there are, and of how many the exact bytes. Rows that wait to be merged count.
+SELECT
+    (SELECT count() FROM events WHERE project_id = {project_id:String}) AS calls,
+    (SELECT count() FROM raw_exchanges WHERE project_id = {project_id:String}) AS raw_bodies;
+
 -- name: cost_groups
 -- What calls cost together, by one key; its source is one of the two fragments below.
 SELECT

@@ -30,6 +30,7 @@ from watchllm_proxy.console.jobs import EXPORTS, UPKEEP, ExportDesk, NobodysExpo
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
+from watchllm_proxy.console.pages import data as data_pages
 from watchllm_proxy.console.pages import export as export_pages
 from watchllm_proxy.console.pages import jobs as jobs_pages
 from watchllm_proxy.console.pages import keys as keys_pages
@@ -106,6 +107,8 @@ READ_ROUTES = (
     web.get("/api/usage", account_api.usage),
     web.get("/api/plans", account_api.plans),
     web.get("/api/project", account_api.project),
+    web.get("/settings/data", data_pages.data_page),
+    web.get("/settings/data.json", data_pages.data_json),
     web.get("/settings/redaction", redaction_pages.redaction_page),
     web.get("/api/redaction", redaction_api.show_redaction),
     web.get("/settings/prices", prices_pages.prices_page),
@@ -145,6 +148,8 @@ ADMIN_ROUTES = (
     web.post("/pricing", account_pages.choose_plan),
     web.patch("/api/project", account_api.change_project),
     web.patch("/api/keys/{key_id}/limits", account_api.limit_key),
+    web.post("/settings/data", data_pages.retention_form),
+    web.post("/settings/data/erase", data_pages.erase_form),
     web.post("/settings/redaction", redaction_pages.redaction_form),
     web.post("/settings/prices", prices_pages.prices_form),
     web.put("/api/prices", prices_api.set_price),

@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from watchllm_proxy.records import Explanation, Link, Run, SentCall, Step
+from watchllm_proxy.store.call_shapes import StoredCalls
 from watchllm_proxy.store.costs import CostBy, CostGroup
 from watchllm_proxy.store.found_texts import FoundText
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
@@ -61,6 +62,9 @@ class RunReading(Protocol):
 
     async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
         """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
+
+    async def stored_calls(self, project_id: str) -> StoredCalls:
+        """How many there are. A call that was stored twice counts twice until its rows are merged."""
 
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,14 @@ from watchllm_proxy.store.shapes import CallDetail, CallRow
 
 Stored = Mapping[str, Any]
 """A row as the driver gives it: its types are those of sql/clickhouse/queries.sql, which mypy cannot see."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalls:
+    """How many calls of a project there are, and of how many the exact bytes."""
+
+    calls: int
+    raw_bodies: int
 
 
 def call_row(row: Stored) -> CallRow:

@@ -15,7 +15,7 @@ import orjson
 
 from watchllm_proxy.records import Explanation, Link, Run, RunStatus, SentCall, Step
 from watchllm_proxy.store import run_rows, views
-from watchllm_proxy.store.call_shapes import Stored, as_bytes, call_detail, call_row, redacted_from
+from watchllm_proxy.store.call_shapes import Stored, StoredCalls, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
 from watchllm_proxy.store.event_rows import LAST_INSTANT_US
@@ -188,6 +188,11 @@ class StoreReading:
             bytes.fromhex(row["request"]) if row["has_request"] else None,
             bytes.fromhex(row["response"]) if row["has_response"] else None,
         )
+
+    async def stored_calls(self, project_id: str) -> StoredCalls:
+        """How many there are. A call that was stored twice counts twice until its rows are merged."""
+        (row,) = await self._events.query(self._calls_sql["stored_calls"], {"project_id": project_id})
+        return StoredCalls(int(str(row["calls"])), int(str(row["raw_bodies"])))
 
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""

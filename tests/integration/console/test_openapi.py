@@ -58,6 +58,9 @@ ASKED = {
     "/api/agent-runs/{run_id}/undo": None,
     "/settings/prices": None,  # need a Postgres: test_prices
     "/api/prices": None,
+    "/settings/data": "/settings/data",
+    "/settings/data.json": "/settings/data.json",
+    "/settings/data/erase": None,  # test_data
     "/settings/redaction": "/settings/redaction",
     "/api/redaction": "/api/redaction",
     "/jobs": "/jobs",

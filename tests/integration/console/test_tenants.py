@@ -117,6 +117,11 @@ SENT: dict[str, tuple[Sent, ...]] = {
         Sent(json={"over_quota": "pass"}),
         Sent(json={"over_quota": "pass", "project_id": "{project_id}"}),
     ),
+    "POST /settings/data": (Sent(form={"retention_days": "30"}),),
+    "POST /settings/data/erase": (
+        Sent(form={"scope": "run", "subject": "{run_id}"}),
+        Sent(form={"scope": "user", "subject": "{user_id}"}),
+    ),
     "POST /settings/redaction": (Sent(form={"mode": "all"}),),
     "PATCH /api/redaction": (Sent(json={"mode": "all"}),),
     "POST /api/redaction/try": (Sent(json={"text": "x"}),),

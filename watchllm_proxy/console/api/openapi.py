@@ -9,6 +9,7 @@ from watchllm_proxy import __version__
 from watchllm_proxy.console.api import (
     openapi_account,
     openapi_costs,
+    openapi_data,
     openapi_ingest,
     openapi_jobs,
     openapi_keys,
@@ -280,6 +281,7 @@ _PATHS: Final[Mapping[str, Any]] = {
     **openapi_costs.PATHS,
     **openapi_sessions.PATHS,
     **openapi_jobs.PATHS,
+    **openapi_data.PATHS,
     **openapi_account.PATHS,
     **_SETTINGS,
     **_PAGES,

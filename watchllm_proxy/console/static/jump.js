@@ -15,6 +15,7 @@ const PLACES = [
   ['Settings', '/settings'],
   ['Projects', '/settings/projects'],
   ['Keys', '/settings/keys'],
+  ['Stored data', '/settings/data'],
   ['Redaction', '/settings/redaction'],
   ['Connect an agent', '/welcome'],
 ];
