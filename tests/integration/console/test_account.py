@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -15,15 +14,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator
 
-from tests.console_runs import MemoryReading
-from watchllm_proxy.console import Health, build_app
+from tests.integration.console.conftest import Visited
 from watchllm_proxy.console.app import FEATURES, OPEN_ROUTES, ROUTES
-from watchllm_proxy.console.context import Visitor
-from watchllm_proxy.grants import ALL_SCOPES, Scope
-from watchllm_proxy.settings import Settings
-from watchllm_proxy.store import keys, project_settings, projects, usage
+from watchllm_proxy.store import keys, project_settings, usage
 from watchllm_proxy.store.sql import queries
-from watchllm_proxy.store.transactions import BATCH, open_pool, transaction
+from watchllm_proxy.store.transactions import BATCH, transaction
 from watchllm_proxy.store.usage import CountedDay, RequestCounts, Spent
 
 PEOPLE = {"Accept": "text/html"}
@@ -34,30 +29,8 @@ RUN = "run_7q2k9fh4"
 
 
 @pytest.fixture
-async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    opened = await open_pool(postgres_dsn)
-    await projects.create_project(opened, "acme", "Acme")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def client(
-    pool: asyncpg.Pool, reading: MemoryReading, aiohttp_client: Callable[..., Awaitable[TestClient]]
-) -> TestClient:
-    async def visitor_of(request: web.Request) -> Visitor | None:
-        scopes = request.headers.get("X-Scopes")
-        return Visitor(
-            request.headers.get("X-Project", "acme"),
-            ALL_SCOPES if scopes is None else frozenset({Scope(scopes)}),
-        )
-
-    async def health() -> Health:
-        return Health()
-
-    return await aiohttp_client(
-        build_app(reading, settings=Settings(), health=health, visitor_of=visitor_of, pool=pool)
-    )
+async def client(visited: Visited) -> TestClient:
+    return await visited(headers={"X-Project": "acme"})
 
 
 async def choose(pool: asyncpg.Pool, **chosen: Any) -> None:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator
 
-from tests.console_runs import MemoryReading
-from watchllm_proxy.console import Health, build_app
-from watchllm_proxy.console.context import Visitor
-from watchllm_proxy.grants import ALL_SCOPES, Grants
+from tests.integration.console.conftest import Visited
+from watchllm_proxy.grants import Grants
 from watchllm_proxy.proxy.auth import digest
 from watchllm_proxy.sealing import Vault
 from watchllm_proxy.settings import Settings
-from watchllm_proxy.store import keys, project_settings, projects
+from watchllm_proxy.store import keys, project_settings
 from watchllm_proxy.store.project_settings import ProjectSettings
-from watchllm_proxy.store.transactions import open_pool
 
 SECRET_KEY = "s" * 44
 PROVIDER_KEY = "sk-or-v1-of-acme-wxyz"
@@ -31,26 +27,8 @@ ACME = {"X-Project": "acme"}
 
 
 @pytest.fixture
-async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    opened = await open_pool(postgres_dsn)
-    await projects.create_project(opened, "acme", "Acme")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def client(
-    pool: asyncpg.Pool, reading: MemoryReading, aiohttp_client: Callable[..., Awaitable[TestClient]]
-) -> TestClient:
-    async def visitor_of(request: web.Request) -> Visitor | None:
-        return Visitor(request.headers.get("X-Project", "default"), ALL_SCOPES)
-
-    async def health() -> Health:
-        return Health()
-
-    settings = Settings(secret_keys=(SECRET_KEY,))
-    app = build_app(reading, settings=settings, health=health, visitor_of=visitor_of, pool=pool)
-    return await aiohttp_client(app)
+async def client(visited: Visited) -> TestClient:
+    return await visited(Settings(secret_keys=(SECRET_KEY,)))
 
 
 async def in_force(pool: asyncpg.Pool) -> Grants:

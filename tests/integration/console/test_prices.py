@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator
 
-from tests.console_runs import MemoryReading
-from watchllm_proxy.console import Health, build_app
-from watchllm_proxy.console.context import Visitor
-from watchllm_proxy.grants import ALL_SCOPES, Scope
-from watchllm_proxy.settings import Settings
-from watchllm_proxy.store import prices, projects
-from watchllm_proxy.store.transactions import open_pool
+from tests.integration.console.conftest import Client, Visited
+from watchllm_proxy.store import prices
 
-Client = TestClient[web.Request, web.Application]
 ACME = {"X-Project": "acme"}
-READER = {"X-Reader": "yes"}
+READER = {"X-Scopes": "read"}
 CHEAP = {"model": "My-Llama", "prices": {"input": "0.10", "output": 0.4}}
 
 
 @pytest.fixture
-async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    opened = await open_pool(postgres_dsn)
-    await projects.create_project(opened, "acme", "Acme")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def client(
-    pool: asyncpg.Pool, reading: MemoryReading, aiohttp_client: Callable[..., Awaitable[Client]]
-) -> Client:
-    async def visitor_of(request: web.Request) -> Visitor | None:
-        scopes = frozenset({Scope.READ}) if "X-Reader" in request.headers else ALL_SCOPES
-        return Visitor(request.headers.get("X-Project", "default"), scopes)
-
-    async def health() -> Health:
-        return Health()
-
-    return await aiohttp_client(
-        build_app(reading, settings=Settings(), health=health, visitor_of=visitor_of, pool=pool)
-    )
+async def client(visited: Visited) -> Client:
+    return await visited()
 
 
 async def ask(client: Client, method: str, path: str, status: int = 200, **kwargs: Any) -> dict[str, Any]:
