@@ -18,6 +18,7 @@ from uuid import UUID
 from watchllm_proxy import crash_points
 from watchllm_proxy.decode import KnownMessages, rebuild, recalled
 from watchllm_proxy.enrich.flags import DEFAULT_THRESHOLDS, chosen, find_flags
+from watchllm_proxy.histories import histories_of
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.records import Call, Cost, Moved, Placement, Run, RunChanges, Step
@@ -137,6 +138,7 @@ class Backfill:
     ) -> None:
         """`is_dry`: only count what would change."""
         self.rows = Backfills(runs, project_id)
+        self._runs = runs
         self._calls = StoredCalls(events, project_id, rebuild=rebuild)
         self._events = events
         self._project_id = project_id
@@ -268,8 +270,10 @@ class Backfill:
         for params in reprice_params(self._project_id, new_costs):
             await self._events.execute(self._reprice_sql, params)
         crash_points.reach("backfill.after_events")
+        histories = await histories_of(changes, self._runs)
         flags = {
-            key: find_flags(run, changes.all_steps[key], self._thresholds) for key, run in _by_key(changes.runs)
+            key: find_flags(run, changes.all_steps[key], self._thresholds, histories.get(key, ()))
+            for key, run in _by_key(changes.runs)
         }
         explanations = {
             key: explain(run, changes.all_steps[key], flags[key]) for key, run in _by_key(changes.runs)

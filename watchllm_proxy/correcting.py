@@ -61,7 +61,7 @@ class Corrector:
         events: AsyncEventStore,
         *,
         patiently: Patiently,
-        insights: Callable[[RunChanges], Insights],
+        insights: Callable[[RunChanges], Awaitable[Insights]],
         stores: tuple[str, str],
     ) -> None:
         self._runs = runs
@@ -100,10 +100,11 @@ class Corrector:
             corrected = await asyncio.to_thread(
                 carry_out, planned, rows, told, now_us=now_us, silence_us=silence_us
             )
+        insights = await self._insights(corrected.changes)
         await self._move(corrected.changes.moved)
         crash_points.reach("corrections.after_events")
         try:
-            await self._patiently(self._postgres, lambda: self._commit(corrected, now_us))
+            await self._patiently(self._postgres, lambda: self._commit(corrected, insights, now_us))
         except (Refused, StoreRejected):
             await self._move(_as_before(corrected, rows))
             raise
@@ -126,9 +127,9 @@ class Corrector:
         calls = {call_id: PlacedCall(run_id, links) for call_id, (run_id, links) in stored.calls.items()}
         return Rows(stored.runs, stored.steps, calls, stored.anchors, stored.in_force)
 
-    async def _commit(self, corrected: Corrected, now_us: int) -> None:
+    async def _commit(self, corrected: Corrected, insights: Insights, now_us: int) -> None:
+        flags, explanations = insights
         with _bugs_refuse():
-            flags, explanations = self._insights(corrected.changes)
             await commit_correction(
                 self._runs,
                 corrected.carried_out,

@@ -31,6 +31,7 @@ from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, Merge
 from watchllm_proxy.correcting import Corrector
 from watchllm_proxy.erasing import Eraser
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
+from watchllm_proxy.histories import histories_of
 from watchllm_proxy.patience import Patience, Stopping
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recalling import StoredRun, StoredRuns, take_up
@@ -39,6 +40,7 @@ from watchllm_proxy.records import (
     BatchBounds,
     LogPosition,
     Moved,
+    RunChanges,
 )
 from watchllm_proxy.redacting import Redacting
 from watchllm_proxy.reporting import Reporting
@@ -58,7 +60,7 @@ from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reported_rows import reported_insert
 from watchllm_proxy.store.retention import DEFAULT_DAYS
-from watchllm_proxy.thinking import Thinker, Thought
+from watchllm_proxy.thinking import Explanations, Flags, Thinker, Thought
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +135,7 @@ class Recorder:
             runs,
             events,
             patiently=self._patience.until_done,
-            insights=self._thinker.insights,
+            insights=self._insights,
             stores=(POSTGRES, CLICKHOUSE),
         )
         self._next_correction_look = 0.0
@@ -301,7 +303,22 @@ class Recorder:
         runs_of = await self._settler.runs_of(understood.settlements)
         thought = await asyncio.to_thread(self._thinker.place, understood, self._sessionizer, runs_of)
         reported = await self._reporting.reported(understood.reports, thought.changes.runs)
-        return await asyncio.to_thread(self._thinker.with_reported, thought, reported)
+        return await self._with_insights(thought.with_reported(reported))
+
+    async def _with_insights(self, thought: Thought) -> Thought:
+        try:
+            histories = await self._patience.on_postgres(lambda: histories_of(thought.changes, self._runs))
+        except (Stopping, OSError, MemoryError):
+            raise
+        except Exception as exc:  # runs are looked at without it; no call waits behind it
+            self.stats.insight_crashes += 1
+            log.error("recorder.histories_crashed", error=type(exc).__name__, exc_info=exc)
+            histories = {}
+        return await asyncio.to_thread(self._thinker.with_insights, thought, histories)
+
+    async def _insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
+        thought = await self._with_insights(Thought.of_time(changes))
+        return thought.flags, thought.explanations
 
     async def _load_runs(self, keys: Sequence[tuple[str, str]]) -> list[StoredRun]:
         return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
@@ -354,7 +371,7 @@ class Recorder:
         await asyncio.to_thread(self._sessionizer.tick, now_us)
         changes = self._sessionizer.drain()
         if changes.runs:
-            thought = self._thinker.conclude(changes)
+            thought = await self._with_insights(Thought.of_time(changes))
             try:
                 await self._patience.on_postgres(lambda: self._commit(None, thought))
             except StoreRejected as exc:  # the runs stay open in the store; no call waits behind them

@@ -6,7 +6,7 @@ the sessionizer, same time: same thoughts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from watchllm_proxy.enrich.flags import DEFAULT_THRESHOLDS, Thresholds, chosen, 
 from watchllm_proxy.enrich.tokens import estimate_usage
 from watchllm_proxy.enrich.withhold import withhold_content
 from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.histories import Histories
 from watchllm_proxy.ingest.tellings import Telling, tellings
 from watchllm_proxy.insights.explain import explain
 from watchllm_proxy.patience import Stopping
@@ -62,8 +63,8 @@ class Thought:
     calls: tuple[tuple[Call, Placement], ...]
     dead_letters: tuple[DeadLetter, ...]
     changes: RunChanges
-    flags: Flags
-    explanations: Explanations
+    flags: Flags = field(default_factory=dict)
+    explanations: Explanations = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)  # by log
     settlements: tuple[Settlement, ...] = ()  # of calls of this batch, or stored before
     spending: Spending = field(default_factory=Spending)
@@ -74,7 +75,22 @@ class Thought:
     @classmethod
     def of_nothing_but(cls, letter: DeadLetter, batch: Batch) -> Thought:
         """The one record of this batch was set aside."""
-        return cls((), (letter,), RunChanges(), {}, {}, setting_aside.tallies(batch, [letter]))
+        return cls((), (letter,), RunChanges(), tallies=setting_aside.tallies(batch, [letter]))
+
+    @classmethod
+    def of_time(cls, changes: RunChanges) -> Thought:
+        """Time passed, and no records came."""
+        return cls((), (), changes)
+
+    def with_reported(self, reported: Reported) -> Thought:
+        """Runs that were told of are runs like any others."""
+        return replace(
+            self,
+            changes=joined(self.changes, reported.changes),
+            events=reported.events,
+            displaced=reported.displaced,
+            redacted_in_reports=reported.redacted,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,43 +187,22 @@ class Thinker:
         sessionizer.tick(now_us)
         changes = sessionizer.drain()
         final = {placement.call_id: placement for placement in changes.placements}
-        thought = self.conclude(
+        return Thought(
+            tuple((call, final.get(call.call_id, placement)) for call, placement in placed),
+            tuple(dead),
             changes,
-            calls=tuple((call, final.get(call.call_id, placement)) for call, placement in placed),
-            dead_letters=tuple(dead),
             tallies=setting_aside.tallies(understood.batch, dead),
             settlements=understood.settlements,
-        )
-        return replace(thought, spending=spending_of(paid, understood.settlements))
-
-    def conclude(
-        self,
-        changes: RunChanges,
-        *,
-        calls: tuple[tuple[Call, Placement], ...] = (),
-        dead_letters: Sequence[DeadLetter] = (),
-        tallies: dict[str, Tally] | None = None,
-        settlements: tuple[Settlement, ...] = (),
-    ) -> Thought:
-        """With what is worth a look in the runs that changed."""
-        flags, explanations = self.insights(changes)
-        return Thought(calls, tuple(dead_letters), changes, flags, explanations, tallies or {}, settlements)
-
-    def with_reported(self, thought: Thought, reported: Reported) -> Thought:
-        """Runs that were told of are looked at like any others."""
-        flags, explanations = self.insights(reported.changes)
-        return replace(
-            thought,
-            changes=joined(thought.changes, reported.changes),
-            flags={**thought.flags, **flags},
-            explanations={**thought.explanations, **explanations},
-            events=reported.events,
-            displaced=reported.displaced,
-            redacted_in_reports=reported.redacted,
+            spending=spending_of(paid, understood.settlements),
         )
 
-    def insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
-        """A bug here costs a run its flags, never its calls."""
+    def with_insights(self, thought: Thought, histories: Histories) -> Thought:
+        """With what is worth a look in the runs that changed, captured or told of."""
+        flags, explanations = self.insights(thought.changes, histories)
+        return replace(thought, flags=flags, explanations=explanations)
+
+    def insights(self, changes: RunChanges, histories: Histories) -> tuple[Flags, Explanations]:
+        """A bug here costs a run its flags, never its calls. `histories`: `histories_of` these changes."""
         flags: Flags = {}
         explanations: Explanations = {}
         for run in changes.runs:
@@ -215,7 +210,7 @@ class Thinker:
             steps = changes.all_steps[key]
             flags[key], explanations[key] = (), ()
             try:
-                flags[key] = find_flags(run, steps, self._thresholds(run.project_id))
+                flags[key] = find_flags(run, steps, self._thresholds(run.project_id), histories.get(key, ()))
                 explanations[key] = explain(run, steps, flags[key])
             except Exception as exc:
                 self._stats.insight_crashes += 1

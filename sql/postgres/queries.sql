@@ -6,13 +6,14 @@
 INSERT INTO agent_debug_logs (
     project_id, run_id, session_id, parent_run_id, agent_name, agent_version, user_id, title, status,
     started_at, ended_at, last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens,
-    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit, reported
+    output_tokens, cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit, reported,
+    dearest_step_usd
 )
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::boolean[], $14::integer[],
     $15::integer[], $16::integer[], $17::bigint[], $18::bigint[], $19::bigint[], $20::numeric[],
-    $21::integer[], $22::jsonb[], $23::jsonb[], $24::boolean[], $25::text[]
+    $21::integer[], $22::jsonb[], $23::jsonb[], $24::boolean[], $25::text[], $26::numeric[]
 )
 ON CONFLICT (project_id, run_id) DO UPDATE SET
     session_id = excluded.session_id, parent_run_id = excluded.parent_run_id,
@@ -24,7 +25,7 @@ ON CONFLICT (project_id, run_id) DO UPDATE SET
     output_tokens = excluded.output_tokens, cache_read_input_tokens = excluded.cache_read_input_tokens,
     total_cost_usd = excluded.total_cost_usd, unpriced_calls = excluded.unpriced_calls,
     tags = excluded.tags, flags = excluded.flags, is_explicit = excluded.is_explicit,
-    reported = excluded.reported;
+    reported = excluded.reported, dearest_step_usd = excluded.dearest_step_usd;
 
 -- name: save_steps
 -- Steps, new or changed.
@@ -56,6 +57,18 @@ ON CONFLICT (project_id, run_id, step_index) DO UPDATE SET
     finish_reason = excluded.finish_reason, output_chars = excluded.output_chars,
     prompt_hash = excluded.prompt_hash, offered_tools = excluded.offered_tools,
     contradiction = excluded.contradiction;
+
+-- name: earlier_runs_of_agents
+-- For each ($1[i], $2[i], $3[i]): the newest $4 runs of the project's agent that began, and were over, before $3[i], and had
+-- a price; what the dearest step of each cost. `asked` counts from 1.
+SELECT asked.number::integer AS asked, earlier.run_id, earlier.started_at, earlier.dearest_step_usd
+FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS asked (project_id, agent_name, before, number)
+CROSS JOIN LATERAL (
+    SELECT run_id, started_at, dearest_step_usd FROM agent_debug_logs
+    WHERE project_id = asked.project_id AND agent_name = asked.agent_name
+        AND started_at < asked.before AND last_activity_at < asked.before AND dearest_step_usd IS NOT NULL
+    ORDER BY started_at DESC, run_id LIMIT $4
+) AS earlier;
 
 -- name: drop_explanations
 -- Explanations of the runs ($1[i], $2[i]): they are written anew as a whole.

@@ -112,6 +112,7 @@ CREATE TABLE agent_debug_logs (
     flags jsonb NOT NULL,                           -- [{kind, message, step_indexes, severity}, …]; replaced as a whole
     is_explicit boolean NOT NULL DEFAULT false,     -- the client named it by an id, and may come back to it
     reported text,                                  -- what the client told of it, JSON; NULL: it was captured
+    dearest_step_usd numeric,                       -- US dollars, of its dearest step; NULL: no step has a price
     PRIMARY KEY (project_id, run_id)
 );
 CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC, run_id);

@@ -221,7 +221,10 @@ class RunStore:
         explanations: Mapping[RunKey, Sequence[Explanation]],
     ) -> list[tuple[str, Sequence[object]]]:
         """Named statements and their arguments, in order. Rows are made here, before a connection is taken."""
-        runs = [run_rows.run_row(run, flags.get((run.project_id, run.run_id), ())) for run in changes.runs]
+        runs = [
+            run_rows.run_row(run, flags.get(key, ()), changes.all_steps.get(key, ()))
+            for key, run in (((run.project_id, run.run_id), run) for run in changes.runs)
+        ]
         explained = [(views.key(project_id), views.key(run_id)) for project_id, run_id in explanations]
         writes: list[tuple[str, Sequence[object]]] = []
         for name, new_rows, key_width in (

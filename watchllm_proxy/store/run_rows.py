@@ -35,7 +35,8 @@ Stored: TypeAlias = Mapping[str, Any]
 """A row as the driver gives it: its types are those of sql/postgres/schema.sql, which mypy cannot see."""
 
 
-def run_row(run: Run, flags: Sequence[Flag]) -> Row:
+def run_row(run: Run, flags: Sequence[Flag], steps: Sequence[Step]) -> Row:
+    """`steps`: all of the run."""
     return (
         views.key(run.project_id), views.key(run.run_id), views.key(run.session_id),
         views.optional_key(run.parent_run_id),
@@ -47,8 +48,13 @@ def run_row(run: Run, flags: Sequence[Flag]) -> Row:
         views.bigint(run.input_tokens), views.bigint(run.output_tokens), views.bigint(run.cache_read_input_tokens),
         views.usd(run.total_cost_usd), views.integer(run.unpriced_calls),
         _json(views.names_and_values(run.tags)), _json([_flag_object(flag) for flag in flags]), run.is_explicit,
-        run.reported,
+        run.reported, views.usd(dearest_step_usd(steps)),
     )  # fmt: skip
+
+
+def dearest_step_usd(steps: Iterable[Step]) -> Decimal | None:
+    """What its dearest step cost; None: no step has a price."""
+    return max((step.cost_usd for step in steps if step.is_priced and step.cost_usd is not None), default=None)
 
 
 def run_from(row: Stored) -> Run:

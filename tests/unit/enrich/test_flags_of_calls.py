@@ -267,3 +267,47 @@ def test_success_after_another_try_that_worked_is_none() -> None:
     second = call(after=first, results=results_for(first, "Error: taken"), answers=tool("book", {"seat": 2}))
     told = call(after=second, results=results_for(second, "ok"), answers="Your seat has been booked.")
     assert played([first, second, told], FlagKind.CONTRADICTION) == []
+
+
+# --- steps beside what their agent's runs usually cost
+
+
+def dear_beside(history: Sequence[str], usd: str, limits: Thresholds | None = None) -> list[Flag]:
+    (call,) = chain(1)
+    play = Play(call)
+    run, steps = play.run_of(call), play.steps_of(call)
+    cost = Decimal(usd)
+    priced = [replace(step, cost_usd=cost if step.is_priced else None) for step in steps]
+    earlier = [Decimal(each) for each in history]
+    found = find_flags(replace(run, total_cost_usd=cost), priced, limits or Thresholds(), earlier)
+    return [flag for flag in found if flag.kind is FlagKind.HIGH_COST_STEP]
+
+
+def test_a_step_far_dearer_than_the_dearest_of_the_agents_earlier_runs_is_told_with_what_is_usual() -> None:
+    (flag,) = dear_beside(["0.002"] * 9 + ["0.004"], "0.0061")
+    assert flag.message == (
+        "Step 1 cost $0.0061, 100% of the run. That is 3.0 times what the dearest step of this agent's runs "
+        "usually costs ($0.0020, the median of 10 runs)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "usd"),
+    [
+        (["0.002"] * 9, "0.4"),  # too few runs to tell
+        (["0.002"] * 10, "0.006"),  # just three times as much
+        (["0.00002"] * 10, "0.0009"),  # next to nothing
+        (["0.002", "0.004", "0.006", "0.008", "0.010"] * 3, "0.023"),  # such runs differ by themselves
+        ([], "0.4"),
+    ],
+)
+def test_a_step_that_is_not_unusual_for_its_agent_is_not_told(history: Sequence[str], usd: str) -> None:
+    assert dear_beside(history, usd) == []
+
+
+def test_a_few_runs_that_were_as_dear_do_not_make_the_next_one_usual() -> None:
+    assert dear_beside(["0.002"] * 20 + ["0.4"] * 9, "0.3") != []
+
+
+def test_how_many_times_is_the_projects_choice() -> None:
+    assert dear_beside(["0.002"] * 10, "0.0041", Thresholds(high_cost_times=Decimal(2))) != []

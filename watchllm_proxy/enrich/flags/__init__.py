@@ -3,7 +3,8 @@
     kind                 severity  found when
     loop_detected        error     the same tool with the same arguments 3 times, alone or in a cycle of 2-4 calls
     repeated_tool        info      the same tool with 5 different arguments
-    high_cost_step       warning   a step costs half of a run of some length, or half a dollar
+    high_cost_step       warning   a step costs half of a run of some length, or half a dollar, or 3 times what the
+                                   dearest step of this agent's runs usually costs
     budget_exceeded      error     a run costs more than the project says that it may
     cache_miss_retry     warning   a retry paid for its whole prompt: nothing of it came from the cache
     prompt_cache_break   warning   a prompt grew, and 1,024 tokens less of it came from the cache
@@ -23,6 +24,8 @@ Every rule reads the steps once, so the time is linear in their number; only the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from functools import partial
 
 from watchllm_proxy.enrich.flags import answers, costs, tools, trouble
 from watchllm_proxy.enrich.flags.reading import Signature, call_signature, is_empty_output
@@ -42,15 +45,23 @@ __all__ = [
 Finder = Callable[[Run, Sequence[Step], Thresholds], Iterator[Flag]]
 
 
-def find_flags(run: Run, steps: Sequence[Step], thresholds: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Flag, ...]:
-    """All findings, in the order of `FINDERS`. `steps` are the run's, in order of their index."""
-    return tuple(flag for finder in FINDERS for flag in finder(run, steps, thresholds))
+def find_flags(
+    run: Run,
+    steps: Sequence[Step],
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    history: Sequence[Decimal] = (),
+) -> tuple[Flag, ...]:
+    """All findings, what agents do before what that costs. `steps` are the run's, in order of their index.
+
+    `history`: what the dearest steps of the agent's earlier runs cost; empty: nobody knows.
+    """
+    beside_history = partial(costs.high_cost_steps, history=history)
+    finders: tuple[Finder, ...] = (*FIRST_FINDERS, beside_history, *FINDERS)
+    return tuple(flag for finder in finders for flag in finder(run, steps, thresholds))
 
 
+FIRST_FINDERS: tuple[Finder, ...] = (tools.loops, tools.repeated_tools)
 FINDERS: tuple[Finder, ...] = (
-    tools.loops,
-    tools.repeated_tools,
-    costs.high_cost_steps,
     costs.budget_exceeded,
     costs.cache_miss_retries,
     costs.prompt_cache_breaks,

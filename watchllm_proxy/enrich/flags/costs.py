@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from statistics import median
 
 from watchllm_proxy.enrich.flags.reading import answered, prompt_parts, retries
 from watchllm_proxy.enrich.flags.thresholds import Thresholds
 from watchllm_proxy.records import Flag, FlagKind, Run, Step
 
+SIGMAS_PER_MAD = Decimal("1.4826")
+"""Of figures that scatter normally, the standard deviation is so many median deviations."""
+
 CACHE_LIFE_S = 300
 """Most providers keep a prompt for about five minutes after it was read last."""
 
 
-def high_cost_steps(run: Run, steps: Sequence[Step], limits: Thresholds) -> Iterator[Flag]:
-    """Shares are of the priced part of the run; of a short run, one step always has a large share."""
+def high_cost_steps(
+    run: Run, steps: Sequence[Step], limits: Thresholds, history: Sequence[Decimal] = ()
+) -> Iterator[Flag]:
+    """Shares are of the priced part of the run; of a short run, one step always has a large share.
+
+    `history`: what the dearest steps of this agent's earlier runs cost.
+    """
+    usual, least = _usual(history, limits)
     priced = [step for step in steps if step.is_priced and step.cost_usd is not None]
     total = run.total_cost_usd
     for step in priced:
@@ -27,9 +37,28 @@ def high_cost_steps(run: Run, steps: Sequence[Step], limits: Thresholds) -> Iter
             and share >= limits.high_cost_share
             and cost >= limits.high_cost_share_floor_usd
         )
-        if is_large_share or cost >= limits.high_cost_usd:
+        is_unusual = least is not None and cost > least
+        if is_large_share or is_unusual or cost >= limits.high_cost_usd:
             message = f"Step {step.step_index} cost ${cost:.4f}, {share:.0%} of the run."
+            if is_unusual and usual:
+                message += (
+                    f" That is {cost / usual:.1f} times what the dearest step of this agent's runs usually costs "
+                    f"(${usual:.4f}, the median of {len(history)} runs)."
+                )
             yield Flag(FlagKind.HIGH_COST_STEP, message, (step.step_index,))
+
+
+def _usual(history: Sequence[Decimal], limits: Thresholds) -> tuple[Decimal, Decimal | None]:
+    """The median, and from where on a step is unusual; None: too few runs to tell.
+
+    A median and its deviations do not move for the few runs that were as dear as this one.
+    """
+    if len(history) < limits.high_cost_min_runs:
+        return Decimal(0), None
+    middle = median(history)
+    spread = SIGMAS_PER_MAD * median([abs(each - middle) for each in history])
+    beyond = max(middle * limits.high_cost_times, middle + limits.high_cost_mads * spread)
+    return middle, max(beyond, limits.high_cost_history_floor_usd)
 
 
 def cache_miss_retries(_: Run, steps: Sequence[Step], limits: Thresholds) -> Iterator[Flag]:

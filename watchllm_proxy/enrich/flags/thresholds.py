@@ -15,6 +15,12 @@ class Thresholds:
     high_cost_min_priced_steps: int = 4
     high_cost_share_floor_usd: Decimal = Decimal("0.01")
     high_cost_usd: Decimal = Decimal("0.50")
+    high_cost_times: Decimal = Decimal(3)  # what this agent's dearest step usually costs, ...
+    high_cost_mads: Decimal = Decimal(
+        6
+    )  # ... and so far beyond it that its runs do not differ so much by themselves
+    high_cost_min_runs: int = 10
+    high_cost_history_floor_usd: Decimal = Decimal("0.001")
     run_budget_usd: Decimal | None = None  # None: a run may cost what it costs
     cacheable_tokens: int = 1024  # providers cache no shorter prompt
     huge_output_chars: int = 40_000  # some 10,000 tokens
@@ -33,6 +39,7 @@ CHOICES: Mapping[str, tuple[Decimal, Decimal, bool]] = {
     "repeated_tool_times": (Decimal(2), Decimal(1_000), True),
     "high_cost_share": (Decimal("0.01"), Decimal(1), False),
     "high_cost_usd": (Decimal("0.000001"), Decimal(1_000_000), False),
+    "high_cost_times": (Decimal("1.1"), Decimal(1_000), False),
     "run_budget_usd": (Decimal("0.000001"), Decimal(1_000_000), False),
     "huge_output_chars": (Decimal(1), Decimal(1_000_000_000), True),
     "slow_step_s": (Decimal(1), Decimal(86_400), True),
