@@ -1,4 +1,4 @@
-"""CONDUCTOR of what agents usually cost: what the dearest steps of an agent's earlier runs cost, for a changed run.
+"""CONDUCTOR of what agents usually cost: what the dearest steps of a changed run's agent cost before, run by run.
 
 Earlier means: begun and over before the run began. So it is the same now, after a restart and when the log is read
 again, wherever a batch ends: runs of the same batch stand in memory, the others in Postgres.

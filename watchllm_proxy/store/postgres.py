@@ -134,6 +134,19 @@ class RunStore:
             found = await connection.fetch(self._sql["runs_of_calls"], views.key(project_id), list(call_ids))
         return {run_rows.uuid_from(row["call_id"]): row["run_id"] for row in found}
 
+    async def earlier_runs(
+        self, asked: Sequence[tuple[str, str, int]], at_most: int
+    ) -> list[list[run_rows.EarlierRun]]:
+        """For each (project, agent, when): the agent's newest runs that began and were over before then."""
+        rows = [(project_id, agent, views.instant(at_us)) for project_id, agent, at_us in asked]
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["earlier_runs_of_agents"], *_columns(rows, 3), at_most)
+        earlier: list[list[run_rows.EarlierRun]] = [[] for _ in asked]
+        for row in found:
+            at_us = views.at_us(row["started_at"])
+            earlier[row["asked"] - 1].append(run_rows.EarlierRun(row["run_id"], at_us, row["dearest_step_usd"]))
+        return earlier
+
     async def reported_among(self, keys: Sequence[RunKey]) -> set[RunKey]:
         """Those of these runs, by their keys, that were reported."""
         async with transaction(self._pool, STATE) as connection:

@@ -27,12 +27,22 @@ from watchllm_proxy.records import (
     RunStatus,
     Step,
     StepType,
+    record,
 )
 from watchllm_proxy.store import views
 
 Row: TypeAlias = tuple[object, ...]
 Stored: TypeAlias = Mapping[str, Any]
 """A row as the driver gives it: its types are those of sql/postgres/schema.sql, which mypy cannot see."""
+
+
+@record
+class EarlierRun:
+    """As much of a run as its agent's later runs are laid beside."""
+
+    run_id: str
+    started_at_us: int
+    dearest_step_usd: Decimal
 
 
 def run_row(run: Run, flags: Sequence[Flag], steps: Sequence[Step]) -> Row:
