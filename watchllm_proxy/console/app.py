@@ -45,6 +45,7 @@ from watchllm_proxy.console.polling import unchanged_is_304
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
 from watchllm_proxy.console.spending import SPENDING, SpendingMemory
+from watchllm_proxy.console.topbar import QUOTAS, with_top_bar
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.settings import Settings
 from watchllm_proxy.store.account_desk import StoredAccounts
@@ -221,6 +222,7 @@ def build_app(
         storable_addresses_only,
         own_pages_only,
         known_visitors_only,
+        with_top_bar,
         within_plan,
         unchanged_is_304,
     ]
@@ -233,6 +235,7 @@ def build_app(
     app[EXPORTS] = exports or NobodysExports()
     app[UPKEEP] = StoredUpkeep(pool) if pool is not None else NobodysUpkeep()
     app[context.FEATURES] = FEATURES
+    app[QUOTAS] = {}
     app[context.POOL] = pool
     app[context.LOGINS] = login.Logins()
     app[context.SETTINGS] = settings

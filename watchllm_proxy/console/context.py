@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # they ask for this context themselves
     from watchllm_proxy.console.account import AccountDesk
     from watchllm_proxy.console.login import Logins
     from watchllm_proxy.console.redaction import RedactionDesk
+    from watchllm_proxy.console.topbar import TopBar
     from watchllm_proxy.store.plans import Feature
 
 
@@ -88,6 +89,9 @@ HEALTH: web.AppKey[HealthOf] = web.AppKey("HEALTH")
 VISITOR_OF: web.AppKey[VisitorOf] = web.AppKey("VISITOR_OF")
 NEEDED: web.AppKey[dict[object, Scope | None]] = web.AppKey("NEEDED")
 """The scope that each handler needs; None: it serves everybody. A handler that is not there serves nobody."""
+
+TOP_BAR: web.RequestKey[TopBar] = web.RequestKey("TOP_BAR")
+"""On pages for people only."""
 
 VISITOR: web.RequestKey[Visitor] = web.RequestKey("VISITOR")
 

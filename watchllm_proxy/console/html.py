@@ -11,7 +11,7 @@ from aiohttp import web
 
 from watchllm_proxy.console import addresses, formats
 from watchllm_proxy.console.assets import ASSETS
-from watchllm_proxy.console.context import POOL, VISITOR, may
+from watchllm_proxy.console.context import POOL, TOP_BAR, VISITOR, may
 from watchllm_proxy.console.labels import flag_label, status_label, step_references
 from watchllm_proxy.grants import Scope
 
@@ -63,6 +63,7 @@ def render(
     page = _ENVIRONMENT.get_template(template).render(
         theme=theme if theme in THEMES else "auto",
         visitor=request.get(VISITOR),
+        top=request.get(TOP_BAR),
         has_prices=request.app[POOL] is not None,
         may_manage_keys=request.app[POOL] is not None and may(request, Scope.ADMIN),
         **values,

@@ -47,8 +47,8 @@ async def usage_page(request: web.Request) -> web.Response:
         notes=warning_sentences(month),
         bars=bars(month),
         previous=_month_before(month.month),
-        quota_percent=_percent(month.quota_used),
-        cap_percent=_percent(month.cap_used),
+        quota_percent=percent(month.quota_used),
+        cap_percent=percent(month.cap_used),
     )
 
 
@@ -126,14 +126,14 @@ def warning_sentences(month: Account) -> list[str]:
         else "Requests are refused with 429 quota_exceeded."
     )
     sentences = {
-        "near_quota": f"{_percent(month.quota_used)} % of this month's requests are used. {resets}",
+        "near_quota": f"{percent(month.quota_used)} % of this month's requests are used. {resets}",
         "over_quota": f"This month's requests are used up. {beyond} {resets}",
-        "near_cap": f"{_percent(month.cap_used)} % of this month's cap on money is spent. {resets}",
+        "near_cap": f"{percent(month.cap_used)} % of this month's cap on money is spent. {resets}",
         "over_cap": f"The cap on money is reached: requests are refused with 429 spending_cap_reached. {resets}",
     }
     return [sentences[warning] for warning in month.warnings]
 
 
-def _percent(share: Decimal | None) -> int | None:
+def percent(share: Decimal | None) -> int | None:
     """Rounded down: 100 is all of it."""
     return None if share is None else int(share * 100)
