@@ -68,10 +68,17 @@ async def test_on_a_narrow_screen_list_and_detail_can_both_be_reached(
 ) -> None:
     seen = await watched(reading, viewport={"width": width, "height": 844})
     await seen.go("/runs/run_big2000")
-    for wanted in ("#grid .row[aria-selected=true]", "#detail .nn"):
-        found = seen.page.locator(wanted)
-        await found.scroll_into_view_if_needed()
-        assert await found.evaluate(IS_UNCOVERED), wanted
+    row = seen.page.locator("#grid .row[aria-selected=true]")
+    await row.scroll_into_view_if_needed()
+    assert await row.evaluate(IS_UNCOVERED)
+    assert not await seen.page.locator("#detail").is_visible()
+    await row.click()  # the step is a sheet over the list
+    assert await seen.page.locator("#detail .nn").evaluate(IS_UNCOVERED)
+    await seen.page.keyboard.press("Escape")
+    assert not await seen.page.locator("#detail").is_visible()
+    await seen.page.keyboard.press("Enter")
+    await seen.page.get_by_role("button", name="Close the step").click()
+    assert not await seen.page.locator("#detail").is_visible()
     assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
     await seen.go("/runs")
     assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -177,7 +184,8 @@ async def test_a_run_that_goes_on_grows_where_it_is_read_and_a_lost_connection_i
 
     def now_has(steps: int, status: RunStatus = RunStatus.RUNNING) -> None:
         run = replace(whole.run, status=status, total_steps=steps)
-        reading.runs[2] = replace(whole, run=run, steps=whole.steps[:steps], flags=())
+        seen_of_it = [replace(step, duration_us=None) if step.step_index == 162 else step for step in whole.steps]
+        reading.runs[2] = replace(whole, run=run, steps=seen_of_it[:steps], flags=())
 
     now_has(100)
     seen = await watched(reading)
@@ -192,11 +200,11 @@ async def test_a_run_that_goes_on_grows_where_it_is_read_and_a_lost_connection_i
 
     await page.evaluate("document.querySelector('#grid').scrollTop = 280")
     await page.locator("#step-10").wait_for()
-    now_has(162)
-    await page.get_by_role("button", name="↓ 12 new").wait_for()
+    now_has(163)
+    await page.get_by_role("button", name="↓ 13 new").wait_for()
     assert await page.evaluate("document.querySelector('#grid').scrollTop") == 280
-    await page.get_by_role("button", name="↓ 12 new").click()
-    await page.locator("#step-161").wait_for()
+    await page.get_by_role("button", name="↓ 13 new").click()
+    await page.locator("#step-162[data-open] .c-d", has_text="…").wait_for()  # it waits for its result
 
     async def away(*_: object) -> None:
         raise StoreUnavailable("postgres")

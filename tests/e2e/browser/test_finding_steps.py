@@ -110,7 +110,7 @@ async def test_back_leads_to_the_step_and_tab_that_a_link_was_followed_from(
     await seen.page.wait_for_url("**#step-7/diff")
     await seen.page.go_back()
     await _selected(seen, 4)
-    assert await seen.page.locator("#detail [role=tab][aria-selected=true]").inner_text() == "Step"
+    assert await seen.page.locator("#detail [role=tab][aria-selected=true]").inner_text() == "Tool"
     await seen.assert_clean()
 
 

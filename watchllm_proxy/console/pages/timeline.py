@@ -13,7 +13,7 @@ from watchllm_proxy.console.labels import flag_label, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import is_failed_step
 from watchllm_proxy.console.pages.folding import FOLDED_ABOVE_STEPS, UNFOLDED, Folding, folding_of
-from watchllm_proxy.records import Flag, Step, StepType
+from watchllm_proxy.records import Flag, RunStatus, Step, StepType
 
 PREVIEW_CHARACTERS = 140
 MAX_DEAREST = 20
@@ -44,6 +44,7 @@ class Timeline:
     span_us: int  # from the run's start to the end of its last step, at least 1
     folding: Folding = UNFOLDED
     dearest: tuple[int, ...] = ()  # places of the dearest steps in `rows`
+    open: tuple[int, ...] = ()  # places of those that are going on
 
     def share(self, us: int) -> float:
         """Per cent of the span, to three decimals: an SVG length."""
@@ -61,7 +62,18 @@ def timeline_of(loaded: LoadedRun) -> Timeline:
     rows = [_row(step, start_us, tags.get(step.step_index, ())) for step in loaded.steps]
     ends = (row.start_us + row.duration_us for row in rows)
     folding = folding_of((row.start_us, row.duration_us) for row in rows)
-    return Timeline(rows, max((*ends, 1)), folding, _dearest(loaded.steps))
+    return Timeline(rows, max((*ends, 1)), folding, _dearest(loaded.steps), _open(loaded))
+
+
+def _open(loaded: LoadedRun) -> tuple[int, ...]:
+    """Tool calls that wait for their results while the run goes on."""
+    if loaded.run.status is not RunStatus.RUNNING:
+        return ()
+    return tuple(place for place, step in enumerate(loaded.steps) if _is_open(step))
+
+
+def _is_open(step: Step) -> bool:
+    return step.type is StepType.TOOL_CALL and step.duration_us is None and step.tool_output_summary is None
 
 
 def _dearest(steps: Sequence[Step]) -> tuple[int, ...]:
@@ -157,5 +169,6 @@ def columns(timeline: Timeline) -> dict[str, object]:
         "tokens": [row.tokens for row in rows],
         "cost": [row.cost for row in rows],
         "dearest": timeline.dearest,
+        "open": timeline.open,
         "cuts": [(cut.start_us, cut.length_us) for cut in timeline.folding.cuts],
     }

@@ -47,9 +47,10 @@ const labelOf = (step, tab) => (tab === TABS[0] && step.type.startsWith('tool_')
 export const tabNamed = (name) => TABS.find((each) => each.toLowerCase() === name) ?? TABS[0];
 
 export class Detail {
-  /** @param {HTMLElement} pane @param {string} path  where the run's steps are @param {() => void} onTab */
-  constructor(pane, path, onTab) {
+  /** @param {HTMLElement} pane @param {string} path  where the run's steps are @param {() => void} onTab @param {() => void} onClose  of the sheet that it is on a narrow screen */
+  constructor(pane, path, onTab, onClose) {
     this.pane = pane;
+    this.onClose = onClose;
     this.path = path;
     this.onTab = onTab;
     this.kept = new Kept();
@@ -173,7 +174,8 @@ export class Detail {
     copies.push(h('button', { type: 'button', title: 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
     return h('div', { class: 'dh' },
       h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape), h('span', { class: 'name' }, step.name), status,
-        h('span', { class: 'ver' }, step.type.replace('_', ' '))),
+        h('span', { class: 'ver' }, step.type.replace('_', ' ')),
+        h('button', { type: 'button', class: 'close', 'aria-label': 'Close the step', onclick: this.onClose }, '✕')),
       h('div', { class: 'facts' }, step.facts.map((/** @type {[string, string]} */ [label, value]) => h('span', {}, `${label} `, h('b', {}, value)))),
       h('div', { class: 'tabbar' }, h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs), h('div', { class: 'copies' }, copies)));
   }

@@ -11,6 +11,7 @@ const RETRY_MS = 2500;
  * @property {() => Promise<any>} fetchColumns
  * @property {(data: any) => number} grow  how many new steps are below what is in view
  * @property {() => void} toEnd
+ * @property {() => void} tick  time goes on
  */
 
 /** Does nothing on a page of a run that is over. @param {View} view */
@@ -58,6 +59,7 @@ export function follow(view) {
     see();
   });
   const ticking = setInterval(() => {
+    view.tick();
     const silent = Date.now() - lostAt;
     if (lostAt && silent >= SILENCE_MS) say('lost', `Live updates stopped ${Math.round(silent / 1000)} s ago, trying again`);
   }, 500);

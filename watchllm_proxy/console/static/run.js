@@ -15,11 +15,14 @@ const KEYS = [
   ['d', 'what differs from the request before'], ['[ / ]', 'previous / next tab'], ['c / p', 'copy as curl / Python'], ['y', 'copy the link to this step'],
   ['x', 'idle time cut out, or shown'], ['z', 'bars over the rows in view, or over the whole run'],
   ['/', 'search; Enter goes to what is found'], ['n / N', 'next / previous of what is found'],
-  ['t', 'light or dark'], ['Ctrl K', 'jump to a page, a run or an agent'], ['Esc', 'out of the search, all steps again, then back to the list'], ['?', 'this list'],
+  ['t', 'light or dark'], ['Ctrl K', 'jump to a page, a run or an agent'], ['Enter', 'the step, where the screen has no room beside the list'],
+  ['Esc', 'out of the search, all steps again, then back to the list'], ['?', 'this list'],
 ];
 
-const detail = new Detail(byId('detail'), path, () => writeAddress());
-const timeline = new Timeline(await fetchColumns(), byId('main').dataset.folded !== undefined, (step) => select(step), () => finder.clear());
+const sheet = byId('main'); // on a narrow screen the detail is a sheet over the list
+const isNarrow = matchMedia('(max-width: 1100px)');
+const detail = new Detail(byId('detail'), path, () => writeAddress(), () => openSheet(false));
+const timeline = new Timeline(await fetchColumns(), byId('main').dataset.folded !== undefined, pick, () => finder.clear());
 const overview = overviewMarks();
 const finder = new Finder(timeline, report);
 drawScale();
@@ -39,6 +42,17 @@ function select(step, { center = false } = {}) {
   overview.update();
   report();
   return detail.show(timeline.data.index[step]);
+}
+
+/** @param {number} step */
+function pick(step) {
+  select(step);
+  openSheet(true);
+}
+
+function openSheet(isOpen = true) {
+  sheet.toggleAttribute('data-sheet', isOpen);
+  if (!isOpen) timeline.grid.focus();
 }
 
 function writeAddress() {
@@ -121,6 +135,12 @@ function help() {
   dialog.showModal();
 }
 
+/** Out of the sheet, then of the search, then to the list of runs. */
+function back() {
+  if (isNarrow.matches && sheet.dataset.sheet !== undefined) return openSheet(false);
+  return finder.isActive ? finder.clear() : location.assign('/runs');
+}
+
 /** @param {1 | -1} direction */
 const toHit = (direction) => (finder.isActive ? select(finder.nextHit(direction)) : toast('Search first: /'));
 
@@ -173,7 +193,8 @@ const ACTIONS = /** @type {Record<string, () => unknown>} */ ({
   ']': () => detail.turnTab(1),
   y: () => copy(location.href, 'Link copied'),
   '?': help,
-  Escape: () => (finder.isActive ? finder.clear() : location.assign('/runs')),
+  Enter: () => openSheet(),
+  Escape: back,
 });
 
 addEventListener('keydown', (event) => {
@@ -212,11 +233,14 @@ addEventListener('hashchange', () => {
   const step = addressed();
   if (isLink) detail.tab = tab;
   if (step !== undefined) select(step, { center: true });
+  if (step !== undefined) openSheet();
 });
 
 // A run opened without a step starts at its first error.
 if (timeline.length) {
-  select(addressed() ?? (finder.isActive ? timeline.shown[0] : undefined) ?? timeline.data.failed[0] ?? 0, { center: true });
+  const asked = addressed();
+  openSheet(asked !== undefined);
+  select(asked ?? (finder.isActive ? timeline.shown[0] : undefined) ?? timeline.data.failed[0] ?? 0, { center: true });
   timeline.grid.focus({ preventScroll: true });
 }
 follow({
@@ -234,6 +258,7 @@ follow({
     return wasAtEnd ? 0 : timeline.length - before;
   },
   toEnd,
+  tick: () => timeline.tick(),
 });
 
 function toEnd() {

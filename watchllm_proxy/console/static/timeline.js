@@ -45,6 +45,7 @@ function duration(us) {
  * @property {string[]} tokens
  * @property {string[]} cost
  * @property {number[]} dearest
+ * @property {number[]} open
  * @property {[number, number][]} cuts
  */
 
@@ -76,6 +77,7 @@ class RowView {
     this.element.id = `step-${data.index[step]}`;
     this.element.dataset.shape = data.shape[step];
     this.element.toggleAttribute('data-failed', isFailed);
+    this.element.toggleAttribute('data-open', data.open.includes(step));
     this.number.textContent = String(data.index[step]);
     this.glyph.replaceChildren(glyph(data.shape[step]));
     this.title.textContent = data.names[data.name[step]];
@@ -102,6 +104,7 @@ export class Timeline {
   constructor(data, isFolded, onPick, onHidden) {
     this.isFolded = isFolded;
     this.onHidden = onHidden;
+    this.startedAt = Number(byId('main').dataset.started);
     this.know(data);
     /** @type {((step: number) => boolean) | null} */
     this.test = null;
@@ -225,6 +228,14 @@ export class Timeline {
     this.isZoomed = !this.isZoomed;
     this.queue();
     return this.isZoomed;
+  }
+
+  /** Steps that are going on: how long they have been. */
+  tick() {
+    const now = Date.now() * 1000 - this.startedAt;
+    for (const row of this.rows) {
+      if (row.step >= 0 && this.data.open.includes(row.step)) row.took.textContent = `${duration(Math.max(0, now - this.data.start_us[row.step]))}…`;
+    }
   }
 
   /** Whether idle time is cut out of the bars from now on. */

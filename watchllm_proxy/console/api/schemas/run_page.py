@@ -45,6 +45,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "tokens": list_of(STRING),
             "cost": list_of(STRING),
             "dearest": list_of(COUNT),
+            "open": list_of(COUNT),
             "cuts": list_of({"type": "array", "items": COUNT, "minItems": 2, "maxItems": 2}),
         }
     ),
