@@ -14,7 +14,7 @@ import structlog
 
 from watchllm_proxy.enrich.price_lists import NO_BOOK, Listed, PriceBook, read_prices
 from watchllm_proxy.enrich.prices import cost_of
-from watchllm_proxy.records import Api, Call, ExchangeEnd, Usage
+from watchllm_proxy.records import Api, Call, ExchangeEnd, Usage, outlined_call
 from watchllm_proxy.store.prices import Prices, StoredPrices
 
 K = TypeVar("K")
@@ -22,6 +22,7 @@ K = TypeVar("K")
 log = structlog.get_logger(__name__)
 
 OPENROUTER = "openrouter"
+NO_ID = UUID(int=0)
 
 
 class Pricing:
@@ -53,50 +54,18 @@ class Pricing:
         self, project_id: str, model: str, input_tokens: int, output_tokens: int, at_us: int
     ) -> Decimal | None:
         """Of a model call that somebody told of, wherever it was sent: by the model's name. None: unpriced."""
-        usage = Usage(input_tokens, output_tokens)
-        call = replace(_TOLD, project_id=project_id, request_model=model, usage=usage, started_at_us=at_us)
+        call = outlined_call(
+            call_id=NO_ID,
+            project_id=project_id,
+            api=Api.CHAT_COMPLETIONS,
+            method="POST",
+            started_at_us=at_us,
+            end=ExchangeEnd.COMPLETE,
+            http_status=200,
+            usage=Usage(input_tokens, output_tokens),
+            request_model=model,
+        )
         return cost_of(call, None, self._book).usd
-
-
-_TOLD = Call(
-    call_id=UUID(int=0),
-    project_id="",
-    api=Api.CHAT_COMPLETIONS,
-    method="POST",
-    target="",
-    started_at_us=0,
-    ended_at_us=0,
-    time_to_first_token_us=None,
-    end=ExchangeEnd.COMPLETE,
-    http_status=200,
-    client_address="",
-    is_stream=False,
-    request_model=None,
-    response_model=None,
-    provider_name=None,
-    request_skeleton=b"",
-    messages=(),
-    request_hash=b"",
-    tool_names=(),
-    mentioned_ids=(),
-    answer=None,
-    response_id=None,
-    issued_ids=(),
-    finish_reasons=(),
-    usage=Usage(),
-    error=None,
-    response_metadata=b"",
-    client_ids=(),
-    agent_name=None,
-    agent_version=None,
-    user_id=None,
-    user_agent=None,
-    tags=(),
-    retry_count_hint=None,
-    request_bytes=0,
-    response_bytes=0,
-)
-"""A call of which nothing is known."""
 
 
 def book_of(stored: StoredPrices) -> PriceBook:

@@ -23,6 +23,7 @@ from watchllm_proxy.records.calls import (
     SentMessage,
     ToolCall,
     ToolResult,
+    outlined_call,
 )
 from watchllm_proxy.records.corrections import CarriedOut, Correction, CorrectionKind
 from watchllm_proxy.records.costs import (
@@ -100,6 +101,7 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "Usage",
+    "outlined_call",
     "record",
     "settlement_id",
 ]

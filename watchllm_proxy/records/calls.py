@@ -156,6 +156,65 @@ class Call:
         return self.error is not None
 
 
+def outlined_call(
+    *,
+    call_id: UUID,
+    project_id: str,
+    api: Api,
+    method: str,
+    started_at_us: int,
+    end: ExchangeEnd,
+    http_status: int | None,
+    usage: Usage,
+    request_model: str | None,
+    response_model: str | None = None,
+    provider_name: str | None = None,
+    response_id: str | None = None,
+    response_metadata: bytes = b"",
+    cost: Cost = UNKNOWN_COST,
+) -> Call:
+    """A call as far as its price needs it: no messages, no sizes, no time, nobody who made it."""
+    return Call(
+        call_id=call_id,
+        project_id=project_id,
+        api=api,
+        method=method,
+        target="",
+        started_at_us=started_at_us,
+        ended_at_us=started_at_us,
+        time_to_first_token_us=None,
+        end=end,
+        http_status=http_status,
+        client_address="",
+        is_stream=False,
+        request_model=request_model,
+        response_model=response_model,
+        provider_name=provider_name,
+        request_skeleton=b"",
+        messages=(),
+        request_hash=b"",
+        tool_names=(),
+        mentioned_ids=(),
+        answer=None,
+        response_id=response_id,
+        issued_ids=(),
+        finish_reasons=(),
+        usage=usage,
+        error=None,
+        response_metadata=response_metadata,
+        client_ids=(),
+        agent_name=None,
+        agent_version=None,
+        user_id=None,
+        user_agent=None,
+        tags=(),
+        retry_count_hint=None,
+        request_bytes=0,
+        response_bytes=0,
+        cost=cost,
+    )
+
+
 # --- what a run's requests sent, for its money ------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from watchllm_proxy.records import Api, Call, Cost, CostSource, ExchangeEnd, SentCall, SentMessage
+from watchllm_proxy.records import Api, Call, Cost, CostSource, ExchangeEnd, SentCall, SentMessage, outlined_call
 from watchllm_proxy.store.call_shapes import Stored, as_bytes, text, usage_of
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.sql import queries
@@ -76,42 +76,19 @@ def _message(content_hash: str, slot: str, found: Mapping[str, Any] | None) -> S
 
 def _call(project_id: str, row: Stored) -> Call:
     """As far as its price needs it."""
-    return Call(
+    return outlined_call(
         call_id=UUID(row["call_id"]),
         project_id=project_id,
         api=Api(row["api"]),
         method=text(row["method"]),
-        target="",
         started_at_us=row["started_at_us"],
-        ended_at_us=row["started_at_us"],
-        time_to_first_token_us=None,
         end=ExchangeEnd(row["end"]),
         http_status=row["http_status"],
-        client_address="",
-        is_stream=False,
+        usage=usage_of(row),
         request_model=row["request_model"],
         response_model=row["response_model"],
         provider_name=row["provider_name"],
-        request_skeleton=b"",
-        messages=(),
-        request_hash=b"",
-        tool_names=(),
-        mentioned_ids=(),
-        answer=None,
         response_id=row["response_id"],
-        issued_ids=(),
-        finish_reasons=(),
-        usage=usage_of(row),
-        error=None,
         response_metadata=as_bytes(row["response_metadata"]),
-        client_ids=(),
-        agent_name=None,
-        agent_version=None,
-        user_id=None,
-        user_agent=None,
-        tags=(),
-        retry_count_hint=None,
-        request_bytes=0,
-        response_bytes=0,
         cost=Cost(row["cost_usd"], CostSource(row["cost_source"]), row["price_provider"], row["price_date"]),
     )
