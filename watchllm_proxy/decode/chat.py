@@ -105,12 +105,16 @@ def assemble(chunks: Iterable[dict[str, Json]]) -> dict[str, Json]:
     """
     body: dict[str, Json] = {}
     choices: dict[int, _Choice] = {}
+    former: dict[str, Json] = {}
     for chunk in chunks:
-        for key, value in chunk.items():
-            if key == "choices":
-                if not (choices and _is_next_text(value, choices)):
-                    _take_choices(value, choices)
-                continue
+        envelope = chunk.copy()
+        value = envelope.pop("choices", None)
+        if not (choices and _is_next_text(value, choices)):
+            _take_choices(value, choices)
+        if envelope == former:  # of nearly all: they say the same again
+            continue
+        former = envelope
+        for key, value in envelope.items():
             old = body.get(key)
             if value == old or value in (None, "", [], {}) or (old and key in ("id", "model")):
                 continue

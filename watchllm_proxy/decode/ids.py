@@ -62,8 +62,8 @@ _BODY: tuple[tuple[tuple[str, ...], ClientIdKind, int], ...] = (
     (("conversation", "id"), _K.CONVERSATION, 4),
 )
 
-_TELLING_FIELDS = frozenset({*(path[0] for path, _, _ in _BODY), "prompt_cache_key", "metadata"})
-"""Of the body: without one of these there is no id in it."""
+_TELLING_FIELDS = frozenset({*(path[0] for path, _, _ in _BODY), "prompt_cache_key", "metadata", "user"})
+"""Of the body: without one of these it says nothing of who sends it."""
 
 _SOURCES: dict[str, tuple[ClientIdKind, int]] = {
     **_HEADERS,
@@ -133,10 +133,20 @@ class Client:
 
 def read_client(headers: Headers, body: dict[str, Json]) -> Client:
     """`body` is the parsed request, or {} where it could not be parsed: then the headers still count."""
-    told = _told_by(tuple([header for header in headers if _tells(header[0])]))
-    is_told_inside = not _TELLING_FIELDS.isdisjoint(body)
+    telling = tuple([header for header in headers if _tells(header[0])])
+    if _TELLING_FIELDS.isdisjoint(body):
+        return _told_alone_by(telling)
+    return _with_fields(_told_by(telling), body)
+
+
+@lru_cache(maxsize=64)
+def _told_alone_by(headers: Headers) -> Client:
+    return _with_fields(_told_by(headers), {})
+
+
+def _with_fields(told: Client, body: dict[str, Json]) -> Client:
     return Client(
-        ids=_strongest([*told.ids, *(_body_ids(body) if is_told_inside else ())]),
+        ids=_strongest([*told.ids, *_body_ids(body)]),
         agent_name=told.agent_name,
         agent_version=told.agent_version,
         user_id=_printable(told.user_id or as_str(body.get("user"))),

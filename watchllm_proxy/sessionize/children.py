@@ -101,6 +101,10 @@ class Children:
         """Runs that the tool call of this anchor (`run_id`, `step_index`) has started, in order."""
         return list(self._children.get(_task_key(anchor), ()))
 
+    def of_step(self, parent: RunKey, step_index: int) -> list[RunKey]:
+        """The same, of the tool call at this step of `parent`."""
+        return list(self._children.get((*parent, step_index), ()))
+
 
 def _drop(groups: dict[_Group, dict[RunKey, None]], group: _Group, child: RunKey) -> None:
     members = groups.get(group, {})

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from watchllm_proxy.records import Anchor, Call, Confidence, Link, LinkKind, record
+from watchllm_proxy.records import Call, Confidence, Link, LinkKind, record
 from watchllm_proxy.sessionize import recognition
 from watchllm_proxy.sessionize.marks import Client, Mark
 from watchllm_proxy.sessionize.recognition import Evidence
@@ -80,7 +80,7 @@ def confirmations(result: Result, evidence: Evidence) -> Iterator[Binding]:
 
 
 def _bound(result: Result, evidence: Evidence) -> list[RunState]:
-    keys = evidence.children.of_task(_task(result.parent, result.step_index))
+    keys = evidence.children.of_step(result.parent.key, result.step_index)
     return [run for key in keys if (run := evidence.find_run(key)) is not None]
 
 
@@ -172,14 +172,6 @@ def _place(run: RunState, evidence: Evidence) -> _Place | None:
         return None
     turn = evidence.children.of_task(task).index(run.key)
     return _Place(run, parent, task.step_index, parent.steps[task.step_index].started_at_us, turn)
-
-
-def _task(parent: RunState, step_index: int) -> Anchor:
-    step = parent.steps[step_index]
-    assert step.call_id is not None  # noqa: S101 - a tool call is part of a call
-    return Anchor(
-        parent.project_id, "", "", parent.run_id, step.call_id, step_index, step.started_at_us, parent.session_id
-    )
 
 
 @record

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import chain
 from zlib import crc32
 
 from watchllm_proxy.sessionize.recent import Recent
@@ -41,6 +43,7 @@ _FIRST_SUM = 16 * (WORDS_IN_A_ROW - 1)
 _MIX = 0xFF51AFD7ED558CCD
 _BYTES = 8
 _MANY_WORDS = 9  # fewer are read one after the other in less time
+_MANY_IN_LINE = 512  # longer texts are few
 
 Fingerprints = frozenset[int]
 NOTHING: Fingerprints = frozenset()
@@ -92,14 +95,15 @@ def of_text_and_lines(
         read = {line: words(line) for line in dict.fromkeys(lines)}
         of_lines = {line: of_words(hashes) for line, hashes in read.items() if len(hashes) >= min_words}
         return fingerprints(text) if is_kept else of_words(words(text)), of_lines
-    hashes: list[int] = []
-    places: list[tuple[str, int, int]] = []
     raw = text.lower().encode().translate(_OTHERS_TO_SPACE_BUT_BREAKS)
-    for line, in_line in zip(lines, raw.split(b"\n"), strict=False):
-        start = len(hashes)
-        hashes += map(crc32, in_line.split())
-        if len(hashes) - start >= min_words:
-            places.append((line, start, len(hashes) - WORDS_IN_A_ROW + 1))
+    words_of_lines = [in_line.split() for in_line in raw.split(b"\n")]
+    hashes = list(map(crc32, chain.from_iterable(words_of_lines)))
+    places: list[tuple[str, int, int]] = []
+    end = 0
+    for line, count in zip(lines, map(len, words_of_lines), strict=False):
+        end += count
+        if count >= min_words:
+            places.append((line, end - count, end - WORDS_IN_A_ROW + 1))
     if not places:
         whole = of_words(hashes)
         of_lines = {}
@@ -125,9 +129,19 @@ def _rows_at_once(hashes: list[int]) -> tuple[int, ...]:
     """The same sums for all rows by one product of two long numbers, in which each word and each factor has 16
     bytes: room for a sum, whose lower 8 are wanted. This reads all text that is new; it takes a third of the time.
     """
-    words_in_line = int.from_bytes(struct.pack("<" + "Q8x" * len(hashes), *hashes), "little")
+    words_in_line = int.from_bytes(_apart(len(hashes)).pack(*hashes), "little")
     sums = (words_in_line * _FACTORS_IN_LINE).to_bytes(16 * (len(hashes) + 4), "little")
-    return struct.unpack_from("<" + "Q8x" * (len(hashes) - WORDS_IN_A_ROW + 1), sums, _FIRST_SUM)
+    return _apart(len(hashes) - WORDS_IN_A_ROW + 1).unpack_from(sums, _FIRST_SUM)
+
+
+def _apart(count: int) -> struct.Struct:
+    """So many numbers with 8 bytes after each. `struct` itself remembers too few formats for as many lengths."""
+    return _short_apart(count) if count <= _MANY_IN_LINE else struct.Struct("<" + "Q8x" * count)
+
+
+@cache
+def _short_apart(count: int) -> struct.Struct:
+    return struct.Struct("<" + "Q8x" * count)
 
 
 def of_line(line: str) -> int | None:
@@ -158,7 +172,12 @@ def share(sketched: Sequence[int], found: Fingerprints) -> float:
 
 
 def packed(sketched: Sequence[int]) -> str:
-    return struct.pack(f">{len(sketched)}Q", *sketched).hex()
+    return _together(len(sketched)).pack(*sketched).hex()
+
+
+@lru_cache(maxsize=64)
+def _together(count: int) -> struct.Struct:
+    return struct.Struct(f">{count}Q")
 
 
 def packed_one(found: int) -> str:

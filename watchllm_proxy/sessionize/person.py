@@ -59,6 +59,10 @@ class SaidByPeople:
             if each.correction.kind is CorrectionKind.MERGE:
                 self._merged[project_id, each.correction.run_id] = each.to_run_id
 
+    def __bool__(self) -> bool:
+        """Whether anything has been said: mostly not, and then no call need be looked up."""
+        return bool(self._calls or self._merged)
+
     def of_call(self, project_id: str, call_id: UUID) -> Said | None:
         return self._calls.get((project_id, call_id))
 

@@ -238,8 +238,9 @@ class Sessionizer:
 
     def _may_be_misplaced(self, call: Call, run: RunState) -> bool:
         """A sub-agent whose place is a guess, and which now shares a connection."""
-        users = self._remembered.connections.users(call.project_id, call.client_address)
-        return len(users) > 1 and self._remembered.children.is_guess(run.key)
+        if not self._remembered.children.is_guess(run.key):
+            return False
+        return len(self._remembered.connections.users(call.project_id, call.client_address)) > 1
 
     def _bind(self, call: Call, binding: Binding) -> None:
         """Hang a run under the tool call that started it, with all that belongs to it."""
@@ -351,5 +352,7 @@ class Sessionizer:
 
 
 def _named_runs(call: Call, evidence: Evidence) -> list[RunKey]:
+    if not call.client_ids and not evidence.said:
+        return []
     clues = [*rules.person(call, evidence), *rules.explicit_run(call, evidence)]
     return [(call.project_id, clue.names_run) for clue in clues if clue.names_run is not None]
