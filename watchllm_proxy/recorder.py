@@ -29,6 +29,7 @@ import structlog
 from watchllm_proxy import crash_points, setting_aside
 from watchllm_proxy.capture.merge import MERGE_HOLDBACK_US, Batch, LogSet, MergedRecord
 from watchllm_proxy.correcting import Corrector
+from watchllm_proxy.cutting import Cutter
 from watchllm_proxy.erasing import Eraser
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
 from watchllm_proxy.histories import histories_of
@@ -114,6 +115,7 @@ class Recorder:
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
+        self._cutter = Cutter(runs, events, self._patience)
         self._settler = Settler(runs, events, self._patience)
         self._reporting = Reporting(runs, self._pricing, self._patience)
         self.rules = RetentionRules(runs.pool, retention_days)
@@ -193,7 +195,9 @@ class Recorder:
             await self._store(retried)
             return True
         batch = await self._patience.from_log(
-            lambda: self._logs.choose(self._offsets, now_us, max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
+            lambda: self._logs.choose(
+                self._offsets, now_us, max_records=self._cutter.at_most(BATCH_RECORDS), max_bytes=BATCH_BYTES
+            )
         )
         self._log_count = len(batch.bounds.ends)
         self.stats.corrupt_frames += batch.damage.total()
@@ -233,14 +237,17 @@ class Recorder:
         self._sessionizer.obey(await self._corrector.said())
         await take_up(self._sessionizer, self._runs)
         self._offsets = await self._runs.offsets()
+        await self._cutter.load()
 
     async def _finish_pending(self) -> None:
-        bounds = await self._patience.on_postgres(self._runs.pending)
-        if bounds is None:
+        pending = await self._patience.on_postgres(self._runs.take_up_pending)
+        if pending is None:
             return
-        batch = await self._read_again(bounds)
-        log.info("recorder.pending_batch_taken_up", records=len(batch.records))
-        await self._store(batch)
+        batch = await self._read_again(pending.bounds)
+        log.info("recorder.pending_batch_taken_up", records=len(batch.records), starts=pending.starts)
+        part = await self._cutter.part_of(batch, pending.starts)
+        crash_points.reach("recorder.after_cut")
+        await self._store(batch if part is pending.bounds else await self._read_again(part))
 
     async def _correct(self, now_us: int) -> None:
         """Carry out what people have asked for. Rows change under the sessionizer, which takes them up anew."""
@@ -325,12 +332,14 @@ class Recorder:
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         retention = await self._patience.on_postgres(self.rules.current)
+        here = await self._cutter.here(bounds, (call for call, _ in thought.calls))
         for insert in event_inserts(
             thought.calls,
             bounds,
             keep_raw_days=self._keep_raw_days,
             retention=retention,
             recent=self._recent_messages,
+            here=here,
         ):
             await self._insert(insert)
             crash_points.reach(f"recorder.after_{insert.table}")
@@ -407,6 +416,7 @@ class Recorder:
             stats.note_redacted(call.redacted)
         stats.note_redacted(thought.redacted_in_reports)
         self._newest_us = max((record.order_us for record in batch.records if record.project_id), default=0)
+        self._cutter.stored()
         await self._release(batch.bounds.ends)
         await self._note_lag()
 

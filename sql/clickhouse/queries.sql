@@ -125,6 +125,13 @@ FROM events FINAL
 WHERE project_id = {project_id:String}
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
 
+-- name: calls_here
+-- Those of these calls that have a row.
+SELECT DISTINCT toString(call_id) AS call_id
+FROM events
+WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+
 -- name: redacted_of_run
 -- What was redacted in the calls of a run that began within [from_us, to_us).
 SELECT toString(events.call_id) AS call_id, redacted

@@ -265,7 +265,28 @@ ON CONFLICT (recorder) DO UPDATE SET bounds = excluded.bounds, now_us = excluded
 
 -- name: pending_batch
 -- The batch that was begun and not committed.
-SELECT bounds, now_us FROM pending_batches WHERE recorder = $1;
+SELECT bounds, now_us, starts FROM pending_batches WHERE recorder = $1;
+
+-- name: take_up_batch
+-- The same for one that is to store it: counted before it tries.
+UPDATE pending_batches SET starts = starts + 1 WHERE recorder = $1 RETURNING bounds, now_us, starts;
+
+-- name: note_tried
+-- Batches of the logs $1[i] reached to the segment $2[i], offset $3[i], and were cut. What reached further stays.
+INSERT INTO capture_offsets (log_name, segment, offset_bytes, tried_segment, tried_offset_bytes)
+SELECT log_name, 0, 0, segment, offset_bytes
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS reached (log_name, segment, offset_bytes)
+ON CONFLICT (log_name) DO UPDATE SET
+    tried_segment = excluded.tried_segment, tried_offset_bytes = excluded.tried_offset_bytes
+WHERE capture_offsets.tried_segment IS NULL
+    OR (capture_offsets.tried_segment, capture_offsets.tried_offset_bytes)
+    < (excluded.tried_segment, excluded.tried_offset_bytes);
+
+-- name: tried
+-- How far batches reached that were cut, where not all before it is stored yet.
+SELECT log_name, tried_segment, tried_offset_bytes
+FROM capture_offsets
+WHERE (tried_segment, tried_offset_bytes) > (segment, offset_bytes);
 
 -- name: end_batch
 -- The batch is committed.

@@ -249,14 +249,17 @@ CREATE TABLE capture_offsets (
     segment bigint NOT NULL,
     offset_bytes bigint NOT NULL,                   -- bytes into the segment; records before it are stored or set aside
     stored_records bigint NOT NULL DEFAULT 0,       -- records of this log that both stores took; retried ones too
-    damaged_stretches bigint NOT NULL DEFAULT 0     -- unreadable stretches of this log that were stepped over
+    damaged_stretches bigint NOT NULL DEFAULT 0,    -- unreadable stretches of this log that were stepped over
+    tried_segment bigint,                           -- of tried_offset_bytes
+    tried_offset_bytes bigint                       -- how far a batch reached that was cut: ClickHouse may hold calls before it; NULL: none was cut
 );
 
 -- The batch a recorder is thinking about. After a crash it is taken again, with the same bounds and time.
 CREATE TABLE pending_batches (
     recorder text PRIMARY KEY,
     bounds jsonb NOT NULL,                          -- {log name: [[segment, offset] of start, [segment, offset] of end]}
-    now_us bigint NOT NULL                          -- microseconds since 1970: the time it is thought at
+    now_us bigint NOT NULL,                         -- microseconds since 1970: the time it is thought at
+    starts integer NOT NULL DEFAULT 0               -- how many recorders have taken it up since, each after a crash
 );
 
 -- Records that could not be stored, with their bytes and the reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import NamedTuple, TypeVar
@@ -90,9 +90,15 @@ def event_inserts(
     keep_raw_days: int,
     retention: Retention = DEFAULT_RETENTION,
     recent: RecentMessages | None = None,
+    here: Collection[UUID] = (),
 ) -> list[Insert]:
-    """What a batch inserts, in the order to insert it: an event that can be read has its messages."""
-    events = [event_row(call, placement, bounds.now_us, retention) for call, placement in calls]
+    """What a batch inserts, in the order to insert it: an event that can be read has its messages. Calls `here`
+    have their event already."""
+    events = [
+        event_row(call, placement, bounds.now_us, retention)
+        for call, placement in calls
+        if call.call_id not in here
+    ]
     messages, raw = _message_rows(calls, retention, recent), _raw_rows(calls, retention, keep_raw_days)
     return [
         Insert("messages", MESSAGE_COLUMNS, messages, _kept_token(bounds, "messages", calls, retention)),
@@ -122,6 +128,21 @@ def move_params(moved: Iterable[Moved]) -> Iterator[dict[str, str | list[str]]]:
                 "session_ids": [each.session_id for _, each in batch],
                 "parent_run_ids": [each.parent_run_id or "" for _, each in batch],
             }
+
+
+def calls_here_sql() -> str:
+    """The question that takes `calls_here_params`."""
+    return queries("clickhouse")["calls_here"]
+
+
+def calls_here_params(calls: Iterable[Call]) -> Iterator[dict[str, str | list[str]]]:
+    """Parameters of the query `calls_here`, one set for many calls of a project."""
+    by_project: dict[str, list[str]] = {}
+    for call in calls:
+        by_project.setdefault(call.project_id, []).append(str(call.call_id))
+    for project_id, call_ids in by_project.items():
+        for batch in _batched(call_ids, MOVED_AT_ONCE):
+            yield {"project_id": project_id, "call_ids": list(batch)}
 
 
 def without_run_params(project_id: str, call_id: UUID) -> dict[str, str | list[str]]:

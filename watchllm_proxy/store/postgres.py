@@ -72,6 +72,14 @@ class SessionizerState:
     anchors: tuple[Anchor, ...]  # by their numbers
 
 
+@dataclass(frozen=True, slots=True)
+class PendingBatch:
+    """A batch that was begun and not committed, and how many starts have taken it up, or what it is a part of."""
+
+    bounds: BatchBounds
+    starts: int
+
+
 class RunStore:
     """The recorder's side of Postgres. All methods raise `StoreUnavailable` or `StoreRejected`, nothing else.
 
@@ -177,8 +185,29 @@ class RunStore:
             row = await connection.fetchrow(self._sql["pending_batch"], self._recorder)
         return None if row is None else run_rows.bounds_from(row)
 
+    async def take_up_pending(self) -> PendingBatch | None:
+        """The same, to be stored now: counted as one more start of it."""
+        async with transaction(self._pool, BATCH) as connection:
+            row = await connection.fetchrow(self._sql["take_up_batch"], self._recorder)
+        return None if row is None else PendingBatch(run_rows.bounds_from(row), row["starts"])
+
     async def begin_batch(self, bounds: BatchBounds) -> None:
-        await self._write([("begin_batch", [self._recorder, run_rows.bounds_json(bounds), bounds.now_us])])
+        await self._write([self._beginning(bounds)])
+
+    async def cut_batch(self, whole: BatchBounds, part: BatchBounds) -> None:
+        """`part` is pending in place of `whole`, and how far that reached is noted. Starts count on."""
+        reached = _columns([(name, at.segment, at.offset_bytes) for name, at in whole.ends.items()], 3)
+        await self._write([self._beginning(part), ("note_tried", reached)])
+
+    async def tried(self) -> dict[str, LogPosition]:
+        """By log, how far batches reached that were cut: of records before it ClickHouse may hold rows that were
+        inserted with others, under another token. Only where not all of them are stored yet."""
+        async with transaction(self._pool, STATE) as connection:
+            found = await connection.fetch(self._sql["tried"])
+        return {row["log_name"]: LogPosition(row["tried_segment"], row["tried_offset_bytes"]) for row in found}
+
+    def _beginning(self, bounds: BatchBounds) -> tuple[str, Sequence[object]]:
+        return "begin_batch", [self._recorder, run_rows.bounds_json(bounds), bounds.now_us]
 
     async def commit_batch(
         self,

@@ -28,7 +28,7 @@ from watchllm_proxy.records import (
 )
 from watchllm_proxy.sessionize.text_index import INDEXED_KINDS
 from watchllm_proxy.store.embedded import EmbeddedPostgres
-from watchllm_proxy.store.postgres import KEPT_ANCHORS, KEPT_TEXTS, DeadLetter, RunStore
+from watchllm_proxy.store.postgres import KEPT_ANCHORS, KEPT_TEXTS, DeadLetter, PendingBatch, RunStore
 from watchllm_proxy.store.transactions import open_pool
 
 KEY = ("default", "run-1")
@@ -103,6 +103,22 @@ async def test_a_pending_batch_is_found_again_until_it_is_committed(store: RunSt
         await pool.close()
     await store.commit_batch(batch, RunChanges(), {}, {})
     assert await store.pending() is None
+
+
+async def test_each_start_counts_itself_and_a_cut_batch_leaves_how_far_it_reached(store: RunStore) -> None:
+    far, near = (BatchBounds({}, {"w0": LogPosition(1, end)}, NOW_US) for end in (900, 400))
+    await store.begin_batch(far)
+    assert await store.take_up_pending() == PendingBatch(far, 1)
+    await store.cut_batch(far, near)
+    assert await store.take_up_pending() == PendingBatch(near, 2), "starts count on"
+    await store.cut_batch(near, bounds(1))
+    assert await store.tried() == {"w0": LogPosition(1, 900)}, "what reached further stays"
+    assert await store.offsets() == {"w0": LogPosition(0, 0)}, "nothing is stored yet"
+    await store.commit_batch(near, RunChanges(), {}, {})
+    assert await store.tried() == {"w0": LogPosition(1, 900)}
+    await store.commit_batch(far, RunChanges(), {}, {})
+    assert await store.tried() == {}
+    assert await store.take_up_pending() is None
 
 
 async def test_time_that_passes_without_records_moves_no_offset_and_ends_no_batch(store: RunStore) -> None:
