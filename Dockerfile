@@ -24,7 +24,8 @@ WORKDIR /home/watchllm
 VOLUME /data
 EXPOSE 8787
 STOPSIGNAL SIGTERM
+# By http.client: it asks no HTTP_PROXY of the environment, as urllib would.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('WATCHLLM_PORT', '8787')}/healthz\", timeout=2)"]
+    CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('WATCHLLM_PORT', '8787')), timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["watchllm"]
 CMD ["up"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import threading
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
+from watchllm_proxy.capture.crash_buffer import HALF_BYTES, MIB
 from watchllm_proxy.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -58,8 +63,28 @@ def test_the_image_runs_as_a_user_and_asks_for_its_health(dockerfile: list[tuple
     assert by_name["USER"] not in {"root", "0"}
     assert "/healthz" in by_name["HEALTHCHECK"]
     assert by_name["VOLUME"] == "/data"
-    probe = json.loads(by_name["HEALTHCHECK"].split("CMD", 1)[1])
-    compile(probe[2], "HEALTHCHECK", "exec")
+
+
+@pytest.mark.parametrize(("status", "is_well"), [(200, True), (503, False)])
+def test_the_images_probe_tells_well_from_ill(
+    dockerfile: list[tuple[str, str]], status: int, is_well: bool
+) -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    (health,) = [rest for name, rest in dockerfile if name == "HEALTHCHECK"]
+    _, *words = json.loads(health.split("CMD", 1)[1])
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        environ = {"WATCHLLM_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9"}
+        ended = subprocess.run([sys.executable, *words], env=environ, check=False, timeout=30)
+        serving.join()
+    assert (ended.returncode == 0) == is_well
 
 
 def test_the_image_sets_only_settings_that_exist(dockerfile: list[tuple[str, str]]) -> None:
@@ -100,6 +125,18 @@ def test_only_migrate_logs_in_as_the_owner_of_the_tables(compose: dict[str, dict
     assert f"CREATE ROLE {login} LOGIN" in made
     (named,) = re.findall(r"\\getenv \w+ (\w+)", made)
     assert named in services["postgres"]["environment"]
+
+
+def test_what_is_stopped_has_time_to_drain_and_memory_for_its_workers(compose: dict[str, dict]) -> None:
+    for name in ("proxy", "recorder"):
+        assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > Settings().drain_timeout_s
+    assert int(compose["services"]["proxy"]["shm_size"].removesuffix("m")) >= 4 * 2 * HALF_BYTES // MIB
+
+
+def test_the_console_is_asked_where_it_listens(compose: dict[str, dict]) -> None:
+    console = compose["services"]["console"]
+    listens = Settings(data_dir=Path(console["environment"]["WATCHLLM_DATA_DIR"])).console_socket
+    assert repr(str(listens)) in console["healthcheck"]["test"][-1]
 
 
 def test_named_volumes_and_dependencies_are_declared(compose: dict[str, dict]) -> None:
