@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from tests.console_runs import MemoryReading
+from tests.integration.console.crawling import crawl
 from watchllm_proxy.console import Health, build_app
 from watchllm_proxy.console.context import Visitor
 from watchllm_proxy.errors import StoreUnavailable
@@ -148,3 +149,8 @@ async def test_while_the_store_of_calls_is_away_the_rest_is_told(
     monkeypatch.setattr(MemoryReading, "stored_calls", away)
     assert "not available now" in await (await client.get("/settings/data", headers=PAGE)).text()
     assert (await (await client.get("/settings/data.json")).json())["calls"] is None
+
+
+async def test_no_link_of_any_page_is_dead_where_there_are_keys_and_plans(client: TestClient) -> None:
+    seen = await crawl(client)
+    assert {"/settings/keys", "/settings/projects", "/settings/prices", "/pricing"} <= seen

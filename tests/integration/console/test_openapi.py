@@ -20,6 +20,14 @@ LONG_RUN = "run_big2000"
 ASKED = {
     "/": "/",
     "/welcome": "/welcome",
+    "/welcome.json": "/welcome.json",
+    "/runs.json": "/runs.json?limit=2",
+    "/usage.json": "/usage.json",
+    "/pricing.json": "/pricing.json",
+    "/settings/redaction.json": "/settings/redaction.json",
+    "/settings/prices.json": None,  # as /api/prices
+    "/settings/keys.json": None,  # as /api/keys
+    "/settings/projects.json": None,  # as /api/projects
     "/runs": "/runs?status=failed",
     "/sessions": "/sessions?turns=any",
     "/sessions.json": "/sessions.json",
@@ -174,6 +182,24 @@ async def test_every_route_is_described_and_every_description_is_a_route(client:
     document = await _document(client)
     routes = {_documented(route.path) for route in ROUTES}
     assert set(document["paths"]) == routes | SERVED_BY_THE_PROXY
+
+
+TWINS_ELSEWHERE = {
+    "/samples/{name}": "/api/agent-runs/fixture/{name}",
+    "/settings/projects/{project_id}": "/api/projects",
+}
+
+
+async def test_every_page_has_a_twin_for_programs(client: TestClient) -> None:
+    paths = (await _document(client))["paths"]
+    answers = {
+        path: spec.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        for path, spec in paths.items()
+    }
+    pages = [path for path, content in answers.items() if "text/html" in content and path != "/login"]
+    twins = [TWINS_ELSEWHERE.get(path, f"{path}.json") for path in pages]
+    assert len(pages) > 12
+    assert [path for path in twins if "application/json" not in answers.get(path, {})] == []
 
 
 async def test_every_schema_is_a_schema(client: TestClient) -> None:

@@ -31,7 +31,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     sent,
     storable,
 )
-from watchllm_proxy.console.api.schemas import Schema, ref
+from watchllm_proxy.console.api.schemas import STRING, Schema, ref
 from watchllm_proxy.console.api.schemas.words import COUNT, MAYBE_COUNT, TEXT
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
@@ -188,6 +188,15 @@ _SETTINGS: Final = {
     },
 }
 
+_WELCOME: Final = closed(
+    {
+        "base_url": STRING,
+        "upstream": STRING,
+        "is_upstream_reachable": {"type": ["boolean", "null"]},
+        "problems": {"type": "array", "items": STRING},
+        "newest_run_id": {"type": ["string", "null"]},
+    }
+)
 _PAGES: Final = {
     "/": {"get": {"summary": "Where to begin", "responses": {"302": _ELSEWHERE}}},
     "/settings": {
@@ -197,6 +206,9 @@ _PAGES: Final = {
         }
     },
     "/welcome": _get("How to point an agent here; waits for the first request", PAGE, errors="401 503"),
+    "/welcome.json": _get(
+        "The same for programs", json_answer("Where to send requests.", _WELCOME), errors="401 503"
+    ),
     "/runs": _get("The list of runs", PAGE, parameters=_FILTERS, errors="401 402 422 503"),
     "/runs/{run_id}": _get("One run", PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
     "/runs/{run_id}.json": _get(
@@ -287,6 +299,18 @@ _PATHS: Final[Mapping[str, Any]] = {
     **_PAGES,
     **_OPERATIONS,
 }
+_TWINS: Final = {
+    "/runs.json": "/api/agent-runs",
+    "/usage.json": "/api/usage",
+    "/pricing.json": "/api/plans",
+    "/settings/redaction.json": "/api/redaction",
+    "/settings/prices.json": "/api/prices",
+    "/settings/keys.json": "/api/keys",
+    "/settings/projects.json": "/api/projects",
+}
+"""Every page says the same to programs; of these the API has it, too."""
+
+_ALL_PATHS: Final = {**_PATHS, **{page: {"get": _PATHS[same]["get"]} for page, same in _TWINS.items()}}
 _ANYWHERE: Final = {
     "400": json_answer("The request line or a header is malformed; the proxy says how.", ref("Error")),
     "429": json_answer("Too many keys that are not in force came from this address.", ref("Error")),
@@ -330,7 +354,7 @@ _SENT_SCHEMAS: Final = {name: storable(schemas.ALL[name]) for name in _sent_sche
 DOCUMENT: Final[Schema] = {
     "openapi": "3.1.0",
     "info": {"title": "WatchLLM proxy", "version": __version__, "description": _ABOUT},
-    "paths": {path: _with_what_may_happen_anywhere(methods) for path, methods in _PATHS.items()},
+    "paths": {path: _with_what_may_happen_anywhere(methods) for path, methods in _ALL_PATHS.items()},
     "components": {
         "schemas": {**schemas.ALL, **_SENT_SCHEMAS, **openapi_ingest.SCHEMAS},
         "securitySchemes": _KEYS,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.context import HEALTH, SETTINGS, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.store.shapes import RunQuery
@@ -41,6 +42,20 @@ async def welcome_page(request: web.Request) -> web.Response:
         now=now_us(),
         newest_run_id=newest.rows[0].run.run_id if newest.rows else "",
         total=newest.total,
+    )
+
+
+async def welcome_json(request: web.Request) -> web.Response:
+    newest = await reading_of(request).list_runs(project_of(request), RunQuery(limit=1, with_chats=True))
+    health = await request.app[HEALTH]()
+    return json_answer(
+        {
+            "base_url": base_url(request),
+            "upstream": urlsplit(request.app[SETTINGS].upstream_url).netloc,
+            "is_upstream_reachable": health.is_upstream_reachable,
+            "problems": health.problems,
+            "newest_run_id": newest.rows[0].run.run_id if newest.rows else None,
+        }
     )
 
 
