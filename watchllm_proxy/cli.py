@@ -29,6 +29,7 @@ from watchllm_proxy.commands import (
     reading,
     redaction,
     replaying,
+    thresholds,
     users,
 )
 from watchllm_proxy.commands.api_client import CommandFailed, NotFound
@@ -120,6 +121,7 @@ users.add_to(app)
 redaction.add_to(app)
 pricing.add_to(app)
 plans.add_to(app)
+thresholds.add_to(app)
 dead.add_to(app)
 keeping.add_to(app)
 

@@ -32,6 +32,7 @@ from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
 from watchllm_proxy.console.pages import data as data_pages
 from watchllm_proxy.console.pages import export as export_pages
+from watchllm_proxy.console.pages import flags as flags_pages
 from watchllm_proxy.console.pages import jobs as jobs_pages
 from watchllm_proxy.console.pages import keys as keys_pages
 from watchllm_proxy.console.pages import prices as prices_pages
@@ -117,6 +118,7 @@ READ_ROUTES = (
     web.get("/settings/projects.json", keys_api.list_projects),
     web.get("/settings/data", data_pages.data_page),
     web.get("/settings/data.json", data_pages.data_json),
+    web.get("/settings/flags", flags_pages.flags_page),
     web.get("/settings/redaction", redaction_pages.redaction_page),
     web.get("/api/redaction", redaction_api.show_redaction),
     web.get("/settings/prices", prices_pages.prices_page),
@@ -159,6 +161,7 @@ ADMIN_ROUTES = (
     web.patch("/api/keys/{key_id}/limits", account_api.limit_key),
     web.post("/settings/data", data_pages.retention_form),
     web.post("/settings/data/erase", data_pages.erase_form),
+    web.post("/settings/flags", flags_pages.flags_form),
     web.post("/settings/redaction", redaction_pages.redaction_form),
     web.post("/settings/prices", prices_pages.prices_form),
     web.put("/api/prices", prices_api.set_price),

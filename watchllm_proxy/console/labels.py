@@ -100,6 +100,23 @@ def flag_label(flag: Flag | FlagKind) -> str:
     return _FLAG[flag.kind if isinstance(flag, Flag) else flag]
 
 
+_THRESHOLD = {
+    "loop_times": "A loop: the same call so many times",
+    "repeated_tool_times": "A repeated tool: so many different arguments",
+    "high_cost_share": "A dear step: this share of its run (0 to 1)",
+    "high_cost_usd": "A dear step, whatever the run: US dollars",
+    "high_cost_times": "A dear step for its agent: times what is usual",
+    "run_budget_usd": "A run over its budget: US dollars",
+    "huge_output_chars": "A huge tool output: characters",
+    "slow_step_s": "A slow step: seconds",
+}
+
+
+def threshold_label(name: str) -> str:
+    """Of what a project may choose for its flags."""
+    return _THRESHOLD[name]
+
+
 def link_sentence(link: Link) -> str:
     return _LINK[link.kind]
 

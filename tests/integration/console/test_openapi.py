@@ -69,6 +69,7 @@ ASKED = {
     "/settings/data": "/settings/data",
     "/settings/data.json": "/settings/data.json",
     "/settings/data/erase": None,  # test_data
+    "/settings/flags": "/settings/flags",
     "/settings/redaction": "/settings/redaction",
     "/api/redaction": "/api/redaction",
     "/jobs": "/jobs",

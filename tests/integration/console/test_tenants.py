@@ -122,6 +122,7 @@ SENT: dict[str, tuple[Sent, ...]] = {
         Sent(form={"scope": "run", "subject": "{run_id}"}),
         Sent(form={"scope": "user", "subject": "{user_id}"}),
     ),
+    "POST /settings/flags": (Sent(form={"loop_times": "4"}),),
     "POST /settings/redaction": (Sent(form={"mode": "all"}),),
     "PATCH /api/redaction": (Sent(json={"mode": "all"}),),
     "POST /api/redaction/try": (Sent(json={"text": "x"}),),
