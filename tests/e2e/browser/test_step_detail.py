@@ -91,3 +91,21 @@ async def test_what_is_not_whole_says_why_and_where_its_bytes_are(watched: Open,
     bytes_of_it = seen.page.get_by_role("link", name="The bytes of the request, where they are kept")
     assert await bytes_of_it.get_attribute("href") == f"/api/calls/{call_id(5)}/raw/request"
     await seen.assert_clean()
+
+
+async def test_where_a_calls_tokens_and_time_went_is_drawn_attempt_by_attempt(
+    watched: Open, reading: MemoryReading
+) -> None:
+    reading.calls.append(make_call(6))
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-11/cost")
+    detail = seen.page.locator("#detail")
+    await detail.get_by_text("time · 2 attempts").wait_for()
+    assert await detail.get_by_role("tab", selected=True).inner_text() == "Cost & time"
+    assert "#9 HTTP 429 rate_limit_error" in await detail.inner_text()
+    assert "input, from the cache" in await detail.inner_text()
+    first, second = await detail.locator("rect.lost, .card:has-text('attempts') rect[class='']").all()
+    assert (await first.bounding_box() or {})["x"] < (await second.bounding_box() or {})["x"]
+    await detail.get_by_role("link", name="#9").first.click()
+    await _selected(seen, 9)
+    await seen.assert_clean()

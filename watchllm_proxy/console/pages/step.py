@@ -8,6 +8,7 @@ from watchllm_proxy.console import formats
 from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.console.labels import link_sentence, redaction_note, step_shape
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.pages.attempts import attempts_of, tokens_by_rate
 from watchllm_proxy.console.pages.figures import MODEL_TYPES, is_failed_step
 from watchllm_proxy.console.pages.timeline import has_known_cost, step_name, tags_by_step, took
 from watchllm_proxy.insights.caching import CacheBreak
@@ -49,6 +50,8 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "output_chars": step.output_chars if has_calls else None,
         "related": _related(loaded.steps, step),
         "why": _why(loaded, _links_of(loaded, step)),
+        "tokens": tokens_by_rate(step) if step.type in MODEL_TYPES else (),
+        "attempts": attempts_of(loaded.steps, loaded.links, step) if step.type in MODEL_TYPES else (),
         "call_id": step.call_id if has_calls and step.type in MODEL_TYPES else None,
         "split": _split(loaded, step) if has_calls else None,
     }

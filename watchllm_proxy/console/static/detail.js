@@ -1,6 +1,7 @@
 // @ts-check
 // The pane beside the timeline: one step, and the request and answer behind it, fetched when asked for.
 import { conversationBody, diffBody } from './changes.js';
+import { costBody } from './cost.js';
 import { formToken, h } from './dom.js';
 import { card, message } from './messages.js';
 import { copy, toast } from './shell.js';
@@ -8,7 +9,7 @@ import { glyph } from './timeline.js';
 import { argumentsMarked, jsonTree, longText, namedByError, parseJson, pretty, withStepLinks } from './render.js';
 
 const KEPT_CALLS = 120;
-const TABS = ['Step', 'Conversation', 'Diff', 'Request', 'Response'];
+const TABS = ['Step', 'Conversation', 'Diff', 'Request', 'Response', 'Cost'];
 
 /** @param {string} url */
 async function getText(url) {
@@ -41,7 +42,10 @@ class Kept {
 const note = (text) => h('p', { class: 'muted' }, text);
 
 /** @param {any} step @param {string} tab */
-const labelOf = (step, tab) => (tab === TABS[0] && step.type.startsWith('tool_') ? 'Tool' : tab);
+function labelOf(step, tab) {
+  if (tab === 'Cost') return 'Cost & time';
+  return tab === TABS[0] && step.type.startsWith('tool_') ? 'Tool' : tab;
+}
 
 /** @param {string} name  as in addresses */
 export const tabNamed = (name) => TABS.find((each) => each.toLowerCase() === name) ?? TABS[0];
@@ -187,6 +191,7 @@ export class Detail {
       return tab === 'Diff' ? diffBody(changes) : conversationBody(changes, () => this.open(step, 'Request'));
     }
     const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
+    if (tab === 'Cost') return costBody(step, call);
     return tab === 'Request' ? requestBody(call) : responseBody(call);
   }
 
@@ -251,7 +256,6 @@ function responseBody(call) {
   const failed = call.error ? [h('div', { class: 'note badn' }, h('b', {}, call.error.type), h('small', {}, call.error.message))] : [];
   const answer = call.answer === null ? [note('No answer was read.'), ...wire(call, 'answer')]
     : [call.answer && typeof call.answer === 'object' && 'role' in call.answer ? message(call.answer) : card('answer', jsonTree(call.answer))];
-  const usage = { ...call.usage, cost_usd: call.cost_usd, cost_source: call.cost_source, price_provider: call.price_provider, price_date: call.price_date };
-  return [facts, ...failed, ...answer, card('usage and cost', jsonTree(usage)), card('timing', jsonTree(call.timing)),
+  return [facts, ...failed, ...answer,
     ...(call.response_metadata && Object.keys(call.response_metadata).length ? [card('what else the answer held', jsonTree(call.response_metadata))] : [])];
 }

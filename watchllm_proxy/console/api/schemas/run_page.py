@@ -26,6 +26,7 @@ from watchllm_proxy.records import (
 )
 
 _PIECES: Final = list_of({"type": "array", "items": STRING, "minItems": 2, "maxItems": 2})
+_SHARE: Final[Schema] = {"type": "string", "pattern": "^[0-9.]+%$"}
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "Columns": closed(
@@ -95,6 +96,19 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "tool_args": TEXT,
             "tool_output": TEXT,
             "output_chars": MAYBE_COUNT,
+            "tokens": list_of(closed({"label": STRING, "tokens": STRING, "share": _SHARE})),
+            "attempts": list_of(
+                closed(
+                    {
+                        "step": COUNT,
+                        "says": STRING,
+                        "took": STRING,
+                        "left": _SHARE,
+                        "width": _SHARE,
+                        "first_token": _SHARE,
+                    }
+                )
+            ),
             "related": list_of(closed({"label": STRING, "steps": list_of(COUNT)})),
             "why": list_of(
                 closed(
