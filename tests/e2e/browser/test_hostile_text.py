@@ -1,5 +1,4 @@
-"""Captured text is only ever text where pages change by themselves or have nothing stored behind them; stored runs are
-in test_hostile_traffic."""
+"""Captured text is only ever text where pages change by themselves. Stored runs are in test_hostile_traffic."""
 
 from __future__ import annotations
 

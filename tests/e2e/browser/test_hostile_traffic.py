@@ -30,7 +30,7 @@ NOT_READ = 2
 
 # What captured text may never become.
 ELEMENTS = (
-    "img, image, script, iframe, object, embed, link, meta, base, style, video, audio, source, marquee, math, use,"
+    "img, image, script, iframe, object, embed, link, meta, base, style, video, audio, source, marquee, math,"
     " animate, [onerror], [onload], [onclick], [srcdoc], [hx-get], [x-data]"
 )
 
