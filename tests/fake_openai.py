@@ -30,7 +30,7 @@ from watchllm_proxy.demo.json_access import JsonObject, as_object, parse
 from watchllm_proxy.demo.model import Pace, ScriptedModel
 from watchllm_proxy.demo.script import DEMO_SCRIPT, Scenario, Turn, Use
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 MAX_HANG_S = 60.0
 
 TRIP_CUE = "You are trip-guide."

@@ -19,7 +19,7 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXPORT = "export OPENAI_BASE_URL="
-WAIT_S = 30.0
+WAIT_S = 60.0
 POLL_S = 0.02
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 

@@ -27,7 +27,7 @@ from tests.fake_openai import FakeOpenAI
 
 CLIENTS = 4
 CALLS_PER_RUN = 40
-REQUEST_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 30.0
 DEADLINE_S = 60.0
 REQUEST_ID = "X-WatchLLM-Request-Id"
 

@@ -19,7 +19,7 @@ from tests.fake_openai import FakeOpenAI
 PROJECT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
-STORED_TIMEOUT_S = 20.0
+STORED_TIMEOUT_S = 60.0
 POLL_S = 0.05
 EXPORT = "export OPENAI_BASE_URL="
 

@@ -21,7 +21,7 @@ from tests.e2e.stack import PROJECT, Stack
 AT = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT10:00:")
 """Not longer ago than runs and events are kept."""
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 def send(stack: Stack, method: str, path: str, body: object, **headers: str) -> Any:

@@ -25,7 +25,7 @@ from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
 
 SILENCE_US = 600 * 1_000_000
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 Bug = Callable[[set[UUID]], None]

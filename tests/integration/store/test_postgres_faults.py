@@ -24,7 +24,7 @@ from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.postgres_errors import StoreConflict
 from watchllm_proxy.store.transactions import BATCH, QUESTION, open_pool, transaction
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture
