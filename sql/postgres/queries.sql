@@ -472,6 +472,37 @@ WITH newest AS (
 )
 SELECT * FROM wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures ORDER BY newest_at DESC, session_id;
 
+-- name: costs_by_tool
+-- What the calls within [$2, $3) cost by the tools that they asked for: those of the newest $4 runs with at most $5 steps
+-- together. A call's cost is shared evenly among its tools.
+WITH newest AS (
+    SELECT run_id, started_at, total_steps FROM agent_debug_logs
+    WHERE project_id = $1 AND reported IS NULL AND started_at < $3 AND last_activity_at >= $2
+    ORDER BY started_at DESC, run_id LIMIT $4
+), looked_at AS (
+    SELECT run_id FROM (
+        SELECT run_id, sum(total_steps) OVER (ORDER BY started_at DESC, run_id) AS steps_so_far FROM newest
+    ) AS counted
+    WHERE steps_so_far <= $5
+), steps AS (
+    SELECT call_id, type, tool, cost_usd, is_priced, error_type, started_at
+    FROM agent_debug_steps JOIN looked_at USING (run_id)
+    WHERE project_id = $1 AND call_id IS NOT NULL AND (is_priced OR type = 'tool_call')
+), asked_for AS (
+    SELECT call_id, tool, count(*) OVER (PARTITION BY call_id) AS tools
+    FROM steps WHERE type = 'tool_call' AND tool IS NOT NULL GROUP BY call_id, tool
+)
+SELECT
+    asked_for.tool AS name,
+    round(sum(steps.cost_usd / coalesce(asked_for.tools, 1)), 12) AS cost_usd,
+    count(*) AS calls,
+    count(*) FILTER (WHERE steps.error_type IS NOT NULL) AS failed_calls,
+    count(*) FILTER (WHERE steps.cost_usd IS NULL) AS unpriced_calls
+FROM steps LEFT JOIN asked_for USING (call_id)
+WHERE steps.is_priced AND steps.started_at >= $2 AND steps.started_at < $3
+GROUP BY asked_for.tool
+ORDER BY cost_usd DESC NULLS LAST, name NULLS LAST LIMIT $6;
+
 -- name: session_with_figures
 -- One conversation.
 SELECT * FROM (SELECT $2::text AS session_id) AS wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures;

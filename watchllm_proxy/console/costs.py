@@ -54,6 +54,8 @@ async def load_costs(request: web.Request, query: CostsQuery) -> Costs:
             groups: Sequence[CostGroup] = [day for day in days if day.calls]
         case CostsBy.KEY:
             groups = await _by_key(request, query)
+        case CostsBy.TOOL:
+            groups = await _by_tool(request, query)
         case _:
             groups = await _stored(request, CostBy(query.by.value), query)
     return Costs(query, days, groups)
@@ -68,7 +70,8 @@ async def load_what_is_known(request: web.Request, query: CostsQuery) -> Costs:
         used = await request.app[ACCOUNTS].used(project_of(request), first, after)
         found = [CostGroup(each.day.isoformat(), each.cost_usd, each.unpriced_calls) for each in used]
         days = _every_day(query, found, CostGroup("", Decimal(0), 0))
-        return Costs(query, days, await _by_key(request, query) if query.by is CostsBy.KEY else None)
+        in_postgres = {CostsBy.KEY: _by_key, CostsBy.TOOL: _by_tool}.get(query.by)
+        return Costs(query, days, None if in_postgres is None else await in_postgres(request, query))
 
 
 async def _stored(request: web.Request, by: CostBy, query: CostsQuery) -> Sequence[CostGroup]:
@@ -79,6 +82,11 @@ async def _stored(request: web.Request, by: CostBy, query: CostsQuery) -> Sequen
 async def _by_key(request: web.Request, query: CostsQuery) -> Sequence[CostGroup]:
     spent = await request.app[ACCOUNTS].spent_by_key(project_of(request), *days_of(query))
     return [CostGroup(each.key_id or None, each.cost_usd, each.unpriced_calls) for each in spent]
+
+
+async def _by_tool(request: web.Request, query: CostsQuery) -> Sequence[CostGroup]:
+    reading = reading_of(request)
+    return await reading.costs_by_tool(project_of(request), from_us=query.from_us, to_us=query.to_us)
 
 
 def days_of(query: CostsQuery) -> tuple[date, date]:

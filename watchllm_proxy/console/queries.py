@@ -132,6 +132,7 @@ class CostsBy(StrEnum):
     MODEL = "model"
     AGENT = "agent"
     VERSION = "version"
+    TOOL = "tool"
     KEY = "key"
     DAY = "day"
 

@@ -76,3 +76,6 @@ class RunReading(Protocol):
 
     async def costs(self, project_id: str, by: CostBy, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
         """Of the calls that began within [from_us, to_us), whole hours; the dearest group first, days in order."""
+
+    async def costs_by_tool(self, project_id: str, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
+        """Of the newest runs, the dearest tool first; None: of calls that asked for none."""

@@ -35,6 +35,7 @@ from watchllm_proxy.store.shapes import (
     StoredMessage,
 )
 from watchllm_proxy.store.sql import queries
+from watchllm_proxy.store.tool_costs import tool_costs
 from watchllm_proxy.store.transactions import QUESTION, transaction
 
 Rebuild = Callable[[bytes, Sequence[StoredMessage]], bytes]
@@ -135,6 +136,11 @@ class StoreReading:
     async def costs(self, project_id: str, by: CostBy, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
         """Of the calls that began within [from_us, to_us), whole hours; the dearest group first, days in order."""
         return await cost_groups(self._events, project_id, by, from_us=from_us, to_us=to_us)
+
+    async def costs_by_tool(self, project_id: str, *, from_us: int, to_us: int) -> Sequence[CostGroup]:
+        """Of the newest runs, the dearest tool first; None: of calls that asked for none."""
+        async with self._asking(project_id) as connection:
+            return await tool_costs(connection, project_id, from_us=from_us, to_us=to_us)
 
     # --- calls
 

@@ -125,7 +125,7 @@ async def test_without_the_store_of_calls_the_page_opens_and_says_what_is_missin
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
-        ("by=tool", "by"),
+        ("by=colour", "by"),
         ("since=x", "since"),
         ("since=401d", "since"),
         ("since=1h&until=2h", "since"),

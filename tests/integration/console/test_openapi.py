@@ -128,7 +128,7 @@ REFUSED = (
     ("/sessions/{session_id}.json", "/sessions/nobody.json", 404),
     ("/jobs/{job_id}.json", f"/jobs/{NOBODY}.json", 404),
     ("/jobs/{job_id}.json", "/jobs/nobody.json", 404),
-    ("/costs.json", "/costs.json?by=tool", 422),
+    ("/costs.json", "/costs.json?by=colour", 422),
     ("/costs.json", "/costs.json?since=401d", 422),
     ("/runs/{run_id}/steps", "/runs/nobody/steps", 404),
     ("/runs/{run_id}/steps/{index}", "/runs/run_7q2k9fh4/steps/999", 404),
@@ -188,6 +188,7 @@ async def test_every_route_is_described_and_every_description_is_a_route(client:
 TWINS_ELSEWHERE = {
     "/samples/{name}": "/api/agent-runs/fixture/{name}",
     "/settings/projects/{project_id}": "/api/projects",
+    "/settings/flags": "/api/project",
 }
 
 

@@ -60,7 +60,7 @@ async def test_welcome_names_the_upstream_and_what_is_degraded(
 async def test_every_page_leads_to_the_settings_and_those_to_each_other(client: TestClient) -> None:
     found = await client.get("/settings", allow_redirects=False)
     assert (found.status, found.headers["Location"]) == (302, "/usage"), "there are no keys without a Postgres"
-    tabs = ["/usage", "/pricing", "/settings/data", "/settings/redaction"]
+    tabs = ["/usage", "/pricing", "/settings/data", "/settings/flags", "/settings/redaction"]
     for path in tabs:
         page = await _page(client, path)
         shown = page.partition('aria-label="Settings"')[2].partition("</nav>")[0]

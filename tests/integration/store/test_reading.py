@@ -22,6 +22,8 @@ from watchllm_proxy.records import (
     Placement,
     RunChanges,
     RunStatus,
+    Step,
+    StepType,
 )
 from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
 from watchllm_proxy.store.event_rows import event_inserts, move_params, move_sql
@@ -371,3 +373,36 @@ async def test_a_session_is_all_its_runs_and_a_list_holds_those_of_several_turns
     assert ([row.session_id for row in both.rows], both.total, both.is_total_exact) == (["other"], 2, True)
     assert await runs_only.get_session("default", "nul\0 \ud800") is None
     assert await runs_only.get_session("nobody", "session-1") is None
+
+
+async def test_costs_by_tool_are_those_of_the_calls_that_asked_for_it(
+    store: RunStore, runs_only: StoreReading
+) -> None:
+    """One that asked for two tools counts half for either; what was sent twice is one tool of the call."""
+
+    def priced(index: int, call: int, cost: str | None, **changes: object) -> Step:
+        usd = None if cost is None else Decimal(cost)
+        return step(
+            index, call_id=call_id_of(call), type=StepType.DECISION, cost_usd=usd, is_priced=True, **changes
+        )
+
+    def tool(index: int, call: int, name: str) -> Step:
+        return step(
+            index, call_id=call_id_of(call), type=StepType.TOOL_CALL, tool=name, cost_usd=None, is_priced=False
+        )
+
+    steps = (
+        priced(0, 1, "0.5"), tool(1, 1, "search"), tool(2, 1, "search"), tool(3, 1, "read"),
+        priced(4, 2, "0.25"), tool(5, 2, "read"), priced(6, 3, None, error_type="overloaded"),
+        priced(7, 4, "9", started_at_us=NOW_US - 3_600 * SECOND_US), tool(8, 4, "read"),
+    )  # fmt: skip
+    one = run("a-1", total_steps=len(steps))
+    changes = RunChanges(runs=(one,), steps=tuple(("default", "a-1", each) for each in steps))
+    await store.commit_batch(bounds(1), changes, {}, {})
+    found = await runs_only.costs_by_tool("default", from_us=NOW_US - SECOND_US, to_us=NOW_US + 3_600 * SECOND_US)
+    assert [(each.name, each.cost_usd, each.calls, each.unpriced_calls, each.failed_calls) for each in found] == [
+        ("read", Decimal("0.5"), 2, 0, 0),
+        ("search", Decimal("0.25"), 1, 0, 0),
+        (None, Decimal(0), 1, 1, 1),
+    ]
+    assert await runs_only.costs_by_tool("other", from_us=0, to_us=NOW_US * 2) == []

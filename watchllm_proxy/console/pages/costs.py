@@ -28,6 +28,7 @@ BY_WORDS = {
     CostsBy.MODEL: "Model",
     CostsBy.AGENT: "Agent",
     CostsBy.VERSION: "Version",
+    CostsBy.TOOL: "Tool",
     CostsBy.KEY: "Key",
     CostsBy.DAY: "Day",
 }
@@ -36,6 +37,7 @@ _UNNAMED = {
     CostsBy.MODEL: "no model named",
     CostsBy.AGENT: "no agent named",
     CostsBy.VERSION: "no version named",
+    CostsBy.TOOL: "asked for no tool",
     CostsBy.KEY: "without a key",
     CostsBy.DAY: "",
 }

@@ -9,6 +9,7 @@ const PLACES = [
   ['Sessions', '/sessions'],
   ['Costs by model', '/costs?by=model'],
   ['Costs by agent', '/costs?by=agent'],
+  ['Costs by tool', '/costs?by=tool'],
   ['Costs by day', '/costs?by=day'],
   ['Jobs', '/jobs'],
   ['Usage', '/usage'],
