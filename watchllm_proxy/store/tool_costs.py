@@ -21,8 +21,8 @@ async def tool_costs(
 ) -> Sequence[CostGroup]:
     """Of the calls that began within [from_us, to_us), the dearest tool first; None: of calls that asked for none.
 
-    What a call cost is shared evenly among the tools that its answer calls; it counts as a call of each. How many of
-    its tokens were for which is not known.
+    What a call cost is shared evenly among the tools that its answer calls; it counts as a call of each. How
+    many of its tokens were for which is not known.
     """
     found = await connection.fetch(
         queries("postgres")["costs_by_tool"],
