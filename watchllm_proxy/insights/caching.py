@@ -56,7 +56,7 @@ def _breaks(calls: Sequence[SentCall]) -> Iterator[CacheBreak]:
                     sent.call.call_id,
                     before.call.call_id,
                     lost,
-                    saved_usd(sent.call, lost),
+                    saved_usd(sent.call, min(lost, _fresh(sent.call))),
                     kept if is_changed else None,
                     sent.new[0] if is_changed and sent.new else None,
                     line[kept] if is_changed else None,
@@ -91,6 +91,11 @@ def _saved(call: Call) -> Decimal | None:
 
 def _cached(call: Call) -> int:
     return call.usage.cache_read_input_tokens or 0
+
+
+def _fresh(call: Call) -> int:
+    """Tokens that were not read from the cache: of a shorter request no more than these could have been."""
+    return max(0, (call.usage.input_tokens or 0) - _cached(call))
 
 
 def _model(call: Call) -> str | None:

@@ -64,13 +64,14 @@ def report(steps: Sequence[Step], spending: Spending | None = None) -> CostRepor
     """`spending`: of the same run, where its messages are known."""
     parts = breakdown(steps)
     is_priced = any(True for _ in _priced(steps))
-    wasted = wasted_spend_usd(steps)
+    wasted = dict(_wasted(steps))
+    wasted_usd = sum(wasted.values(), _ZERO)
     return CostReport(
         breakdown=parts,
         total_cost_usd=parts.total if is_priced else None,
-        wasted_spend_usd=wasted,
+        wasted_spend_usd=wasted_usd,
         amount_saved_usd=spending.saved_by_cache_usd if spending is not None else None,
-        potential_savings_usd=wasted + (spending.lost_by_breaks_usd if spending is not None else _ZERO),
+        potential_savings_usd=wasted_usd + (_ZERO if spending is None else spending.lost_by_breaks_usd(wasted)),
         cache_hit_rate=cache_hit_rate(steps),
     )
 
@@ -81,6 +82,11 @@ def wasted_spend_usd(steps: Sequence[Step]) -> Decimal:
     A retry that succeeded is not waste, its failed attempt is. A decision counts as repeated when every
     tool call of it had been made with the same arguments earlier in the run.
     """
+    return sum((cost for _, cost in _wasted(steps)), _ZERO)
+
+
+def _wasted(steps: Sequence[Step]) -> Iterator[tuple[UUID | int, Decimal]]:
+    """Of each call that bought nothing, what it cost."""
     seen: set[tuple[str, str]] = set()
     repeats: set[UUID | int] = set()
     for call, asked in _decisions(steps):
@@ -88,9 +94,9 @@ def wasted_spend_usd(steps: Sequence[Step]) -> Decimal:
         if signatures <= seen:
             repeats.add(call)
         seen |= signatures
-    return sum(
-        (cost for step, cost in _priced(steps) if step.type is StepType.ERROR or _call_of(step) in repeats), _ZERO
-    )
+    for step, cost in _priced(steps):
+        if step.type is StepType.ERROR or _call_of(step) in repeats:
+            yield _call_of(step), cost
 
 
 def cache_hit_rate(steps: Sequence[Step]) -> float | None:

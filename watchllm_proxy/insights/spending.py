@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from uuid import UUID
 
 from watchllm_proxy.insights.caching import CacheBreak, cache_breaks, saved_by_cache_usd
 from watchllm_proxy.insights.carried import CarriedCosts, carried_costs
@@ -17,10 +18,13 @@ class Spending:
     saved_by_cache_usd: Decimal | None  # None: not known
     breaks: tuple[CacheBreak, ...]
 
-    @property
-    def lost_by_breaks_usd(self) -> Decimal:
-        """Of the breaks that a changed message made, as far as prices are known: those could have been avoided."""
-        lost = (each.usd_lost for each in self.breaks if each.message_index is not None)
+    def lost_by_breaks_usd(self, but_of: Collection[UUID | int] = ()) -> Decimal:
+        """Of the breaks that a changed message made, as far as prices are known: those could have been avoided.
+
+        `but_of`: calls whose whole cost is counted elsewhere.
+        """
+        avoidable = (each for each in self.breaks if each.message_index is not None)
+        lost = (each.usd_lost for each in avoidable if each.call_id not in but_of)
         return sum((usd for usd in lost if usd is not None), Decimal(0))
 
 

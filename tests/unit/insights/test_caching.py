@@ -42,6 +42,15 @@ def test_a_cache_that_is_gone_by_itself_accuses_no_message() -> None:
     assert (found.tokens_lost, found.message_index, found.message) == (4096, None, None)
 
 
+def test_a_shorter_request_loses_no_more_money_than_it_read_fresh() -> None:
+    talk = Talk()
+    talk.ask(SYSTEM, USER, read=9000, cached=8192)
+    talk.ask(SYSTEM, message("u, edited"), read=3000, cached=1000)
+    (found,) = cache_breaks(talk.calls)
+    assert found.tokens_lost == 7192
+    assert found.usd_lost == 2000 * Decimal("0.075e-6")
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [(None, 0), (4096, None), (0, 0), (4096, 4096), (4096, 8192), (4096, 4096 - 1023)]
 )

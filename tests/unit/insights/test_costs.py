@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import CallBuilder, Play, results_for, tool
 from watchllm_proxy.insights import costs
+from watchllm_proxy.insights.caching import CacheBreak
+from watchllm_proxy.insights.carried import carried_costs
+from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import Step, StepType
 
 KINDS = st.sampled_from([StepType.DECISION, StepType.MODEL_RESPONSE, StepType.ERROR])
@@ -50,6 +53,26 @@ def test_a_call_that_only_asked_for_what_was_asked_before_is_wasted() -> None:
     )
     steps = Play(one, two, three).steps_of(one)
     assert costs.wasted_spend_usd(steps) == Decimal("0.2"), "the third asked for something new too"
+
+
+@given(st.lists(st.tuples(KINDS, USD)))
+def test_waste_is_a_part_of_the_total(calls: list[tuple[StepType, Decimal | None]]) -> None:
+    found = costs.report([priced(index, kind, usd) for index, (kind, usd) in enumerate(calls)])
+    assert 0 <= found.wasted_spend_usd <= found.breakdown.total
+    assert found.potential_savings_usd == found.wasted_spend_usd
+
+
+def test_what_a_wasted_call_lost_at_the_cache_is_not_counted_twice() -> None:
+    call = CallBuilder()
+    one = call(user="Do", answers=tool("t", {"n": 1}), cost="0.1")
+    two = call(after=one, results=results_for(one, "x"), answers=tool("t", {"n": 1}), cost="0.2")
+    three = call(after=two, results=results_for(two, "x"), answers="Done.", cost="0.4")
+    breaks = tuple(
+        CacheBreak(each.call_id, one.call_id, 2048, Decimal("0.05"), 1, None, None) for each in (two, three)
+    )
+    spent = Spending(carried_costs((), ()), None, breaks)
+    found = costs.report(Play(one, two, three).steps_of(one), spent)
+    assert (found.wasted_spend_usd, found.potential_savings_usd) == (Decimal("0.2"), Decimal("0.25"))
 
 
 def test_the_cache_hit_rate_is_of_the_calls_that_tell_it() -> None:
