@@ -25,7 +25,7 @@ LARGE, HUGE = 1000, 10_200
 
 MAX_HTML_BYTES = 40_000
 MAX_STEPS_GZIPPED_BYTES = 75_000
-"""Asked for are 40,000: held where previews repeat each other, missed by what real agents say (docs/acceptance.md)."""
+"""Asked for are 40,000: held where previews repeat each other, missed by real agents (docs/acceptance.md)."""
 
 MAX_ELEMENTS = 1200
 BARS_PX = """() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(() => {
