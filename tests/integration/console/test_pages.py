@@ -195,3 +195,10 @@ async def test_a_run_whose_id_holds_braces_has_its_page_and_its_forms(
     for form in ("/steps", "/steps/1", ".json", ".md"):
         answer = await client.get(URL(run_path(run_id) + form, encoded=True))
         assert answer.status == 200, form
+
+
+async def test_a_sub_agents_sub_agent_has_a_lane_too(client: TestClient, reading: MemoryReading) -> None:
+    reading.runs.append(LoadedRun(make_run("run_grandchild", parent_run_id="run_child"), (), ()))
+    page = await (await client.get("/runs/run_7q2k9fh4")).text()
+    lanes = re.findall(r'data-child="(\d)">.*href="([^"]+)"', page)
+    assert lanes == [("1", "/runs/run_child"), ("2", "/runs/run_grandchild")]

@@ -14,6 +14,7 @@ FOLDED_ABOVE_STEPS = 300
 """A run with more steps is shown folded until its reader says otherwise."""
 
 MAX_CUTS = 200
+_FOREVER_US = 1 << 63
 _IDLE_IN_STEPS = 3
 """Idle time is cut where it is longer than so many usual steps, and one usual step of it is left."""
 
@@ -32,7 +33,7 @@ class Folding:
 
     def at(self, us: int) -> int:
         """Where a time stands once the cuts are out."""
-        passed = bisect_right(self.cuts, us, key=lambda cut: cut.start_us)
+        passed = bisect_right(self.cuts, (us, _FOREVER_US))
         if not passed:
             return us
         cut = self.cuts[passed - 1]

@@ -37,12 +37,13 @@ _AXIS_MARKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """An agent: this run (no `path`), or a sub-agent with the page of its own run."""
+    """An agent: this run (no `path`), or a sub-agent with the page of its own run, as deep as it was started."""
 
     name: str
     steps: int
     cost: str
     path: str | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class _Clock:
 
 def overview_of(loaded: LoadedRun, timeline: Timeline, folding: Folding = UNFOLDED) -> Overview:
     children = [row.run for row in loaded.children]
-    lanes = (_own_lane(loaded.run), *(_child_lane(child) for child in children))
+    depths = _depths(loaded.run, children)
+    lanes = (_own_lane(loaded.run), *(_child_lane(child, depths[child.run_id]) for child in children))
     height = TOP + LANE_HEIGHT * len(lanes) + 4
     clock = _Clock(folding, loaded.run.started_at_us, max(1, folding.at(timeline.span_us)))
     bars = _bars(timeline.rows, clock)
@@ -94,9 +96,17 @@ def _own_lane(run: Run) -> Lane:
     return Lane(run.agent_name or "this run", run.total_steps, formats.usd_short(run.total_cost_usd))
 
 
-def _child_lane(run: Run) -> Lane:
+def _child_lane(run: Run, depth: int) -> Lane:
     cost = formats.usd_short(run.total_cost_usd)
-    return Lane(run.agent_name or run.title or run.run_id, run.total_steps, cost, run_path(run.run_id))
+    return Lane(run.agent_name or run.title or run.run_id, run.total_steps, cost, run_path(run.run_id), depth)
+
+
+def _depths(run: Run, below: Sequence[Run]) -> dict[str, int]:
+    """Who started a sub-agent stands before it."""
+    depths = {run.run_id: 0}
+    for child in below:
+        depths[child.run_id] = depths.get(child.parent_run_id or "", 0) + 1
+    return depths
 
 
 def _kind(row: Row) -> str | None:
@@ -122,7 +132,8 @@ def _slots(rows: Sequence[Row], clock: _Clock) -> list[str | None]:
         kind = _kind(row)
         if kind is None:
             continue
-        start, end = clock.at(row.start_us), clock.at(row.start_us + row.duration_us)
+        start = clock.at(row.start_us)
+        end = start + row.duration_us  # nothing is cut out of a step
         first = min(_SLOTS - 1, start * _SLOTS // clock.span_us)
         last = max(first, (end * _SLOTS - 1) // clock.span_us)
         for slot in range(first, min(_SLOTS, last + 1)):

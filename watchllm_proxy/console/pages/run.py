@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -26,11 +28,12 @@ from watchllm_proxy.console.samples import sample_run
 from watchllm_proxy.console.spending import with_spending
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import Run, RunStatus
-from watchllm_proxy.store.shapes import RunQuery
+from watchllm_proxy.store.shapes import RunQuery, RunRow
 
 FIRST_ROWS = 36
 """Rows in the page itself: enough to read without the script, little enough to be fast with it."""
 
+MAX_LANES = 50
 _PEERS = 21
 
 
@@ -38,6 +41,7 @@ async def run_page(request: web.Request) -> web.Response:
     loaded = await _loaded(request)
     peers = await _peers(request, loaded.run)
     run_id = loaded.run.run_id
+    loaded = replace(loaded, children=await _all_below(request, loaded.children))
     said = remarks(loaded.corrections, run_id)
     return _page(request, loaded, peers, path=run_path(run_id), json_path=run_json_path(run_id), remarks=said)
 
@@ -101,6 +105,31 @@ def _sample(request: web.Request) -> LoadedRun:
     if loaded is None:
         raise web.HTTPNotFound
     return loaded
+
+
+async def _all_below(request: web.Request, children: Sequence[RunRow]) -> Sequence[RunRow]:
+    """Sub-agents, and theirs: each before those that it started, `MAX_LANES` in all."""
+    below: dict[str, Sequence[RunRow]] = {}
+    level = children
+    while level and len(below) < MAX_LANES:
+        ids = [run_id for run_id in (row.run.run_id for row in level) if run_id not in below][:MAX_LANES]
+        found = await asyncio.gather(
+            *(reading_of(request).get_children(project_of(request), each) for each in ids)
+        )
+        below.update(zip(ids, found, strict=True))
+        level = [row for rows in found for row in rows]
+    return _in_lanes(children, below)
+
+
+def _in_lanes(children: Sequence[RunRow], below: Mapping[str, Sequence[RunRow]]) -> Sequence[RunRow]:
+    lanes: dict[str, RunRow] = {}
+    waiting = list(reversed(children))
+    while waiting and len(lanes) < MAX_LANES:
+        row = waiting.pop()
+        if row.run.run_id not in lanes:
+            lanes[row.run.run_id] = row
+            waiting += reversed(below.get(row.run.run_id, ()))
+    return list(lanes.values())
 
 
 async def _peers(request: web.Request, run: Run) -> Sequence[Run]:

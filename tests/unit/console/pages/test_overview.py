@@ -21,6 +21,15 @@ def test_a_sub_agent_has_a_lane_that_leads_to_its_run() -> None:
     ]
 
 
+def test_a_sub_agent_stands_as_deep_as_it_was_started() -> None:
+    loaded = refund_run()
+    (child,) = loaded.children
+    below = replace(child, run=replace(child.run, run_id="below", parent_run_id=child.run.run_id))
+    beside = replace(child, run=replace(child.run, run_id="beside"))
+    lanes = _overview(replace(loaded, children=[child, below, beside])).lanes
+    assert [lane.depth for lane in lanes] == [0, 1, 2, 1]
+
+
 def test_two_thousand_steps_are_a_few_paths_within_the_box() -> None:
     overview = _overview(long_run(2000))
     assert len(overview.bars) <= 5
@@ -42,6 +51,16 @@ def test_the_cost_line_rises_to_the_whole_and_is_absent_without_prices() -> None
     assert heights == sorted(heights, reverse=True)
     unpriced = replace(refund_run(), steps=[replace(step, cost_usd=None) for step in refund_run().steps])
     assert _overview(unpriced).cost_line == ""
+
+
+def test_folded_it_shows_the_same_steps_in_less_time() -> None:
+    loaded = long_run(2000)
+    timeline = timeline_of(loaded)
+    whole, folded = overview_of(loaded, timeline), overview_of(loaded, timeline, timeline.folding)
+    assert folded.cuts
+    assert whole.cuts == ()
+    assert {"model", "failed"} <= folded.bars.keys() & whole.bars.keys()
+    assert (folded.axis[0], folded.axis[-1][2]) == (whole.axis[0], whole.axis[-1][2])  # told in the run's own time
 
 
 def test_a_run_without_steps_has_an_empty_lane() -> None:
