@@ -10,6 +10,7 @@ the step's. The texts hold figures and step numbers only, so that the same run a
     looped            1.0         which steps asked for the same
     expensive         1.0         what the money went into: how much was read, written, cached
     empty_output      1.0         the tool gave nothing, and what the model did next
+    contradicted      0.9, 0.7    the answer beside what tools gave: what was proved; success after a failure
 """
 
 from __future__ import annotations
@@ -150,6 +151,18 @@ def empty_output(context: Context) -> Iterator[Claim]:
         yield Claim(step.step_index, f"{step.tool or 'The tool'} gave an empty output.{after}", 1.0)
 
 
+def contradicted(context: Context) -> Iterator[Claim]:
+    """Words are read for success, values are compared: of the first one is less sure."""
+    steps = {step.step_index: step for step in context.steps}
+    for flag in context.flags:
+        if flag.kind is FlagKind.CONTRADICTION:
+            proved = steps[flag.step_indexes[-1]].contradiction
+            if proved is not None:
+                yield Claim(flag.step_indexes[-1], f"The answer is at odds with its tools. {proved}", 0.9)
+            else:
+                yield Claim(flag.step_indexes[-1], flag.message, 0.7)
+
+
 def _next_model_steps(steps: Sequence[Step]) -> dict[int, Step]:
     """By step: the first step after it that made an answer."""
     following: dict[int, Step] = {}
@@ -175,4 +188,5 @@ RULES: dict[str, ExplainRule] = {
     "looped": looped,
     "expensive": expensive,
     "empty_output": empty_output,
+    "contradicted": contradicted,
 }

@@ -47,6 +47,9 @@ _LETTERS = re.compile(r"[a-z_]+")
 _ENUMERATION = re.compile(
     r"""(?<![a-z_])['"`]?[a-z_]{1,40}+['"`]?(?:(?:, (?:or |and )?| or |\||/)['"`]?[a-z_]{1,40}+['"`]?)++"""
 )
+_NUMBERED = re.compile(r"#(?=\d+\b)")
+"""Where we speak, #12 is a step: an order of that number is written without."""
+
 _STATE = re.compile(r"[A-Za-z]{3,30}")
 _NOT_SAID = frozenset({"is", "has"})
 """`is_available` is what people call available."""
@@ -57,7 +60,8 @@ def contradiction(call: Call) -> str | None:
     text = call.answer.text if call.answer is not None and not call.is_failed else ""
     if not text or not any(message.tool_results for message in call.messages):
         return None
-    return next(_wrong_counts(text, call), None) or next(_wrong_states(text, call), None)
+    proved = next(_wrong_counts(text, call), None) or next(_wrong_states(text, call), None)
+    return None if proved is None else _NUMBERED.sub("", proved)
 
 
 # --- numbers ----------------------------------------------------------------------------------------

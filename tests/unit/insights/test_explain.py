@@ -74,3 +74,19 @@ def test_an_empty_output_says_what_came_of_it() -> None:
     assert explained(ask, done)[2].text == (
         "lookup gave an empty output. Without it the model went on at step 3: it answered."
     )
+
+
+def test_an_answer_at_odds_with_its_tools_is_explained_by_what_they_gave() -> None:
+    call = CallBuilder()
+    asked = call(user="How many?", answers=tool("look_up", {}))
+    output = '{"rooms": [{"free": true}, {"free": false}]}'
+    told = call(after=asked, results=results_for(asked, output), answers="There are 2 free rooms.")
+    found = explained(asked, told)[3]
+    assert found.text.endswith('It says "2 free": the tool gave 2, and 1 of them are free.')
+    assert (found.confidence, found.rules_matched) == (0.9, ("contradicted",))
+
+    asked = call(user="Book it", answers=tool("book", {}))
+    told = call(after=asked, results=results_for(asked, "Error: taken"), answers="It has been booked.")
+    found = explained(asked, told)[3]
+    assert "failed at step 2" in found.text
+    assert (found.confidence, found.rules_matched) == (0.7, ("contradicted",))

@@ -120,3 +120,9 @@ def test_a_table_of_numbers_is_laid_beside_a_long_list_once() -> None:
     listed = [{"id": number, **{f"is_x{key}": True for key in range(5)}} for number in range(1000)]
 
     assert contradiction(answer("12 rows\n" * 20_000, listed)) is None
+
+
+def test_a_number_of_theirs_does_not_look_like_one_of_our_steps() -> None:
+    orders = [{"order_id": "#12", "status": "shipped"}, {"order_id": "#13", "status": "open"}]
+    said = contradiction(answer("Order #12 (open) is yours.", orders))
+    assert said == 'It says "12 (open)": the tools gave shipped as the status of 12.'
