@@ -176,6 +176,7 @@ ASKED_BY_PROJECT = {
 
 PICKY = {
     "corrections_of_runs",
+    "costs_by_tool",
     "export_runs",
     "list_runs_known_first",
     "list_sessions",
