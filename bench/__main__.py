@@ -15,6 +15,7 @@ from bench import (
     keys,
     memory,
     outage,
+    pages,
     reading,
     recording,
     report,
@@ -31,6 +32,7 @@ READ = reading.Amount(runs=1_000_000, steps_each=5, events=20_000_000)
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
+LARGE_RUNS = (1_000, 10_200)
 FINISHED = memory.Plan((100_000, 1_000_000))
 STILL = outage.Plan(per_s=500, calm_s=10.0, outage_s=20.0, direct_s=5.0)
 AWAY = outage.Plan(per_s=500, calm_s=15.0, outage_s=60.0, direct_s=10.0)
@@ -76,6 +78,10 @@ def measure_streams() -> str:
     return report.streams([renewed, lasting], streams.slow_readers(SLOW_READERS, SLOW_SECONDS))
 
 
+def measure_pages() -> str:
+    return report.pages(pages.measure(LARGE_RUNS))
+
+
 def measure_outage() -> str:
     return report.outage([(STILL, outage.recorder_stands_still(STILL)), (AWAY, outage.stores_away(AWAY))])
 
@@ -90,6 +96,7 @@ MEASUREMENTS: dict[str, Callable[[], str]] = {
     "memory": measure_memory,
     "streams": measure_streams,
     "outage": measure_outage,
+    "pages": measure_pages,
 }
 
 

@@ -14,6 +14,7 @@ from bench.inserting import Inserted
 from bench.memory import Held
 from bench.outage import Outcome
 from bench.outage import Plan as OutagePlan
+from bench.pages import Opened
 from bench.questions import Asked
 from bench.reading import Loaded
 from bench.recording import Breakdown, Rate
@@ -74,6 +75,23 @@ def _forwarding_row(found: Figures) -> list[str]:
         f"{found.event_delay_p50_us:.0f} µs",
         str(found.failed),
     ]
+
+
+def pages(opened: Sequence[Opened]) -> str:
+    rows = [
+        ("HTML, bytes", "40,000", [f"{each.html_bytes:,}" for each in opened]),
+        ("steps, bytes gzipped", "40,000", [f"{each.steps_gzip_bytes:,}" for each in opened]),
+        ("elements in the page", "1,200", [f"{each.elements:,}" for each in opened]),
+        ("the page from the server, median", "20 ms", [f"{each.page_ms:.0f} ms" for each in opened]),
+        ("the steps from the server, median", "20 ms", [f"{each.columns_ms:.0f} ms" for each in opened]),
+        ("interactive, median", "1,000 ms", [f"{each.interactive_ms:,.0f} ms" for each in opened]),
+        ("main thread until then, median", "300 ms", [f"{each.main_thread_ms:,.0f} ms" for each in opened]),
+        ("`j` to the next frame, p50", "", [f"{each.frame_ms:.1f} ms" for each in opened]),
+        ("`j` to the next frame, p95", "20 ms", [f"{each.frame_p95_ms:.1f} ms" for each in opened]),
+        ("`j` to the detail, median", "100 ms", [f"{each.detail_ms:.0f} ms" for each in opened]),
+    ]
+    heads = [f"{each.steps:,} steps" for each in opened]
+    return _table("a run of", "limit at 2,000", *heads, rows=[(what, limit, *seen) for what, limit, seen in rows])
 
 
 def recording(measured: Sequence[tuple[Rate, Breakdown]]) -> str:
