@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, async_playwright
 
 from tests.conftest import CHROMIUM
-from tests.console_runs import MemoryReading
+from tests.console_runs import MemoryExports, MemoryReading
 from tests.e2e.stack import Stack
 from watchllm_proxy.console import Health, build_app
 from watchllm_proxy.demo.agents import run_all
@@ -109,8 +109,11 @@ async def watched(
     async def health() -> Health:
         return Health()
 
-    async def open_on(reading: MemoryReading, **options: object) -> Watched:
-        server = await aiohttp_server(build_app(reading, settings=Settings(), health=health))
+    async def open_on(
+        reading: MemoryReading, *, exports: MemoryExports | None = None, **options: object
+    ) -> Watched:
+        app = build_app(reading, settings=Settings(), health=health, exports=exports)
+        server = await aiohttp_server(app)
         settings = {"viewport": {"width": 1440, "height": 900}, **options}
         context = await browser.new_context(**settings)  # type: ignore[arg-type]
         page = await context.new_page()
