@@ -68,11 +68,12 @@ def contradiction(call: Call) -> str | None:
 
 
 def _wrong_counts(text: str, call: Call) -> Iterator[str]:
-    counted = islice(_COUNTED.finditer(text), MAX_COUNTED)
+    results = [got for got in turns.new_tool_results(call) if "true" in got.text or "false" in got.text]
+    counted = islice(_COUNTED.finditer(text), MAX_COUNTED) if results else ()
     said = [(int(found[1]), _words(found[2]), found[0]) for found in counted]
     if not said:
         return
-    for output in _read(turns.new_tool_results(call)):
+    for output in _read(results):
         of_output = {found for each in _lists(output) for found in _counts(each)}
         for number, words, phrase in said:
             counts = {(name, count, of) for name, count, of in of_output if words >= name}
@@ -114,7 +115,7 @@ def _counts(objects: list[Object]) -> Iterator[tuple[frozenset[str], int, int]]:
 
 
 def _wrong_states(text: str, call: Call) -> Iterator[str]:
-    said = list(islice(_stated(text), MAX_STATED))
+    said = list(islice(_stated(text), MAX_STATED)) if " (" in text else []
     if not said:
         return
     results = [
