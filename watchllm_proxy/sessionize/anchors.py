@@ -85,12 +85,13 @@ class AnchorIndex:
         self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
         self._failures: dict[_BodyKey, dict[str, Anchor]] = {}
         self._moved: dict[tuple[str, str], str] = {}  # (project, run) -> session
+        self._kinds: set[str] = set()  # of which there has been any: most look-ups are for others
 
     def __len__(self) -> int:
         return len(self._anchors)
 
     def find(self, project_id: str, kind: AnchorKind, value: str, at_us: int) -> Anchor | None:
-        anchor = self._anchors.get((project_id, kind, value))
+        anchor = self._anchors.get((project_id, kind, value)) if kind in self._kinds else None
         if anchor is None or at_us - anchor.at_us > self._horizon_us:
             return None
         return self.current(anchor)
@@ -110,6 +111,7 @@ class AnchorIndex:
         key = (anchor.project_id, anchor.kind, anchor.value)
         self._anchors.pop(key, None)
         self._anchors[key] = anchor
+        self._kinds.add(anchor.kind)
         if anchor.kind == AnchorKind.FAILED_REQUEST:
             self._put_failure(anchor)
         elif anchor.kind == AnchorKind.MOVED:
@@ -123,6 +125,7 @@ class AnchorIndex:
                 self.put(anchor)
             else:
                 self._anchors[anchor.project_id, anchor.kind, anchor.value] = anchor
+        self._kinds.update({anchor.kind for anchor in anchors})
         if anchors:
             self._keep_window(anchors[-1].seq)
 

@@ -74,7 +74,7 @@ def confirmations(result: Result, evidence: Evidence) -> Iterator[Binding]:
     if not bound and len(result.text) > MAX_UNBOUND_CHARACTERS:
         result = replace(result, text=result.text[:MAX_UNBOUND_CHARACTERS])
     answered = _answered_by(result, evidence)
-    giver = _giver(answered, bound, evidence)
+    giver = _giver(answered, bound, evidence) if answered.nested else None
     if giver is not None:
         yield Binding(giver, result.parent, result.step_index, True, answered.confidence)
 
