@@ -27,6 +27,8 @@ from tests.fake_openai import FakeOpenAI
 
 CLIENTS = 4
 CALLS_PER_RUN = 40
+REFUSED_PAUSE_S = 0.05
+"""A port that is closed is not knocked at so often that the one who is to open it has no CPU."""
 REQUEST_TIMEOUT_S = 30.0
 DEADLINE_S = 60.0
 REQUEST_ID = "X-WatchLLM-Request-Id"
@@ -34,7 +36,7 @@ REQUEST_ID = "X-WatchLLM-Request-Id"
 
 class Load:
     """Clients that ask the same proxy again and again, every other time for a stream, while this is entered.
-    Between two questions, and where nobody answers, each pauses.
+    Between two questions each pauses, and longer where nobody answers.
 
     answered    ids of the exchanges whose answer came to its end
     refused     nobody was there to connect to
@@ -71,6 +73,7 @@ class Load:
                     self.answered.append(await self._ask(session, self._asked))
                 except aiohttp.ClientConnectorError:
                     self.refused += 1
+                    await asyncio.sleep(REFUSED_PAUSE_S)
                 except (aiohttp.ClientError, TimeoutError):
                     self.broken += 1
                 await asyncio.sleep(self._pause_s)
