@@ -32,6 +32,7 @@ Json: TypeAlias = object
 Object: TypeAlias = dict[str, Json]
 
 _COUNTED = re.compile(r"(?<![\w.,$€£#-])(\d{1,6})((?:[ *_]+[A-Za-z][\w'-]*){1,4})")
+_DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[A-Za-z][\w'-]*")
 # Words are read from their beginning, and no further than this; what was read is not read otherwise (`+` after a
 # count): an answer may hold a megabyte of letters, or a bracket that nobody closes.
@@ -58,8 +59,8 @@ _NOT_SAID = frozenset({"is", "has"})
 def contradiction(call: Call) -> str | None:
     """A sentence; None: nothing is proved."""
     text = call.answer.text if call.answer is not None and not call.is_failed else ""
-    if not text or not any(message.tool_results for message in call.messages):
-        return None
+    if not _DIGIT.search(text) or not any(message.tool_results for message in call.messages):
+        return None  # both rules begin with one
     proved = next(_wrong_counts(text, call), None) or next(_wrong_states(text, call), None)
     return None if proved is None else _NUMBERED.sub("", proved)
 
