@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from tests.e2e.browser.conftest import Watched
 from tests.large_runs import calls
 from watchllm_proxy.decode import decode
 from watchllm_proxy.enrich.flags import find_flags
-from watchllm_proxy.records import Body, Exchange, ExchangeEnd
+from watchllm_proxy.records import Body, Exchange, ExchangeEnd, Step
 from watchllm_proxy.sessionize import Sessionizer
 
 pytestmark = [pytest.mark.browser, pytest.mark.shared, pytest.mark.timeout(240)]
@@ -58,9 +60,14 @@ def runs(shared: Path) -> dict[int, LoadedRun]:
         if number in {LARGE, HUGE}:
             changes = sessionizer.drain()
             (run,) = changes.runs
-            steps = changes.all_steps["default", "large"]
+            steps = tuple(priced(step) for step in changes.all_steps["default", "large"])
             found[number] = LoadedRun(run, find_flags(run, steps), steps)
     return found
+
+
+def priced(step: Step) -> Step:
+    """A cent for each thousand tokens, so that the page has costs to show."""
+    return replace(step, cost_usd=Decimal(step.input_tokens or 0) / 100_000) if step.is_priced else step
 
 
 async def _elements(seen: Watched) -> int:

@@ -193,7 +193,10 @@ def _cost_line(steps: Sequence[Step], clock: _Clock, height: int) -> str:
             slot = min(_SLOTS, max(0, end_us * _SLOTS // clock.span_us))
             points[slot] = height - 3 - int((height - TOP - 2) * spent / total)
     unit = WIDTH // _SLOTS
-    return "M" + "L".join(f"{slot * unit} {y}" for slot, y in sorted(points.items()))
+    rises: dict[int, int] = {}  # height -> where it is first reached: between two of them nobody sees a point
+    for slot, y in sorted(points.items()):
+        rises.setdefault(y, slot)
+    return "M" + "L".join(f"{slot * unit} {y}" for y, slot in rises.items())
 
 
 def _axis(clock: _Clock) -> tuple[tuple[str, str, str], ...]:
