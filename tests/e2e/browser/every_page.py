@@ -13,6 +13,9 @@ BESIDE_THE_ROUTES = ("/nowhere", "/runs?q=nothing+is+called+this", "/costs?by=mo
 """What a route answers that its bare address does not show: nothing found, another question."""
 
 
+FORMS = (".json", ".ndjson", ".md")
+"""Of pages, for programs: what they say of an error may be a page, what they hold is not."""
+
 _PLACE = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}")
 
 
@@ -26,7 +29,7 @@ def addresses(places: Mapping[str, str]) -> list[str]:
 
 def pages(origin: str, places: Mapping[str, str]) -> list[str]:
     """Those that answer with a page to look at, and do not only lead to another. `/welcome` leads on by itself."""
-    return [path for path in addresses(places) if _is_page(origin + path)]
+    return [path for path in addresses(places) if not path.endswith(FORMS) and _is_page(origin + path)]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -56,5 +56,5 @@ async def test_no_part_of_a_step_and_no_dialog_breaks_one(
         await seen.page.locator("dialog").wait_for(state="detached")
     await seen.page.set_viewport_size({"width": 390, "height": 844})
     await look("a narrow screen")
-    assert len(found) == 5 + 3
+    assert len(found) >= 5 + 3
     assert {what: broken for what, broken in found.items() if broken} == {}

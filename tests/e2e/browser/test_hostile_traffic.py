@@ -47,7 +47,7 @@ WALK = """async (elements) => {
   if (!read.ok) throw new Error(`HTTP ${read.status} for ${read.url}`);
   const { index } = await read.json();
   const grown = [];
-  const links = "a:not([href^='#step-'], [href^='/runs/'])";
+  const links = "a:not([href^='#step-'], [href^='/runs/'], [href^='/api/calls/'])";
   let parts = 0;
   for (const step of index) {
     location.hash = `#step-${step}`;

@@ -90,11 +90,13 @@ async def test_with_the_network_cut_every_page_is_the_same(
             shown = []
             for seen in (here, there):
                 await seen.go(path)
+                if await seen.page.locator("#grid").count():
+                    await seen.page.locator("#detail .nn").wait_for()
                 await seen.page.wait_for_function("() => document.fonts.status === 'loaded'")
                 shown.append(
                     await seen.page.evaluate(
                         """(moving) => [
-                    document.querySelector('main').innerText.replace(new RegExp(moving, 'g'), ''),
+                    (document.querySelector('main > :not(.split)') ?? document.querySelector('main')).innerText.replace(new RegExp(moving, 'g'), ''),
                     getComputedStyle(document.body).fontFamily, document.styleSheets.length]""",
                         MOVING,
                     )
