@@ -96,7 +96,8 @@ async def test_with_the_network_cut_every_page_is_the_same(
                 shown.append(
                     await seen.page.evaluate(
                         """(moving) => [
-                    (document.querySelector('main > :not(.split)') ?? document.querySelector('main')).innerText.replace(new RegExp(moving, 'g'), ''),
+                    (document.querySelector('main > :not(.split)')
+                            ?? document.querySelector('main')).innerText.replace(new RegExp(moving, 'g'), ''),
                     getComputedStyle(document.body).fontFamily, document.styleSheets.length]""",
                         MOVING,
                     )
