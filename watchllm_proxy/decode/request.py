@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from watchllm_proxy.decode import chat, completions, messages, responses
 from watchllm_proxy.decode.canonical import UnfaithfulJson, digest, dump, parse
@@ -10,6 +11,7 @@ from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.dialects import SLOTS
 from watchllm_proxy.decode.growing import Base, beginning
 from watchllm_proxy.decode.known import KnownMessages
+from watchllm_proxy.decode.lenient import read_json
 from watchllm_proxy.decode.mentions import (
     MAX_TEXT_IDS,
     count_ids,
@@ -35,14 +37,29 @@ def read_request(api: Api, target: str, body: Body, headers: Headers, known: Kno
     unpacked = unpack(body.content, headers)
     if not unpacked.data and not unpacked.problem:
         return Request(request_hash=digest(b""), problem=None if api is Api.OTHER else "request body is empty")
+    if unpacked.problem:
+        return _not_read(unpacked.data or body.content, unpacked.problem)
     try:
-        if unpacked.problem:
-            raise UnfaithfulJson(unpacked.problem)
         return _read_data(api, target, unpacked.data, known)
     except UnfaithfulJson as error:
-        return Request(
-            request_hash=digest(unpacked.data or body.content), problem=f"request body is not JSON: {error}"
-        )
+        return _read_mended(api, target, unpacked.data, known, str(error))
+
+
+def _not_read(data: bytes, why: str) -> Request:
+    return Request(request_hash=digest(data), problem=f"request body is not JSON: {why}")
+
+
+def _read_mended(api: Api, target: str, data: bytes, known: KnownMessages, why: str) -> Request:
+    """What the upstream may well have read of a body that is nearly JSON, such as one with half of an emoji. It
+    belongs to its conversation all the same; the bytes are kept, for it cannot be rebuilt."""
+    read = read_json(data) if SLOTS[api] else None
+    if read is None:
+        return _not_read(data, why)
+    try:
+        mended = _read_json(api, target, read.value, known)
+    except UnfaithfulJson:
+        return _not_read(data, why)
+    return replace(mended, problem=f"request body is not quite JSON: {why}")
 
 
 def _read_data(api: Api, target: str, data: bytes, known: KnownMessages) -> Request:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.capture_records import make_exchange, make_record, read_all, segment_names
+from tests.integration.capture.small_files import file_size_limit
 from watchllm_proxy.capture.committer import Committer
 from watchllm_proxy.capture.reader import LogBatch, LogReader
 from watchllm_proxy.capture.writer import LogWriter
@@ -207,25 +207,15 @@ def test_a_proxy_on_a_broken_disk_is_told_at_start_and_holds_no_lock(disk: Disk,
     Committer.open(directory, segment_bytes=MIB).close()
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[None]:
-    """The kernel takes 5000 bytes of each file and not one more (EFBIG): a partial write, for real."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-async def test_a_write_that_the_kernel_cuts_short_leaves_whole_records_only(
-    file_size_limit: None, directory: Path
-) -> None:
+async def test_a_write_that_the_kernel_cuts_short_leaves_whole_records_only(directory: Path) -> None:
     writer = LogWriter(directory, max_bytes=64 * MIB)
     writer.open()
-    outcomes = await append_all(writer, [bytes(1000)] * 5)
-    assert list(outcomes.values()) == [None] * 3 + [ShedReason.DISK_FULL] * 2
-    outcomes |= await append_all(writer, [bytes(10_000)])
-    outcomes |= await append_all(writer, [bytes(1000)])
-    await writer.close()
+    with file_size_limit(5000):
+        outcomes = await append_all(writer, [bytes(1000)] * 5)
+        assert list(outcomes.values()) == [None] * 3 + [ShedReason.DISK_FULL] * 2
+        outcomes |= await append_all(writer, [bytes(10_000)])
+        outcomes |= await append_all(writer, [bytes(1000)])
+        await writer.close()
     assert list(outcomes.values()) == [None] * 3 + [ShedReason.DISK_FULL] * 3 + [None]
     assert_exact(writer, directory, outcomes)
     assert len(segment_names(directory)) == 2

@@ -6,18 +6,18 @@ import asyncio
 import errno
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.capture_records import make_exchange
+from tests.integration.capture.small_files import file_size_limit
 from watchllm_proxy.capture.payload import unpack
 from watchllm_proxy.capture.reader import LogReader
 from watchllm_proxy.capture.spill import DIRECTORY, Spill
@@ -168,23 +168,13 @@ async def test_spilled_bytes_count_against_the_size_of_the_log(directory: Path) 
     assert writer.shed == {ShedReason.LOG_FULL: 1}
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[None]:
-    """The kernel takes 5000 bytes of each file and not one more (EFBIG), as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-async def test_a_full_disk_fails_the_spill_and_frees_its_memory(
-    file_size_limit: None, writer: LogWriter, directory: Path
-) -> None:
+async def test_a_full_disk_fails_the_spill_and_frees_its_memory(writer: LogWriter, directory: Path) -> None:
     released = Released()
     small = await spilled(writer, bytes(1000))
-    spill = writer.spill(released)
-    spill.add([bytes(6000)], 6000)
-    await until(lambda: spill.failure is not None)
+    with file_size_limit(5000):
+        spill = writer.spill(released)
+        spill.add([bytes(6000)], 6000)
+        await until(lambda: spill.failure is not None)
     assert (spill.failure, released.memory_bytes) == (ShedReason.DISK_FULL, 6000)
     assert small.failure is None
     writer.discard(spill, small)

@@ -112,7 +112,7 @@ def test_json_under_a_streams_content_type_is_read() -> None:
         (b"", "request body is empty"),
         (b"not json", "request body is not JSON"),
         (b"[1]", "request body is not a JSON object"),
-        (b'{"a": 1, "a": 2}', "same key twice"),
+        (b'{"a": 1, "a": 2}', "not quite JSON: an object has the same key twice"),
         (b"[" * 100_000, "depth limit"),
     ],
 )
@@ -126,6 +126,30 @@ def test_a_request_that_cannot_be_understood_keeps_its_bytes_and_its_answer(
     assert call.raw_response is None
     assert call.answer is not None
     assert call.response_id == "chatcmpl-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'"half \\ud83d of it"', "half ? of it"),
+        (b'"a", "x": NaN', "a"),
+        (b'"a", "seed": 123456789012345678901', "a"),
+    ],
+)
+def test_a_request_that_is_nearly_json_has_its_conversation_and_keeps_its_bytes(content: bytes, text: str) -> None:
+    body = b'{"model": "m", "messages": [{"role": "user", "content": ' + content + b"}]}"
+    call = decoded(request=body, answer=_ANSWER)
+    assert (call.opaque_reason or "").startswith("request body is not quite JSON: ")
+    assert [message.text for message in call.messages] == [text]
+    assert (call.request_model, call.raw_request) == ("m", body)
+
+
+def test_what_an_answer_had_half_of_is_the_same_when_it_is_sent_back() -> None:
+    said = b'{"role": "assistant", "content": "half \\ud83d"}'
+    answered = decoded(request={"messages": []}, answer=b'{"choices": [{"index": 0, "message": ' + said + b"}]}")
+    sent_back = decoded(request=b'{"model": "m", "messages": [' + said + b"]}", answer=_ANSWER)
+    assert answered.answer is not None
+    assert sent_back.messages[0].content_hash == answered.answer.content_hash
 
 
 def test_an_answer_that_cannot_be_understood_keeps_its_bytes_and_its_request() -> None:
