@@ -18,7 +18,7 @@ async def stored(seen: Watched, run_id: str, steps: int) -> None:
     """Wait until the page of the run has so many steps."""
     for _ in range(150):
         answer = await seen.page.request.get(f"{seen.origin}/runs/{run_id}/steps")
-        if answer.status == 200 and len((await answer.json())["index"]) == steps:
+        if answer.status == 200 and len((await answer.json())["index_gaps"]) == steps:
             return
         await asyncio.sleep(0.2)
     raise AssertionError(f"{run_id} never had {steps} steps")

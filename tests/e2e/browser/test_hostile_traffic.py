@@ -43,7 +43,8 @@ WALK = """async (elements) => {
   };
   const read = await fetch(`${document.querySelector('#main').dataset.path}/steps`);
   if (!read.ok) throw new Error(`HTTP ${read.status} for ${read.url}`);
-  const { index } = await read.json();
+  let sum = 0;
+  const index = (await read.json()).index_gaps.map((gap) => (sum += gap));
   const grown = [];
   const links = "a:not([href^='#step-'], [href^='/runs/'], [href^='/api/calls/'])";
   let parts = 0;

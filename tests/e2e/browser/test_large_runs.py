@@ -26,9 +26,7 @@ LARGE, HUGE = 1000, 10_200
 """Calls: a little more than 2,000 and 20,000 steps."""
 
 MAX_HTML_BYTES = 40_000
-MAX_STEPS_GZIPPED_BYTES = 75_000
-"""Asked for are 40,000: held where previews repeat each other, missed by real agents (docs/acceptance.md)."""
-
+MAX_STEPS_GZIPPED_BYTES = 40_000
 MAX_ELEMENTS = 1200
 BARS_PX = """() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(() => {
   const lasting = '#grid .row:is([data-shape=model], [data-shape=answer], [data-shape=tool]) .bar';

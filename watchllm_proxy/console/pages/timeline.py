@@ -16,6 +16,9 @@ from watchllm_proxy.console.pages.folding import FOLDED_ABOVE_STEPS, UNFOLDED, F
 from watchllm_proxy.records import Flag, RunStatus, Step, StepType
 
 PREVIEW_CHARACTERS = 140
+SHORT_PREVIEW_CHARACTERS = 56
+"""In a run of many steps: more than a row shows of it at once, and a step's detail has all."""
+
 MAX_DEAREST = 20
 _TOOL_TYPES = {StepType.TOOL_CALL, StepType.TOOL_RESULT}
 
@@ -59,7 +62,8 @@ class Timeline:
 def timeline_of(loaded: LoadedRun) -> Timeline:
     tags = tags_by_step(loaded.flags)
     start_us = loaded.run.started_at_us
-    rows = [_row(step, start_us, tags.get(step.step_index, ())) for step in loaded.steps]
+    characters = PREVIEW_CHARACTERS if len(loaded.steps) <= FOLDED_ABOVE_STEPS else SHORT_PREVIEW_CHARACTERS
+    rows = [_row(step, start_us, tags.get(step.step_index, ()), characters) for step in loaded.steps]
     ends = (row.start_us + row.duration_us for row in rows)
     folding = folding_of((row.start_us, row.duration_us) for row in rows)
     return Timeline(rows, max((*ends, 1)), folding, _dearest(loaded.steps), _open(loaded))
@@ -89,12 +93,12 @@ def tags_by_step(flags: Sequence[Flag]) -> dict[int, tuple[str, ...]]:
     return {index: tuple(dict.fromkeys(labels)) for index, labels in tags.items()}
 
 
-def _row(step: Step, run_start_us: int, tags: tuple[str, ...]) -> Row:
+def _row(step: Step, run_start_us: int, tags: tuple[str, ...], preview_characters: int) -> Row:
     return Row(
         index=step.step_index,
         shape=step_shape(step.type),
         name=step_name(step),
-        preview=_preview(step),
+        preview=_preview(step, preview_characters),
         tags=tags,
         is_failed=is_failed_step(step),
         start_us=max(0, step.started_at_us - run_start_us),
@@ -130,9 +134,9 @@ def took(step: Step) -> str:
     return ("≈" if step.is_duration_inferred else "") + formats.duration(step.duration_us)
 
 
-def _preview(step: Step) -> str:
+def _preview(step: Step, characters: int) -> str:
     text = _text(step)
-    return " ".join(text[: 2 * PREVIEW_CHARACTERS].split())[:PREVIEW_CHARACTERS]
+    return " ".join(text[: 2 * characters].split())[:characters]
 
 
 def _text(step: Step) -> str:
@@ -149,22 +153,23 @@ def _text(step: Step) -> str:
 
 
 def columns(timeline: Timeline) -> dict[str, object]:
-    """Rows turned into columns with names stored once: 2,000 steps compress to under 40 kB."""
+    """Rows turned into columns with names stored once, and what grows told by how much: 2,000 steps of real agents
+    compress to under 40 kB."""
     names = list(dict.fromkeys(row.name for row in timeline.rows))
     place = {name: i for i, name in enumerate(names)}
     rows = timeline.rows
     return {
         "span_us": timeline.span_us,
         "names": names,
-        "index": [row.index for row in rows],
+        "index_gaps": _gaps([row.index for row in rows]),
         "shape": [row.shape for row in rows],
         "name": [place[row.name] for row in rows],
         "preview": [row.preview for row in rows],
         "tags": {str(i): row.tags for i, row in enumerate(rows) if row.tags},
         "failed": [i for i, row in enumerate(rows) if row.is_failed],
-        "start_us": [row.start_us for row in rows],
-        "duration_us": [row.duration_us for row in rows],
-        "first_token_us": [row.first_token_us for row in rows],
+        "start_gaps_us": _gaps([_drawn(row.start_us) for row in rows]),
+        "duration_us": [_drawn(row.duration_us) for row in rows],
+        "first_token_us": [_drawn(row.first_token_us) for row in rows],
         "took": [row.took for row in rows],
         "tokens": [row.tokens for row in rows],
         "cost": [row.cost for row in rows],
@@ -172,3 +177,13 @@ def columns(timeline: Timeline) -> dict[str, object]:
         "open": timeline.open,
         "cuts": [(cut.start_us, cut.length_us) for cut in timeline.folding.cuts],
     }
+
+
+def _gaps(numbers: Sequence[int]) -> list[int]:
+    """The first, and of each other how much it is more than the one before."""
+    return [number - former for former, number in zip((0, *numbers), numbers, strict=False)]
+
+
+def _drawn(us: int) -> int:
+    """As exact as a bar can be drawn: to the millisecond. Rounded up, for what takes time is seen to."""
+    return -(-us // 1000) * 1000

@@ -31,7 +31,14 @@ await finder.start();
 async function fetchColumns() {
   const answer = await fetch(`${path}/steps`);
   if (!answer.ok) throw new Error(`the steps cannot be read: HTTP ${answer.status}`);
-  return answer.json();
+  const { index_gaps: indexes, start_gaps_us: starts, ...columns } = await answer.json();
+  return { ...columns, index: sums(indexes), start_us: sums(starts) };
+}
+
+/** @param {number[]} gaps  what each number is more than the one before */
+function sums(gaps) {
+  let sum = 0;
+  return gaps.map((gap) => (sum += gap));
 }
 
 /** @param {number | undefined} step @param {{center?: boolean}} [options] */

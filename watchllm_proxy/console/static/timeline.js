@@ -29,7 +29,7 @@ function duration(us) {
 }
 
 /**
- * @typedef {object} Columns  see pages/timeline.py
+ * @typedef {object} Columns  see pages/timeline.py; what comes as gaps is summed up by then
  * @property {number} span_us
  * @property {string[]} names
  * @property {number[]} index

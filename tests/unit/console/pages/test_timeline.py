@@ -2,10 +2,17 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from itertools import accumulate
+from typing import Any
 
 from tests.console_runs import long_run, make_step, model_step, refund_run
 from watchllm_proxy.console.answers import dumps
-from watchllm_proxy.console.pages.timeline import PREVIEW_CHARACTERS, columns, timeline_of
+from watchllm_proxy.console.pages.timeline import (
+    PREVIEW_CHARACTERS,
+    SHORT_PREVIEW_CHARACTERS,
+    columns,
+    timeline_of,
+)
 from watchllm_proxy.records import StepType
 
 
@@ -42,3 +49,19 @@ def test_steps_before_the_runs_start_begin_at_its_start() -> None:
 
 def test_two_thousand_steps_travel_in_forty_kilobytes() -> None:
     assert len(gzip.compress(dumps(columns(timeline_of(long_run(2000)))))) < 40_000
+
+
+def test_gaps_add_up_to_where_each_step_stands_to_the_millisecond() -> None:
+    timeline = timeline_of(long_run(50))
+    told: dict[str, Any] = columns(timeline)
+    assert list(accumulate(told["index_gaps"])) == [row.index for row in timeline.rows]
+    starts = list(accumulate(told["start_gaps_us"]))
+    assert all(0 <= start - row.start_us < 1000 for start, row in zip(starts, timeline.rows, strict=True))
+
+
+def test_a_run_of_many_steps_shows_the_beginning_of_each() -> None:
+    long_text = replace(long_run(1).steps[0], type=StepType.USER_INPUT, summary="x" * 500)
+    for count, length in ((100, PREVIEW_CHARACTERS), (1000, SHORT_PREVIEW_CHARACTERS)):
+        run = long_run(count)
+        run = replace(run, steps=[long_text, *run.steps[1:]])
+        assert len(timeline_of(run).rows[0].preview) == length
