@@ -33,7 +33,7 @@ def test_a_sub_agent_stands_as_deep_as_it_was_started() -> None:
 def test_two_thousand_steps_are_a_few_paths_within_the_box() -> None:
     overview = _overview(long_run(2000))
     assert len(overview.bars) <= 5
-    assert sum(map(len, overview.bars.values())) < 12_000
+    assert sum(map(len, overview.bars.values())) < 6_000
     for path in overview.bars.values():
         for x, width in re.findall(r"M(\d+) \d+h(\d+)", path):
             assert int(x) + int(width) <= WIDTH
