@@ -22,7 +22,7 @@ from tests.fake_openai import FakeOpenAI
 
 SEED = os.environ.get("WATCHLLM_TEST_SEED") or "1"
 CASES = 5_000
-EXAMPLES_PER_OPERATION = "28"
+EXAMPLES_PER_OPERATION = "12"
 SCHEMATHESIS = (
     Path(sys.executable).with_name("st"),
     *("--config-file", Path(__file__).with_name("schemathesis.toml")),

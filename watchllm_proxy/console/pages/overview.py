@@ -170,7 +170,7 @@ def _bar(x: int, y: int, width: int) -> str:
 
 
 def _marks(rows: Sequence[Row], clock: _Clock) -> dict[str, tuple[str, ...]]:
-    """Where a triangle stands above the lane, in per cent; more than one of a kind in 2 % could not be told apart."""
+    """Where a triangle stands above the lane, in per cent. Two of a kind within 2 % could not be told apart."""
     found: dict[str, dict[int, None]] = {"failed": {}, "flagged": {}}
     for row in rows:
         if row.is_failed or row.tags:
