@@ -13,6 +13,7 @@ from bench import (
     forwarding,
     inserting,
     keys,
+    live,
     memory,
     outage,
     pages,
@@ -82,6 +83,10 @@ def measure_pages() -> str:
     return report.pages(pages.measure(LARGE_RUNS))
 
 
+def measure_live() -> str:
+    return report.live(live.measure())
+
+
 def measure_outage() -> str:
     return report.outage([(STILL, outage.recorder_stands_still(STILL)), (AWAY, outage.stores_away(AWAY))])
 
@@ -97,6 +102,7 @@ MEASUREMENTS: dict[str, Callable[[], str]] = {
     "streams": measure_streams,
     "outage": measure_outage,
     "pages": measure_pages,
+    "live": measure_live,
 }
 
 

@@ -6,11 +6,13 @@ import datetime
 import os
 import platform
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.forwarding import Figures, WholeProduct
 from bench.inserting import Inserted
+from bench.live import Live
 from bench.memory import Held
 from bench.outage import Outcome
 from bench.outage import Plan as OutagePlan
@@ -92,6 +94,25 @@ def pages(opened: Sequence[Opened]) -> str:
     ]
     heads = [f"{each.steps:,} steps" for each in opened]
     return _table("a run of", "limit at 2,000", *heads, rows=[(what, limit, *seen) for what, limit, seen in rows])
+
+
+def live(seen: Live) -> str:
+    added_ms = seen.beside_pages_p99_ms - seen.alone_p99_ms
+    p95_ms = seen.listed_ms[int(0.95 * len(seen.listed_ms))]
+    rows = [
+        ("first answer to its run on `/welcome`", "1,000 ms", f"{seen.first_run_ms:.0f} ms"),
+        ("answer to its step in the list, p50", "", f"{statistics.median(seen.listed_ms):.0f} ms"),
+        ("answer to its step in the list, p95", "500 ms", f"{p95_ms:.0f} ms"),
+        (f"longest task of the page while {seen.steady_steps:,} steps come, 50 a second", "100 ms",
+         f"{seen.longest_task_ms:.0f} ms" if seen.longest_task_ms else "none beyond 50 ms"),
+        ("the place that is read stays", "yes", "yes" if seen.is_place_kept else "**no**"),
+        ("the server stops: until the page says so", "5,000 ms", f"{seen.told_lost_ms:,.0f} ms"),
+        ("after its start every step is there once", "yes", "yes" if seen.is_whole_after_restart else "**no**"),
+        ("a step with a picture of 5 MB: key to detail", "300 ms", f"{seen.picture_ms:.0f} ms"),
+        ("p99 of calls, four at a time", "", f"{seen.alone_p99_ms:.1f} ms"),
+        ("… while pages of a long run are read", "+5 ms", f"{added_ms:+.1f} ms"),
+    ]  # fmt: skip
+    return _table("what", "limit", "seen", rows=rows)
 
 
 def recording(measured: Sequence[tuple[Rate, Breakdown]]) -> str:

@@ -141,8 +141,6 @@ async def test_a_feature_is_to_be_had_with_the_smallest_plan_for_sale_that_has_i
         "debugger": "pro",
         "cost_attribution": "pro",
         "anomaly_detection": "pro",
-        "explanations": "enterprise",
-        "integrations": "enterprise",
     }
     assert plans.smallest_with(found[-1:], Feature.DEBUGGER) == found[-1]
     assert plans.smallest_with(found[:1], Feature.DEBUGGER) is None
