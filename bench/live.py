@@ -163,8 +163,10 @@ def _listed(stack: Stack, page: Page) -> tuple[float, ...]:
 
 def _steady(stack: Stack, page: Page) -> tuple[float, bool]:
     """Calls at a steady rate, while somebody reads the first step."""
+    page.goto("about:blank")  # to an address it is at already the browser does not go
     page.goto(f"{stack.origin}/runs/goes-on#step-0")
     page.locator("#step-0[aria-selected=true]").wait_for()
+    page.locator("#detail .nn").wait_for()
     page.evaluate(LONG_TASKS)
     place = page.evaluate(PLACE_READ)
     sender = threading.Thread(target=_send_steadily, args=(stack,))
