@@ -15,7 +15,7 @@ from watchllm_proxy.enrich.redaction.known import KnownTexts, Outcome, Text
 from watchllm_proxy.enrich.redaction.papers import PAPERS, names_paper
 from watchllm_proxy.enrich.redaction.personal import PERSONAL
 from watchllm_proxy.enrich.redaction.phones import PHONES, names_phone
-from watchllm_proxy.enrich.redaction.rules import Span, TooMany, compiled
+from watchllm_proxy.enrich.redaction.rules import ESCAPED, Span, TooMany, compiled
 from watchllm_proxy.enrich.redaction.rulesets import Ruleset
 from watchllm_proxy.enrich.redaction.tags import TAG, Tags
 
@@ -26,8 +26,10 @@ _MAX_NAME_CHARACTERS = 80
 
 DROPPED = b"[the rest is not stored: more was found in it than can be looked at]"
 
-_ENCODED = compiled(r"([A-Za-z0-9+/]{256,}={0,2})")
-"""An image or a sound in base64: what looks like a value in it is none."""
+_ENCODED = compiled(rf"{ESCAPED}?([A-Za-z0-9+/]{{256,}}={{0,2}})")
+"""An image or a sound in base64: what looks like a value in it is none.
+
+An escaped line break before it is no part of it."""
 
 
 RULES: dict[RedactionMode, Ruleset] = {

@@ -78,6 +78,12 @@ def test_keys_of_providers_are_found_wherever_they_stand(name: str, key: str, ar
     assert key not in redact(around.format(key), mode=RedactionMode.SECRETS), name
 
 
+def test_a_long_key_behind_an_escaped_line_break_is_no_part_of_an_image() -> None:
+    key = "EAA" + "0aB" * 100
+    for around in (r"\n{}\n", r"\u000a{}", "%0A{}", " {} "):
+        assert key not in redact(around.format(key), mode=RedactionMode.SECRETS)
+
+
 @pytest.mark.parametrize("form", credentials._KEYS, ids=lambda form: form[:16])
 @settings(max_examples=10)
 @given(data=st.data())
