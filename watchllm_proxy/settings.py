@@ -20,113 +20,13 @@ from typing import Any
 
 import platformdirs
 
+from watchllm_proxy import setting_values as values
 from watchllm_proxy.errors import SettingsError
 
 PREFIX = "WATCHLLM_"
 MIB = 1024 * 1024
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 MAX_SOCKET_DIR_BYTES = 80
-MIN_SECRET_CHARACTERS = 32
-"""A passphrase would have to be stretched; secrets of ours are to be random."""
-
-
-def _text(raw: str) -> str:
-    return raw
-
-
-def _integer(raw: str) -> int:
-    try:
-        return int(raw)
-    except ValueError:
-        raise ValueError("must be a whole number") from None
-
-
-def _port(raw: str) -> int:
-    port = _integer(raw)
-    if not 0 <= port <= 65535:
-        raise ValueError("a port is 0 to 65535 (0 lets the system choose)")
-    return port
-
-
-def _count(raw: str) -> int:
-    count = _integer(raw)
-    if count < 1:
-        raise ValueError("must be at least 1")
-    return count
-
-
-def _whole(raw: str) -> int:
-    number = _integer(raw)
-    if number < 0:
-        raise ValueError("must not be negative")
-    return number
-
-
-def _seconds(raw: str) -> float:
-    try:
-        seconds = float(raw)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError("must be a number of seconds above 0")
-    return seconds
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        word = raw.strip().lower()
-        if word not in words:
-            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
-        return word
-
-    return parse
-
-
-def _path(raw: str) -> Path:
-    return Path(raw).expanduser().absolute()
-
-
-def _flag(raw: str) -> bool:
-    lowered = raw.strip().lower()
-    if lowered in {"1", "true", "yes", "on"}:
-        return True
-    if lowered in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError("must be on or off")
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        parts = urllib.parse.urlsplit(raw)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"must be a URL like {schemes[0]}://host/…")
-        _ = parts.port  # raises ValueError when it is no port
-        if schemes[0] == "https" and (parts.query or parts.fragment):
-            raise ValueError("must have no query and no fragment")
-        if schemes[0] == "https" and "@" in parts.netloc:
-            # It would be shown wherever the upstream's name is, and be sent to nobody.
-            raise ValueError("must hold no user or password: a key goes into WATCHLLM_UPSTREAM_API_KEY")
-        return raw.rstrip("/")
-
-    return parse
-
-
-def _postgres_url(raw: str) -> str:
-    """A server by name, or by the directory of its socket: postgresql://user@/database?host=/directory."""
-    parts = urllib.parse.urlsplit(raw)
-    if parts.scheme in {"postgresql", "postgres"} and "host" in urllib.parse.parse_qs(parts.query):
-        return raw
-    return _url("postgresql", "postgres")(raw)
-
-
-def _secrets(raw: str) -> tuple[str, ...]:
-    found = tuple(each.strip() for each in raw.split(",") if each.strip())
-    if not found or any(len(each) < MIN_SECRET_CHARACTERS for each in found):
-        raise ValueError(
-            f"must be a random secret of at least {MIN_SECRET_CHARACTERS} characters (`openssl rand -base64 32` "
-            "makes one), or several with commas between them, the newest first"
-        )
-    return found
 
 
 def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
@@ -141,44 +41,47 @@ def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *,
 class Settings:
     """All settings. Secrets are left out of `repr`."""
 
-    host: str = _setting("WATCHLLM_HOST", "127.0.0.1", _text, "Address to listen on.")
-    port: int = _setting("WATCHLLM_PORT", 8787, _port, "The one port.")
+    host: str = _setting("WATCHLLM_HOST", "127.0.0.1", values.word, "Address to listen on.")
+    port: int = _setting("WATCHLLM_PORT", 8787, values.port, "The one port.")
     key: str | None = _setting(
         "WATCHLLM_KEY",
         None,
-        _text,
+        values.word,
         "Project key with the scope read, for `watchllm runs`, `show` and `tail` where the server asks for one.",
         secret=True,
     )
     public_url: str | None = _setting(
         "WATCHLLM_PUBLIC_URL",
         None,
-        _url("https", "http"),
+        values.url("https", "http"),
         "Address at which people and agents reach the port, where a server before it has another name or TLS. "
         "The dashboard then answers for that host and loopback names only; with https its cookies are for https.",
     )
     session_s: float = _setting(
-        "WATCHLLM_SESSION_S", 43_200.0, _seconds, "How long somebody who logged in to the dashboard stays in."
+        "WATCHLLM_SESSION_S",
+        43_200.0,
+        values.seconds,
+        "How long somebody who logged in to the dashboard stays in.",
     )
     data_dir: Path = _setting(
         "WATCHLLM_DATA_DIR",
         Path(platformdirs.user_data_dir("watchllm")),
-        _path,
+        values.path,
         "Directory of the capture log and the embedded stores.",
     )
     upstream_url: str = _setting(
         "WATCHLLM_UPSTREAM_URL",
         "https://openrouter.ai/api/v1",
-        _url("https", "http"),
+        values.url("https", "http"),
         "Where /v1/x is forwarded to, as …/x.",
     )
     upstream_api_key: str | None = _setting(
-        "WATCHLLM_UPSTREAM_API_KEY", None, _text, "Provider key put in place of a project key.", secret=True
+        "WATCHLLM_UPSTREAM_API_KEY", None, values.word, "Provider key put in place of a project key.", secret=True
     )
     secret_keys: tuple[str, ...] = _setting(
         "WATCHLLM_SECRET_KEY",
         (),
-        _secrets,
+        values.secrets,
         "Random secret that the provider keys of projects are sealed with; `openssl rand -base64 32` makes one. "
         "To change it: NEW,OLD, then `watchllm provider-keys reseal`. Unset: projects have none of their own.",
         secret=True,
@@ -186,55 +89,57 @@ class Settings:
     clickhouse_url: str | None = _setting(
         "WATCHLLM_CLICKHOUSE_URL",
         None,
-        _url("clickhouse", "clickhouses"),
+        values.url("clickhouse", "clickhouses"),
         "ClickHouse server, clickhouse://user:password@host:9000/database. Unset: embedded.",
         secret=True,
     )
     database_url: str | None = _setting(
         "WATCHLLM_DATABASE_URL",
         None,
-        _postgres_url,
+        values.postgres_url,
         "Postgres server, postgresql://user:password@host:5432/database. Unset: embedded.",
         secret=True,
     )
     owner_database_url: str | None = _setting(
         "WATCHLLM_OWNER_DATABASE_URL",
         None,
-        _postgres_url,
+        values.postgres_url,
         "The same database as the role that owns the tables, for migrations. Unset: WATCHLLM_DATABASE_URL.",
         secret=True,
     )
     allow_anonymous: bool | None = _setting(
         "WATCHLLM_ALLOW_ANONYMOUS",
         None,
-        _flag,
+        values.flag,
         "Calls without a project key belong to the project `default`. "
         "Unset: on for `watchllm up` on a loopback address, else off. Weakens tenant separation where on.",
     )
-    keep_raw_days: int = _setting("WATCHLLM_KEEP_RAW", 0, _whole, "Days to keep the exact bytes of each call.")
+    keep_raw_days: int = _setting(
+        "WATCHLLM_KEEP_RAW", 0, values.days, "Days to keep the exact bytes of each call."
+    )
     retention_days: int = _setting(
         "WATCHLLM_RETENTION_DAYS",
         90,
-        _whole,
+        values.days,
         "Days that calls and runs are kept, where a project says nothing else. 0: for ever.",
     )
     export_bytes: int = _setting(
         "WATCHLLM_EXPORT_BYTES",
         10 * 1024 * MIB,
-        _whole,
+        values.whole,
         "Room on the disk for exports that are made in the dashboard, all together; each is kept for a day.",
     )
     redact: str = _setting(
         "WATCHLLM_REDACT",
         "all",
-        _one_of("off", "secrets", "all"),
+        values.one_of("off", "secrets", "all"),
         "What is taken out of calls before anything is stored, where a project says nothing else: off, secrets "
         "(credentials), all (and personal data). Off weakens privacy: prompts are stored as they are.",
     )
     redaction_key: str | None = _setting(
         "WATCHLLM_REDACTION_KEY",
         None,
-        _text,
+        values.secret,
         "Secret that tags of redacted values are made with; recorders of one installation share it. "
         "Unset: a file in the data directory, made at the first start.",
         secret=True,
@@ -242,80 +147,85 @@ class Settings:
     clickhouse_cluster: str | None = _setting(
         "WATCHLLM_CLICKHOUSE_CLUSTER",
         None,
-        _text,
+        values.word,
         "Name of the cluster that the ClickHouse server is of: tables are made on all of it, replicated. "
         "Unset: one server.",
     )
     price_update_hours: int = _setting(
         "WATCHLLM_PRICE_UPDATE_HOURS",
         0,
-        _whole,
+        values.hours,
         "Fetch the upstream's list of models each so many hours for newer prices, without a key. 0: never; "
         "`watchllm prices update` does it by hand.",
     )
     ask_generation: bool = _setting(
         "WATCHLLM_ASK_GENERATION",
         True,
-        _flag,
+        values.flag,
         "Ask OpenRouter afterwards, with the key of the call, what a broken answer cost.",
     )
-    workers: int = _setting("WATCHLLM_WORKERS", 1, _count, "Proxy processes on the port.")
+    workers: int = _setting("WATCHLLM_WORKERS", 1, values.workers, "Proxy processes on the port.")
     max_requests: int = _setting(
         "WATCHLLM_MAX_REQUESTS",
         2000,
-        _count,
+        values.count,
         "Requests under way at once per worker; above it the answer is 503 with Retry-After.",
     )
     max_body_bytes: int = _setting(
-        "WATCHLLM_MAX_BODY_BYTES", 256 * MIB, _count, "Largest request body; above it the answer is 413."
+        "WATCHLLM_MAX_BODY_BYTES", 256 * MIB, values.count, "Largest request body; above it the answer is 413."
     )
     capture_body_bytes: int = _setting(
         "WATCHLLM_CAPTURE_BODY_BYTES",
         16 * MIB,
-        _count,
+        values.count,
         "Bytes kept of each body; of a longer one its beginning, size and SHA-256 are kept.",
     )
     capture_memory_bytes: int = _setting(
         "WATCHLLM_CAPTURE_MEMORY_BYTES",
         256 * MIB,
-        _count,
+        values.count,
         "Memory for captures under way per worker; above it new captures are shed and counted. "
         "Requests always pass.",
     )
     log_max_bytes: int = _setting(
         "WATCHLLM_LOG_MAX_BYTES",
         8192 * MIB,
-        _count,
+        values.count,
         "Disk for each worker's capture log; above it captures are shed and counted. Requests always pass.",
     )
     connect_timeout_s: float = _setting(
-        "WATCHLLM_CONNECT_TIMEOUT_S", 10.0, _seconds, "Limit to connect to the upstream (502 after it)."
+        "WATCHLLM_CONNECT_TIMEOUT_S", 10.0, values.seconds, "Limit to connect to the upstream (502 after it)."
     )
     first_byte_timeout_s: float = _setting(
         "WATCHLLM_FIRST_BYTE_TIMEOUT_S",
         600.0,
-        _seconds,
+        values.seconds,
         "Limit for the upstream's response head (504 after it).",
     )
     idle_timeout_s: float = _setting(
-        "WATCHLLM_IDLE_TIMEOUT_S", 300.0, _seconds, "Limit between two pieces of an answer; then it is cut."
+        "WATCHLLM_IDLE_TIMEOUT_S", 300.0, values.seconds, "Limit between two pieces of an answer; then it is cut."
     )
     header_timeout_s: float = _setting(
-        "WATCHLLM_HEADER_TIMEOUT_S", 10.0, _seconds, "Limit for a client to send its request head."
+        "WATCHLLM_HEADER_TIMEOUT_S", 10.0, values.seconds, "Limit for a client to send its request head."
     )
     body_progress_timeout_s: float = _setting(
         "WATCHLLM_BODY_TIMEOUT_S",
         30.0,
-        _seconds,
+        values.seconds,
         "Limit between two pieces of a request body (408 after it).",
     )
     drain_timeout_s: float = _setting(
-        "WATCHLLM_DRAIN_TIMEOUT_S", 30.0, _seconds, "After SIGTERM: time for open answers to finish."
+        "WATCHLLM_DRAIN_TIMEOUT_S", 30.0, values.seconds, "After SIGTERM: time for open answers to finish."
     )
     run_silence_s: float = _setting(
-        "WATCHLLM_RUN_SILENCE_S", 600.0, _seconds, "A run without a call for this long is ended."
+        "WATCHLLM_RUN_SILENCE_S", 600.0, values.seconds, "A run without a call for this long is ended."
     )
-    log_level: str = _setting("WATCHLLM_LOG_LEVEL", "info", _text, "debug, info, warning or error.")
+    log_level: str = _setting(
+        "WATCHLLM_LOG_LEVEL",
+        "info",
+        values.one_of("debug", "info", "warning", "error"),
+        "debug, info, warning or error.",
+    )
 
     @property
     def base_url(self) -> str:
@@ -391,14 +301,15 @@ class Settings:
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read settings from `environ` (default: the process's), then apply `overrides` by field name.
 
-    An override of None means "not given"; one that is a text is read as if it stood in `environ`. Raises
-    `SettingsError` naming everything that is wrong, unknown `WATCHLLM_*` names included: a misspelt setting must
-    not be silently ignored.
+    An override of None means "not given"; one that is a text or a path is read as if it stood in `environ`.
+    Raises `SettingsError` naming everything that is wrong, unknown `WATCHLLM_*` names included: a misspelt
+    setting must not be silently ignored.
     """
-    values: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     problems: list[str] = []
     known = {f.metadata["name"]: f for f in fields(Settings)}
-    written = {name: text for name, f in known.items() if isinstance(text := overrides.get(f.name), str)}
+    given = {name: overrides.get(f.name) for name, f in known.items()}
+    written = {name: str(value) for name, value in given.items() if isinstance(value, str | Path)}
     env = {**(os.environ if environ is None else environ), **written}
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.startswith("WATCHLLM_TEST_"):
@@ -408,19 +319,14 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
             continue
         setting = known[name]
         try:
-            values[setting.name] = setting.metadata["parse"](env[name])
+            chosen[setting.name] = setting.metadata["parse"](env[name])
         except ValueError as exc:
             shown = "" if setting.metadata["secret"] or "@" in env[name] else f" (it is {env[name]!r})"
             problems.append(f"{name}: {exc}{shown}")
-    values.update({name: value for name, value in overrides.items() if not isinstance(value, str | None)})
-    settings = Settings(**values)
-    if settings.log_level not in {"debug", "info", "warning", "error"}:
-        problems.append(
-            f"WATCHLLM_LOG_LEVEL: must be debug, info, warning or error (it is {settings.log_level!r})"
-        )
+    chosen.update({name: value for name, value in overrides.items() if not isinstance(value, str | Path | None)})
     if problems:
         raise SettingsError(problems)
-    return settings
+    return Settings(**chosen)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -54,4 +54,11 @@ def test_the_mode_is_one_of_three_and_the_secret_is_not_shown() -> None:
     assert load({"WATCHLLM_REDACT": "Secrets"}).redact == "secrets"
     with pytest.raises(SettingsError, match="must be off, secrets or all"):
         load({"WATCHLLM_REDACT": "some"})
-    assert "hush" not in repr(load({"WATCHLLM_REDACTION_KEY": "hush"}))
+    assert "hush" not in repr(load({"WATCHLLM_REDACTION_KEY": "hush" * 8}))
+
+
+@pytest.mark.parametrize("weak", ["", " " * 40, "hush"])
+def test_a_secret_that_anybody_could_guess_is_refused(weak: str) -> None:
+    with pytest.raises(SettingsError, match="WATCHLLM_REDACTION_KEY: must be a random secret") as caught:
+        load({"WATCHLLM_REDACTION_KEY": weak})
+    assert not weak.strip() or weak not in str(caught.value)
