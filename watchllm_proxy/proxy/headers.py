@@ -53,6 +53,9 @@ FORWARDED_BY_PREFIX = b"x-forwarded-"
 
 MAX_RUN_ID_CHARACTERS = 200
 
+MAX_LENGTH_DIGITS = 20
+"""Of a Content-Length: as many as 64 bits fill. llhttp lets any number of zeros pass, `int` 4,300 digits."""
+
 
 class _Kind(Enum):
     PLAIN = auto()
@@ -175,8 +178,8 @@ def _read_special(head: RequestHead, kind: _Kind, lower: bytes, value: bytes, *,
     elif kind is _Kind.OWN_KEY or kind is _Kind.CREDENTIAL:
         head.credentials[lower] = value
     elif lower == b"content-length":
-        if not value.isdigit():
-            raise Refusal(bad_request("Content-Length is not a number."))
+        if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+            raise Refusal(bad_request("Content-Length is not a number of bytes."))
         head.content_length = int(value)
     elif lower == b"transfer-encoding":
         if is_http_10 or value.lower() != b"chunked":

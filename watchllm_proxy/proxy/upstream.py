@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import httptools
 
 from watchllm_proxy.errors import UpstreamError
-from watchllm_proxy.proxy.headers import Field
+from watchllm_proxy.proxy.headers import MAX_LENGTH_DIGITS, Field
 from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.records import ExchangeEnd
 
@@ -268,6 +268,8 @@ class UpstreamConnection(asyncio.Protocol):
         for name, value in self._fields:
             lower = name.lower()
             if lower == b"content-length":
+                if len(value) > MAX_LENGTH_DIGITS:
+                    raise _Surplus  # zeros before it, which nobody sends who means well
                 framing = Framing.LENGTH
             elif lower == b"transfer-encoding":
                 if value.lower() != b"chunked":

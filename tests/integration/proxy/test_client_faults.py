@@ -309,6 +309,7 @@ REFUSED = {
     "two equal lengths": (POST + LENGTH + LENGTH + b"\r\nabc", 400),
     "length list": (POST + b"Content-Length: 3, 3\r\n\r\nabc", 400),
     "signed length": (POST + b"Content-Length: +3\r\n\r\nabc", 400),
+    "endless length": (POST + b"Content-Length: " + b"0" * 5000 + b"3\r\n\r\nabc", 400),
     "hex length": (POST + b"Content-Length: 0x3\r\n\r\nabc", 400),
     "other coding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + LAST_CHUNK, 400),
     "coding not last": (POST + b"Transfer-Encoding: chunked, identity\r\n\r\n" + LAST_CHUNK, 400),
