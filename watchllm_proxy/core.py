@@ -31,6 +31,7 @@ from watchllm_proxy.housekeeping import Housekeeping
 from watchllm_proxy.lifecycle import Stopped, held, make_run_dir, on_signals, rest, settle_memory
 from watchllm_proxy.metering import Metering, MeteringStats
 from watchllm_proxy.proxy.auth import KeyRing
+from watchllm_proxy.proxy.client import MAX_HEADERS, MAX_LINE_BYTES
 from watchllm_proxy.recorder import Recorder
 from watchllm_proxy.recorder_stats import RecorderStats
 from watchllm_proxy.redacting import ProjectRedaction, Redacting
@@ -47,6 +48,8 @@ log = structlog.get_logger(__name__)
 KEY_REFRESH_S = 2.0
 CONSOLE_DRAIN_S = 2.0
 BOOKS_INTERVAL_S = 5.0
+HEADERS_OF_PROXY = 2
+"""`X-Forwarded-For`, and a `Host` where an HTTP/1.0 client sent none."""
 
 
 async def run_core(settings: Settings, *, recorder: bool, console: bool, is_child: bool) -> None:
@@ -156,7 +159,15 @@ def _new_housekeeping(stores: Stores, recorder: Recorder) -> Housekeeping:
 async def _serve(socket: Path, app: web.Application) -> AsyncIterator[None]:
     """On a unix socket, in a directory which only our own user may enter."""
     _remove(socket)  # of a process that was killed
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONSOLE_DRAIN_S)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=CONSOLE_DRAIN_S,
+        # What the proxy let pass: a browser's cookies of all that ran on localhost alone can be over 8 KiB.
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
+        max_headers=MAX_HEADERS + HEADERS_OF_PROXY,
+    )
     await runner.setup()
     await web.UnixSite(runner, str(socket)).start()
     try:

@@ -17,6 +17,7 @@ from watchllm_proxy.console.context import NEEDED, POOL, SETTINGS, VISITOR, VISI
 from watchllm_proxy.console.html import render_message
 from watchllm_proxy.console.login import must_be_own_form
 from watchllm_proxy.console.pages.account import upgrade_page
+from watchllm_proxy.console.pages.welcome import base_url
 from watchllm_proxy.console.values import is_storable, storable_fields
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.settings import Settings
@@ -97,6 +98,10 @@ _MESSAGES = {
     413: "The body is too large for this address.",
     500: "This is an error of WatchLLM's own; its log says more. Requests to your model still pass.",
 }
+_MODEL_CALLS = re.compile(
+    r"/(?:chat/completions|completions|responses|messages|embeddings|models|images|audio|files|batches)(?:/.*)?"
+)
+_NO_V1 = "Model calls go to /v1/…: put /v1 at the end of the base URL, as in `export OPENAI_BASE_URL={base_url}`."
 _MESSAGES_FOR_PEOPLE = {404: "There is no such run or page here, or it belongs to another project."}
 
 
@@ -128,6 +133,8 @@ def _refuse_http(request: web.Request, exc: web.HTTPException) -> web.Response:
         own = {"WWW-Authenticate": "Bearer"}
     if isinstance(exc, web.HTTPMethodNotAllowed):
         own = {"Allow": ", ".join(sorted(exc.allowed_methods))}
+    if exc.status == 404 and _MODEL_CALLS.fullmatch(request.path):
+        return _refuse(request, 404, _NO_V1.format(base_url=base_url(request)))
     return _refuse(request, exc.status, headers=own)
 
 

@@ -145,3 +145,13 @@ async def test_a_key_reads_its_own_project_and_a_bad_one_reads_nothing(
     refused = await client.get("/api/agent-runs")
     assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert (await refused.json())["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/messages", "/models", "/models/gpt-4.1"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_model_call_without_v1_is_told_what_its_base_url_lacks(
+    client: TestClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path, headers={"Accept": "application/json"})
+    assert answer.status == 404
+    assert f"OPENAI_BASE_URL=http://{client.host}:{client.port}/v1`" in (await answer.json())["error"]["message"]
