@@ -30,7 +30,7 @@ SAID_ONCE = {
     "segment": "number of the segment file",
     "total_steps": "how many steps",
     "total_calls": "how many calls",
-    "error_count": "how many calls failed",
+    "error_count": "how many calls and tools failed",
 }
 """What the name says wherever the schema leaves it at that."""
 

@@ -116,7 +116,7 @@ def _recorder_check(stats: RecorderStats) -> str | None:
     if stats.waiting_for == LOG:
         return "a capture log cannot be read; the log of this process tells why. What is in it is not lost"
     if stats.is_starting:
-        return "starting: captures wait in the log until it has taken up what the last one left"
+        return "starting: captures wait in the log until it is ready"
     if stats.lag_s > BEHIND_S:
         return f"{stats.lag_s:.0f} s behind; the log holds what is not stored yet"
     books = stats.books

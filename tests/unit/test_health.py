@@ -20,6 +20,11 @@ def test_all_is_well_at_first() -> None:
     assert checks(running(), StoresAway()) == {"postgres": None, "clickhouse": None, "recorder": None}
 
 
+def test_a_start_says_only_what_is_so_at_a_first_one_too() -> None:
+    starting = checks(RecorderStats(is_starting=True), StoresAway())
+    assert starting["recorder"] == "starting: captures wait in the log until it is ready"
+
+
 def test_a_console_alone_says_nothing_of_a_recorder() -> None:
     assert checks(None, StoresAway()) == {"postgres": None, "clickhouse": None}
 

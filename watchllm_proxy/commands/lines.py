@@ -10,7 +10,9 @@ from rich.text import Text
 
 from watchllm_proxy.commands.terminal import Column, clean
 from watchllm_proxy.console import formats
+from watchllm_proxy.console.labels import outcome_label
 from watchllm_proxy.demo.json_access import JsonObject, as_int, as_object, as_text
+from watchllm_proxy.records import RunStatus
 
 RUN_COLUMNS = (
     Column("RUN"),
@@ -36,12 +38,11 @@ _STATUS_STYLES = {
 
 def run_cells(run: JsonObject, shown_id: str, now: datetime) -> list[Text]:
     """One row of the table under `RUN_COLUMNS`."""
-    status = as_text(run.get("status"))
     flags = as_int(run.get("flags_count")) or 0
     return [
         Text(clean(shown_id)),
         Text(clean(as_text(run.get("agent_name"))) or formats.UNKNOWN),
-        Text(clean(status), style=_STATUS_STYLES.get(status, "")),
+        outcome_words(run),
         Text(formats.compact(as_int(run.get("total_steps")))),
         Text(formats.duration(microseconds(run.get("duration_ms")))),
         Text(formats.usd(amount(run.get("total_cost_usd")))),
@@ -49,6 +50,16 @@ def run_cells(run: JsonObject, shown_id: str, now: datetime) -> list[Text]:
         Text(str(flags) if flags else "", style="yellow"),
         Text(clean(as_text(run.get("title")))),
     ]
+
+
+def outcome_words(run: JsonObject) -> Text:
+    """How a run stands, in the words of its page; a status that is not known here as it came."""
+    status, errors = as_text(run.get("status")), as_int(run.get("error_count")) or 0
+    if status not in set(RunStatus):
+        return Text(clean(status))
+    is_erred = errors > 0 and status != RunStatus.RUNNING
+    style = "yellow" if is_erred and status != RunStatus.FAILED else _STATUS_STYLES[status]
+    return Text(outcome_label(RunStatus(status), errors), style=style)
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:

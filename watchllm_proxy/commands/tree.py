@@ -21,8 +21,10 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from watchllm_proxy.commands.lines import outcome_words
 from watchllm_proxy.console import formats
 from watchllm_proxy.demo.json_access import JsonObject, as_int, as_list, as_number, as_object, as_text, parse
+from watchllm_proxy.records import RunStatus
 
 MAX_PREVIEW = 60
 MAX_SENTENCE = 120
@@ -125,9 +127,12 @@ def _starts_before(child: JsonObject, following: JsonObject) -> bool:
 def _title(summary: JsonObject) -> Text:
     status = as_text(summary.get("status"))
     mark, style = STATUS_MARKS.get(status, ("?", ""))
+    outcome = outcome_words(summary)
+    if status == RunStatus.COMPLETED:
+        style = str(outcome.style)
     agent = as_text(summary.get("agent_name")) or "agent"
-    parts = [(f"{mark} ", style), (_one_line(agent), "bold"), (f"  {status}", style)]
-    return Text.assemble(*parts, f"  {_one_line(as_text(summary.get('title')))}", no_wrap=True)
+    title = f"  {_one_line(as_text(summary.get('title')))}"
+    return Text.assemble((f"{mark} ", style), (_one_line(agent), "bold"), "  ", outcome, title, no_wrap=True)
 
 
 def _figures(debug: JsonObject) -> str:

@@ -12,7 +12,7 @@ from aiohttp import web
 from watchllm_proxy.console import addresses, formats
 from watchllm_proxy.console.assets import ASSETS
 from watchllm_proxy.console.context import POOL, TOP_BAR, VISITOR, may
-from watchllm_proxy.console.labels import flag_label, status_label, step_references
+from watchllm_proxy.console.labels import flag_label, outcome_label, step_references
 from watchllm_proxy.grants import Scope
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -39,10 +39,14 @@ def _environment() -> jinja2.Environment:
         "run_json_path": addresses.run_json_path,
         "session_path": addresses.session_path,
         "flag_label": flag_label,
-        "status_label": status_label,
         "step_references": step_references,
     }
-    environment.globals |= {"asset": ASSETS.path_of, "count_of": formats.count_of, "ago": formats.ago}
+    environment.globals |= {
+        "asset": ASSETS.path_of,
+        "count_of": formats.count_of,
+        "ago": formats.ago,
+        "outcome": outcome_label,
+    }
     return environment
 
 

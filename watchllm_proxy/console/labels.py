@@ -96,6 +96,12 @@ def status_label(status: RunStatus) -> str:
     return _STATUS[status]
 
 
+def outcome_label(status: RunStatus, errors: int) -> str:
+    """How a run stands, and what failed on the way: "Done, 5 errors". "Failed" says that by itself."""
+    label = status_label(status)
+    return label if not errors or status is RunStatus.FAILED else f"{label}, {count_of(errors, 'error')}"
+
+
 def flag_label(flag: Flag | FlagKind) -> str:
     return _FLAG[flag.kind if isinstance(flag, Flag) else flag]
 

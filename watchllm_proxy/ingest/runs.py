@@ -114,7 +114,7 @@ def make_run(
         is_agent=True,
         total_steps=len(steps),
         total_calls=len(calls),
-        error_count=sum(step.type is StepType.ERROR for step in steps),
+        error_count=sum(step.type is StepType.ERROR or step.is_tool_error is True for step in steps),
         input_tokens=sum(step.input_tokens or 0 for step in calls),
         output_tokens=sum(step.output_tokens or 0 for step in calls),
         cache_read_input_tokens=0,

@@ -42,6 +42,7 @@ def run_summary(run_id: str, **changed: object) -> Json:
         "duration_ms": 8000,
         "total_cost_usd": 0.000231,
         "total_steps": 3,
+        "error_count": 0,
         "flags_count": 0,
         "has_warnings": False,
         "title": "Where is my order?",

@@ -16,6 +16,7 @@ from watchllm_proxy.commands.lines import (
     call_line,
     is_failed,
     microseconds,
+    outcome_words,
     run_cells,
     short_ids,
 )
@@ -44,7 +45,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
     assert cells == [
         "7q2k",
         "order-assistant",
-        "completed",
+        "Done",
         "3",
         "8.00 s",
         "$0.000231",
@@ -52,6 +53,24 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         "",
         "Where is my order?",
     ]
+
+
+def test_a_run_stands_in_the_list_as_on_its_page() -> None:
+    words = {
+        (status, errors): outcome_words({"status": status, "error_count": errors}).plain
+        for status in ("completed", "failed", "running", "resting")
+        for errors in (0, 5)
+    }
+    assert words == {
+        ("completed", 0): "Done",
+        ("completed", 5): "Done, 5 errors",
+        ("failed", 0): "Failed",
+        ("failed", 5): "Failed",
+        ("running", 0): "Running",
+        ("running", 5): "Running, 5 errors",
+        ("resting", 0): "resting",
+        ("resting", 5): "resting",
+    }
 
 
 @given(st.dictionaries(st.sampled_from(sorted(set(run_summary("a")) - {"run_id"})), JSON_VALUES))

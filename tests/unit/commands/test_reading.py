@@ -28,7 +28,7 @@ def test_runs_in_a_pipe_are_aligned_columns_with_whole_ids_and_the_link_on_stder
     result = watchllm("runs", "--url", api.url)
     heading, first, second = result.stdout.splitlines()
     assert heading.split() == ["RUN", "AGENT", "STATUS", "STEPS", "TOOK", "COST", "WHEN", "FLAGS", "TITLE"]
-    assert first.startswith("7q2k9fh4-aaaa  order-assistant  completed")
+    assert first.startswith("7q2k9fh4-aaaa  order-assistant  Done")
     assert "$0.000231" in first
     assert second.endswith(long_title)
     assert heading.index("AGENT") == first.index("order-assistant") == second.index("order-assistant")

@@ -78,7 +78,7 @@ def _line(text: str, start: str) -> str:
 
 
 def test_the_title_tells_status_agent_and_question() -> None:
-    assert _rendered(DEBUG).splitlines()[0] == "✗ trip-planner  failed  Plan a weekend"
+    assert _rendered(DEBUG).splitlines()[0] == "✗ trip-planner  Failed  Plan a weekend"
 
 
 def test_the_second_line_holds_the_figures_of_the_run() -> None:

@@ -22,6 +22,13 @@ def test_every_word_of_the_vocabulary_has_a_label() -> None:
     assert all(labels.link_sentence(Link(kind, "", Confidence.CERTAIN)) for kind in LinkKind)
 
 
+def test_a_run_that_ended_with_errors_says_so() -> None:
+    assert labels.outcome_label(RunStatus.COMPLETED, 0) == "Done"
+    assert labels.outcome_label(RunStatus.COMPLETED, 1) == "Done, 1 error"
+    assert labels.outcome_label(RunStatus.ABANDONED, 1200) == "Abandoned, 1,200 errors"
+    assert labels.outcome_label(RunStatus.FAILED, 2) == "Failed"
+
+
 def test_steps_named_in_a_sentence_are_found() -> None:
     pieces = labels.step_references("Steps 3, 5 and 8 failed 2 times; see #17.")
     assert [index for _, index in pieces if index is not None] == [3, 5, 8, 17]

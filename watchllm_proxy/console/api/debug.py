@@ -53,6 +53,7 @@ def run_summary(row: RunRow) -> Json:
         "duration_ms": duration_ms(run),
         "total_cost_usd": run.total_cost_usd,
         "total_steps": run.total_steps,
+        "error_count": run.error_count,
         "flags_count": len(row.flags),
         "has_warnings": any(flag.severity != "info" for flag in row.flags),
         "title": run.title,
@@ -78,6 +79,7 @@ def debug_document(loaded: LoadedRun) -> Json:
         "status": run.status,
         "duration_ms": duration_ms(run),
         "total_steps": run.total_steps,
+        "error_count": run.error_count,
         "cost": _cost(loaded),
         "flags": [_flag(flag) for flag in loaded.flags],
         "meta": {
