@@ -77,6 +77,8 @@ class KnownMessages:
 
 def _size_bytes(place: Place, reading: Reading) -> int:
     """About what an entry takes: content twice (the key, the message), text as wide characters at worst."""
-    found = (*reading.field_ids, *reading.words, *reading.tool_names)
-    ids_bytes = sum(map(len, found)) + _ID_OVERHEAD_BYTES * len(found)
-    return _ENTRY_OVERHEAD_BYTES + 2 * len(place[2]) + 2 * len(reading.message.text) + ids_bytes
+    size_bytes = _ENTRY_OVERHEAD_BYTES + 2 * len(place[2]) + 2 * len(reading.message.text)
+    for found in (reading.field_ids, reading.words, reading.tool_names):
+        if found:
+            size_bytes += sum(map(len, found)) + _ID_OVERHEAD_BYTES * len(found)
+    return size_bytes

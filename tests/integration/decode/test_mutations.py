@@ -68,12 +68,11 @@ def _damaged_answer(content: bytes, chance: random.Random) -> bytes:
     if content[:1] == b"{":
         return json.dumps(_damaged(json.loads(content), chance)).encode()
     lines = []
-    for event in parse_events(content):
-        data = event.data
+    for event, data in parse_events(content):
         if chance.random() < 0.1 and data[:1] == b"{":
             data = json.dumps(_damaged(json.loads(data), chance)).encode()
         if chance.random() > 0.02:
-            name = f"event: {event.name}\n".encode() if event.name else b""
+            name = f"event: {event}\n".encode() if event else b""
             lines.append(name + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n")
     return b"".join(lines)
 

@@ -223,10 +223,10 @@ def test_the_answers_of_a_stream_and_of_its_final_object_are_alike(wire: list[Re
         if call.api is not Api.RESPONSES or call.time_to_first_token_us is None or call.answer is None:
             continue
         all_events = parse_events(answer_bytes(record))
-        events = [e for e in all_events if b'"response.completed"' not in e.data]
+        events = [data for _, data in all_events if b'"response.completed"' not in data]
         if len(all_events) - len(events) != 1:  # some recordings hold several streams in one file
             continue
-        broken = b"".join(b"data: " + e.data.replace(b"\n", b"\ndata: ") + b"\n\n" for e in events)
+        broken = b"".join(b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n" for data in events)
         assembled = decode(exchange_of(record, broken)).answer
         assert assembled is not None, record["id"]
         assert (assembled.text, assembled.tool_calls) == (call.answer.text, call.answer.tool_calls), record["id"]
