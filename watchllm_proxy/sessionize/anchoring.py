@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from watchllm_proxy.records import Anchor, Call, ClientIdKind, LinkKind
-from watchllm_proxy.sessionize import marks, recognition, rules, steps, turns
+from watchllm_proxy.sessionize import histories, marks, recognition, rules, steps, turns
 from watchllm_proxy.sessionize.anchors import AnchorKind, agent_key, failure_value
 from watchllm_proxy.sessionize.placing import Place
 from watchllm_proxy.sessionize.run_state import RunState
 
 _MARKS: tuple[tuple[AnchorKind, Callable[[Call], marks.Left | None]], ...] = (
-    (AnchorKind.STATE, marks.state_mark),
+    (AnchorKind.STATE, histories.state_mark),
     (AnchorKind.SAID, marks.said_mark),
     (AnchorKind.ASKED, marks.asked_mark),
     (AnchorKind.OBSERVED, marks.observed_mark),
@@ -65,7 +65,7 @@ def _ids(call: Call, run: RunState, where: Place, *, model_index: int, find_issu
         value = f"{call.call_id} {recognition.kind_of(call)}"
         found.append((AnchorKind.HELPER, value, None, where.helps.step_index))
     if turns.has_past(call) and any(link.kind is LinkKind.NEW_RUN for link in where.links):
-        found += [(AnchorKind.AWAITED, value, None, model_index) for value in marks.awaited(call)]
+        found += [(AnchorKind.AWAITED, value, None, model_index) for value in histories.awaited(call)]
     return found
 
 

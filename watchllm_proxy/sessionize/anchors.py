@@ -29,8 +29,8 @@ class AnchorKind(StrEnum):
     CONVERSATION = "conversation"
     TRACE = "trace"
     FAILED_REQUEST = "failed_request"  # `failure_value`; step_index None: a retry has claimed it
-    AWAITED = "awaited"  # `marks.awaited`: what a call goes on from, and nobody has answered so far
-    STATE = "state"  # `marks.state_mark`: a history with its answer, which a later request may extend
+    AWAITED = "awaited"  # `histories.awaited`: what a call goes on from, and nobody has answered so far
+    STATE = "state"  # `histories.state_mark`: a history with its answer, which a later request may extend
     SAID = "said"  # `marks.text_mark`: what an answer said
     ASKED = "asked"  # `marks.asked_mark`: a prompt that stands alone, and the lines of its answer
     OBSERVED = "observed"  # `marks.text_mark`: what tools answered
@@ -85,10 +85,14 @@ class AnchorIndex:
         self._anchors: OrderedDict[_Key, Anchor] = OrderedDict()
         self._failures: dict[_BodyKey, dict[str, Anchor]] = {}
         self._moved: dict[tuple[str, str], str] = {}  # (project, run) -> session
-        self._kinds: set[str] = set()  # of which there has been any: most look-ups are for others
+        self._kinds: set[str] = set()  # of which there has been any
 
     def __len__(self) -> int:
         return len(self._anchors)
+
+    def has_any(self, kind: AnchorKind) -> bool:
+        """There has been one, of any project and any age: most look-ups are for kinds of which there never was."""
+        return kind in self._kinds
 
     def find(self, project_id: str, kind: AnchorKind, value: str, at_us: int) -> Anchor | None:
         anchor = self._anchors.get((project_id, kind, value)) if kind in self._kinds else None

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container, Iterator
+from typing import TypeVar
 
 from watchllm_proxy.records import Anchor
 from watchllm_proxy.sessionize import marks
 from watchllm_proxy.sessionize.run_state import RunKey
+
+K = TypeVar("K")
 
 MAX_RUNS = 64
 """Of one connection, the newest: one that so many runs have used is a pool's, and tells nothing."""
@@ -37,11 +40,12 @@ class Connections:
         """An answered call of this run came over the connection that its mark tells."""
         run = (anchor.project_id, anchor.run_id)
         address = (anchor.project_id, *marks.connection_of(anchor))
-        self._drop(run, address)
-        self._uses[run, address] = anchor
+        use = run, address
+        self._uses[use] = anchor
+        self._uses.move_to_end(use)
         runs = self._runs.setdefault(address, {})
-        runs[run] = None
-        self._addresses.setdefault(run, {})[address] = None
+        _put_last(runs, run)
+        _put_last(self._addresses.setdefault(run, {}), address)
         if len(runs) > MAX_RUNS:
             self._drop(next(iter(runs)), address)
 
@@ -78,3 +82,8 @@ class Connections:
             del self._runs[address]
         if not self._addresses[run]:
             del self._addresses[run]
+
+
+def _put_last(ordered: dict[K, None], key: K) -> None:
+    ordered.pop(key, None)
+    ordered[key] = None

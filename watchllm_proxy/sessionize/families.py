@@ -16,7 +16,8 @@ from dataclasses import replace
 
 from watchllm_proxy.records import Call, Confidence, Link, LinkKind, record
 from watchllm_proxy.sessionize import recognition
-from watchllm_proxy.sessionize.marks import Client, Mark
+from watchllm_proxy.sessionize.clients import Client
+from watchllm_proxy.sessionize.marks import Mark
 from watchllm_proxy.sessionize.recognition import Evidence
 from watchllm_proxy.sessionize.run_state import RunState
 

@@ -1,4 +1,4 @@
-"""What a call leaves behind to be recognised by where no id comes back: histories, texts, tasks.
+"""What a call leaves behind to be recognised by where no id comes back: texts, tasks (and `histories`).
 
 Each is the value of one stored anchor: words in hexadecimal, so that the index is restored from rows.
 """
@@ -6,15 +6,15 @@ Each is the value of one stored anchor: words in hexadecimal, so that the index 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import accumulate
 
 import orjson
 
 from watchllm_proxy.records import Anchor, Call, Message, ToolCall, record
 from watchllm_proxy.sessionize import fingerprints, steps, turns
+from watchllm_proxy.sessionize.clients import Client
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
 from watchllm_proxy.sessionize.recent import once_a_call
 
@@ -39,67 +39,6 @@ MAX_REMEMBERED_MARKS = 8192
 candidates, call after call."""
 
 MAX_SEARCHED_CHARACTERS = 64 * 1024
-MAX_AWAITED_IDS = 8
-_A_STATE = "state "
-_STATE_BYTES = 8
-_EXTENDED = b"extended by"
-"""So that a state and what extends it have tokens of their own."""
-
-
-@record
-class Client:
-    """Who sent a call, as far as the wire tells. No evidence by itself: it only breaks ties."""
-
-    host: str
-    port: str
-    agent: str  # a hash of the user agent
-    style: str  # a hash of the API and of the names of the fields in the body: each library fills in its own
-
-    @classmethod
-    def of(cls, call: Call) -> Client:
-        return _client_of(call)
-
-    def is_like(self, other: Client) -> bool:
-        """The same program, or one made of the same parts."""
-        return (self.host, self.agent, self.style) == (other.host, other.agent, other.style)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port} {self.agent}{self.style}"
-
-    @classmethod
-    def read(cls, address: str, hashes: str) -> Client:
-        host, _, port = address.rpartition(":")
-        return cls(host, port, hashes[:_HASH_DIGITS], hashes[_HASH_DIGITS:])
-
-
-_HASH_DIGITS = 8
-_OWN_TO_A_CALL = frozenset(
-    {"tools", "tool_choice", "parallel_tool_calls", "functions", "response_format", "text", "stop"}
-)
-"""Fields that one program sends with some of its calls only."""
-
-
-@once_a_call
-def _client_of(call: Call) -> Client:
-    host, _, port = call.client_address.replace(" ", "").rpartition(":")
-    path = call.target.partition("?")[0]
-    return Client(host, port, _short_hash(call.user_agent or ""), _style(path, call.request_skeleton))
-
-
-@lru_cache(maxsize=256)
-def _style(path: str, skeleton: bytes) -> str:
-    """`skeleton` as decode makes it: {"rest": the body without its messages, "slots": where they were}."""
-    try:
-        fields = json.loads(skeleton).get("rest", {})
-    except (ValueError, AttributeError):
-        fields = ()
-    names = sorted(set(fields) - _OWN_TO_A_CALL) if isinstance(fields, dict) else ()
-    return _short_hash(path, *names)
-
-
-@lru_cache(maxsize=1024)
-def _short_hash(*texts: str) -> str:
-    return blake2b("\n".join(texts).encode("utf-8", "replace"), digest_size=_HASH_DIGITS // 2).hexdigest()
 
 
 @record
@@ -142,67 +81,6 @@ def connection_of(anchor: Anchor) -> tuple[str, str]:
     return host, port
 
 
-def state_mark(call: Call) -> Left | None:
-    """The conversation with its answer: what the next request begins with, if the client changes nothing."""
-    if call.is_failed or call.answer is None:
-        return None
-    began = opening_token(call) if call.answer.tool_calls else None
-    tokens = [t for t in (_state_left(call), began, extended_token(call)) if t is not None]
-    return " ".join([_sender(call), *map(fingerprints.packed_one, tokens)]), set(tokens)
-
-
-@once_a_call
-def extended_token(call: Call) -> int | None:
-    """The state that a request goes on from: equal for two that fork. None of a first request."""
-    said = conversation(call)
-    last = len(said)
-    while last and said[last - 1].role != "assistant":
-        last -= 1
-    before = turns.continued_from(call)
-    return _chained(said[:last], before + _EXTENDED) if last or before else None
-
-
-def awaited(call: Call) -> list[str]:
-    """What a request goes on from, by an answer that is still to be seen: ids, the newest first, and the state."""
-    response = turns.continued_from(call).decode()
-    ids = dict.fromkeys((*filter(None, (response,)), *reversed(call.mentioned_ids)))
-    return [*list(ids)[:MAX_AWAITED_IDS], *(f"{_A_STATE}{state:x}" for state in states(call)[:1])]
-
-
-def awaited_by_state(call: Call) -> str | None:
-    """The state that this answer makes, as a request that goes on from it awaits it."""
-    state = _state_left(call)
-    return None if state is None else f"{_A_STATE}{state:x}"
-
-
-@once_a_call
-def _state_left(call: Call) -> int | None:
-    return None if call.answer is None else _chained([*conversation(call), call.answer])
-
-
-def opening_token(call: Call) -> int | None:
-    """How the conversation begins, as the user says it. With the state of a call that asked for tools: where ids
-    and texts are lost on the way, this may be all that comes back."""
-    opening = turns.opening(call)
-    return None if opening is None else int(opening[: 2 * _STATE_BYTES], 16)
-
-
-def states(call: Call) -> list[int]:
-    """The state after each message of the request, the longest first: look-ups for what it may extend."""
-    chain = blake2b(digest_size=_STATE_BYTES)
-    found = []
-    for message in conversation(call):
-        chain.update(message.link_hash)
-        if message.role == "assistant":
-            found.append(int.from_bytes(chain.copy().digest()))
-    return found[::-1]
-
-
-def conversation(call: Call) -> tuple[Message, ...]:
-    """What was said: no system prompt (it may tell the time), no tools, nothing that says nothing (reasoning)."""
-    return turns.parts(call).said
-
-
 def said_mark(call: Call) -> Left | None:
     """What the answer says and its request did not: an answer that repeats the question proves nothing."""
     text = _answer_text(call)
@@ -210,20 +88,20 @@ def said_mark(call: Call) -> Left | None:
         return None
     request = "\n".join([message.text for message in call.messages])
     new_lines = [line for line in text.splitlines() if not ((said := line.strip()) and said in request)]
-    return _text_mark(_sender(call), _sketched("\n".join(new_lines), _asked(call)))
+    return _text_mark(sender(call), _sketched("\n".join(new_lines), _asked(call)))
 
 
 def asked_mark(call: Call) -> Left | None:
     """A prompt that stands alone, and the lines that its answer added: a text protocol renders the whole task
     anew for each step, with what was answered so far somewhere in the middle."""
-    text = _answer_text(call)
-    if not text or not stands_alone(call):
+    text = _answer_text(call) if stands_alone(call) else ""
+    if not text:
         return None
     asked = prompt_fingerprints(call)
     lines = sorted(lines_of(text) - lines_of(_prompt(call)))[:MAX_LINES]
     if not asked or not lines:
         return None
-    return _text_mark(_sender(call), [fingerprints.sketch(asked, SKETCH_SIZE), *((n,) for n in lines)])
+    return _text_mark(sender(call), [fingerprints.sketch(asked, SKETCH_SIZE), *((n,) for n in lines)])
 
 
 def stands_alone(call: Call) -> bool:
@@ -250,6 +128,7 @@ def _prompt(call: Call) -> str:
     return "\n".join([m.text for m in turns.parts(call).users])[-fingerprints.MAX_TEXT_CHARACTERS :]
 
 
+@once_a_call
 def _answer_text(call: Call) -> str:
     """What the answer says, and what it hands in through a tool made for that."""
     if call.is_failed or call.answer is None:
@@ -261,7 +140,7 @@ def _answer_text(call: Call) -> str:
 def observed_mark(call: Call) -> Left | None:
     """What tools answered to the call before, as this request brings it."""
     texts = [result.text for result in turns.new_tool_results(call)] + list(turns.observations(call))
-    return _text_mark(_sender(call), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
+    return _text_mark(sender(call), _sketched("\n".join(texts)[:MAX_OBSERVED_CHARACTERS], ()))
 
 
 def _sketched(text: str, known: Sequence[Fingerprints]) -> list[tuple[int, ...]]:
@@ -286,8 +165,10 @@ def _pieces(text: str) -> list[Fingerprints]:
     if len(distinct) < 2:
         return [fingerprints.fingerprints(text) if is_short else fingerprints.of_words(fingerprints.words(text))]
     whole, of_lines = fingerprints.of_text_and_lines(text, lines, min_words=MIN_LINE_WORDS, is_kept=is_short)
-    longest = sorted(sorted(distinct), key=len, reverse=True)[:MAX_LINES]
-    return [whole, *[of_lines[line] for line in longest if line in of_lines]]
+    if len(distinct) > MAX_LINES:
+        longest = sorted(sorted(distinct), key=len, reverse=True)[:MAX_LINES]
+        return [whole, *[of_lines[line] for line in longest if line in of_lines]]
+    return [whole, *[of_lines[line] for line in sorted(sorted(of_lines), key=len, reverse=True)]]
 
 
 def task_mark(call: Call, tool: ToolCall) -> Left | None:
@@ -298,7 +179,7 @@ def task_mark(call: Call, tool: ToolCall) -> Left | None:
     known = _asked(call)
     sketches = [_sketched_task(text, known) for text in tasks]
     key = (tool.tool_call_id or "").replace(" ", "_")
-    return _text_mark(f"{_sender(call)}/{key}", sketches)
+    return _text_mark(f"{sender(call)}/{key}", sketches)
 
 
 def _sketched_task(text: str, known: Sequence[Fingerprints]) -> tuple[int, ...]:
@@ -326,7 +207,7 @@ def task_share(sketched: Sequence[int], present: Fingerprints) -> float:
 
 
 @once_a_call
-def _sender(call: Call) -> str:
+def sender(call: Call) -> str:
     """How the marks of a call begin: its client, and its own id."""
     return f"{Client.of(call)} {call.call_id}"
 
@@ -380,11 +261,6 @@ def _strings(value: object, depth: int) -> Iterator[str]:
     elif depth > 0 and isinstance(value, list):
         for inner in value:
             yield from _strings(inner, depth - 1)
-
-
-def _chained(messages: Iterable[Message], before: bytes = b"") -> int:
-    chain = before + b"".join([message.link_hash for message in messages])
-    return int.from_bytes(blake2b(chain, digest_size=_STATE_BYTES).digest())
 
 
 # --- reading a request ----------------------------------------------------------------------------

@@ -245,9 +245,9 @@ def _new_inputs(call: Call, run: RunState | None, session_id: str, evidence: Evi
     """User messages that the run has not heard, and that are not what the session itself has said: agents
     talk to each other in user messages."""
     inputs = turns.user_inputs(call)
-    if run is not None:
+    if run is not None and inputs:
         inputs = tuple(i for i in inputs if i.occurrence not in run.inputs)
-    return tuple(i for i in inputs if not recognition.is_echo(i.text, call, session_id, evidence))
+    return tuple([i for i in inputs if not recognition.is_echo(i.text, call, session_id, evidence)])
 
 
 def _is_usable(clue: Clue, clues: Sequence[Clue], session_id: str | None) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from watchllm_proxy.records import Call
 
@@ -19,13 +19,13 @@ def once_a_call(read: Callable[[Call], T]) -> Callable[[Call], T]:
     """Worked out once for each call: many rules ask the same of a call, one after the other, and nobody again
     after the next call has come. So the latest is remembered, told by its identity: a call is large to compare.
     """
-    latest: tuple[Call, T] | None = None
+    latest: tuple[Call | None, T] = (None, cast(T, None))
 
     @wraps(read)
     def remembered(call: Call) -> T:
         nonlocal latest
         known = latest  # read once: another thread may be at work on another call
-        if known is not None and known[0] is call:
+        if known[0] is call:
             return known[1]
         found = read(call)
         latest = (call, found)

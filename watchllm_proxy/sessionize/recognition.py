@@ -10,12 +10,13 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Call, record
-from watchllm_proxy.sessionize import fingerprints, marks, names, turns
+from watchllm_proxy.sessionize import fingerprints, histories, marks, names, turns
 from watchllm_proxy.sessionize.anchors import AnchorIndex, AnchorKind
 from watchllm_proxy.sessionize.children import Children
+from watchllm_proxy.sessionize.clients import Client
 from watchllm_proxy.sessionize.connections import Connections
 from watchllm_proxy.sessionize.fingerprints import Fingerprints
-from watchllm_proxy.sessionize.marks import Client, Mark
+from watchllm_proxy.sessionize.marks import Mark
 from watchllm_proxy.sessionize.person import NOTHING_SAID, SaidByPeople
 from watchllm_proxy.sessionize.recent import once_a_call
 from watchllm_proxy.sessionize.run_state import RunKey, RunState
@@ -65,7 +66,7 @@ class Found:
 
 def same_history(call: Call, evidence: Evidence) -> Found | None:
     """The state that this request extends: the longest known beginning of its conversation."""
-    for state in marks.states(call):
+    for state in histories.states(call):
         owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
         usable = _from_same_host(owners, call)
         if usable:
@@ -78,7 +79,7 @@ def same_history(call: Call, evidence: Evidence) -> Found | None:
 def fork_of(call: Call, session_id: str, evidence: Evidence) -> Anchor | None:
     """The first call of the session that went on from the state from which this one goes on, by the same agent:
     another agent (a summary, a title) only reads along."""
-    state = marks.extended_token(call)
+    state = histories.extended_token(call)
     if state is None:
         return None
     owners = evidence.texts.owners(call.project_id, AnchorKind.STATE, state, call.started_at_us)
@@ -118,7 +119,7 @@ def returned_text(call: Call, evidence: Evidence) -> Found | None:
 
 def awaited(call: Call, evidence: Evidence) -> Found | None:
     """The one run that began as this request does, and waits for a tool of which this request tells."""
-    began, opening = marks.opening_token(call), turns.opening(call)
+    began, opening = histories.opening_token(call), turns.opening(call)
     told = _told_since(call)
     if began is None or not told:
         return None
@@ -138,7 +139,7 @@ def awaited(call: Call, evidence: Evidence) -> Found | None:
 
 def _told_since(call: Call) -> str:
     """All that the conversation tells after the user's first message, and which tools it says were called."""
-    said = marks.conversation(call)
+    said = histories.conversation(call)
     first = next((at for at, message in enumerate(said) if turns.is_user(message)), len(said))
     later = said[first + 1 :]
     called = (tool.name for message in later for tool in message.tool_calls)

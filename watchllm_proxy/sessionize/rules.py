@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from watchllm_proxy.records import Anchor, Api, Call, ClientId, ClientIdKind, Confidence, Link, LinkKind, record
-from watchllm_proxy.sessionize import marks, recognition, turns
+from watchllm_proxy.sessionize import histories, recognition, turns
 from watchllm_proxy.sessionize.anchors import AnchorKind, Failure, agent_key
 from watchllm_proxy.sessionize.marks import Mark
 from watchllm_proxy.sessionize.recognition import Evidence, Found
@@ -124,6 +124,8 @@ def issued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
 def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """The same of an id that several sessions were given ("call_0"): it leads to the last of them. Not asked
     where an id of this session alone is there too."""
+    if not evidence.anchors.has_any(AnchorKind.REISSUED_ID):
+        return
     for value in reversed(call.mentioned_ids[-2:]):
         issuer = _issuer(value, call, evidence)
         if issuer is not None and not _is_reissued(issuer):
@@ -138,12 +140,14 @@ def reissued_id(call: Call, evidence: Evidence) -> Iterator[Clue]:
 def late_answer(call: Call, evidence: Evidence) -> Iterator[Clue]:
     """A request that is known already goes on from this answer: its stream was held open, so it ended later. The
     ids that were used prove it; of a state, equals may have left the same."""
+    if not evidence.anchors.has_any(AnchorKind.AWAITED):
+        return
     for value in call.issued_ids:
         anchor = _awaiting(value, call, evidence)
         if anchor is not None:
             yield _lead(LinkKind.ISSUED_ID, value, Confidence.CERTAIN, anchor)
             return
-    state = marks.awaited_by_state(call)
+    state = histories.awaited_by_state(call)
     anchor = _awaiting(state, call, evidence) if state is not None else None
     if anchor is not None:
         yield _lead(LinkKind.HISTORY, str(anchor.call_id), Confidence.PROBABLE, anchor)
@@ -187,7 +191,7 @@ def retry_elsewhere(call: Call, evidence: Evidence) -> Iterator[Clue]:
 
 
 def _failures(call: Call, evidence: Evidence) -> list[Failure]:
-    if not may_be_retried(call):
+    if not may_be_retried(call) or not evidence.anchors.has_any(AnchorKind.FAILED_REQUEST):
         return []
     body = call.request_hash.hex()
     return evidence.anchors.failures(call.project_id, body, call.started_at_us, evidence.silence_us)

@@ -150,17 +150,20 @@ class Runs:
             self._outline(run)
 
     def _file(self, run: RunState) -> None:
-        self._outline(run)
-        self._may_go_on.pop(run.key, None)
-        self._settled.pop(run.key, None)
-        self._queue(self._outlines[run.key])[run.key] = None
-        self._schedule(run.key, run.status, run.deadline_us(self._silence_us))
+        key = run.key
+        outline = self._outline(run)
+        self._may_go_on.pop(key, None)
+        self._settled.pop(key, None)
+        self._queue(outline)[key] = None
+        self._schedule(key, run.status, run.deadline_us(self._silence_us))
 
-    def _outline(self, run: RunState) -> None:
+    def _outline(self, run: RunState) -> RunOutline:
+        outline = run.outline()
         self._leave(run.key)
         self._bodies[run.key] = run
         self._bodies.move_to_end(run.key)
-        self._enter(run.outline())
+        self._enter(outline)
+        return outline
 
     def _enter(self, outline: RunOutline) -> None:
         key = (outline.project_id, outline.run_id)

@@ -58,7 +58,7 @@ def model_step(index: int, call: Call) -> Step:
     usage, error = call.usage, call.error
     return Step(
         step_index=index,
-        type=_model_step_type(call),
+        type=_model_step_type(call, asked),
         started_at_us=call.started_at_us,
         duration_us=max(0, call.ended_at_us - call.started_at_us),
         is_duration_inferred=False,
@@ -202,10 +202,10 @@ def is_client_abort(step: Step) -> bool:
     return step.error_type == ExchangeEnd.CLIENT_ABORTED
 
 
-def _model_step_type(call: Call) -> StepType:
+def _model_step_type(call: Call, asked: tuple[ToolCall, ...]) -> StepType:
     if call.is_failed:
         return StepType.ERROR
-    return StepType.DECISION if asked_tools(call) else StepType.MODEL_RESPONSE
+    return StepType.DECISION if asked else StepType.MODEL_RESPONSE
 
 
 def _model_summary(call: Call, names: str) -> str:

@@ -23,6 +23,9 @@ MAX_JSON_CHARS = 1_000_000
 
 _HEAD_CHARS = 200
 _STATUS_WORDS = frozenset({"error", "failed", "failure"})
+_WORDS = ("Error", "Exception", "Traceback")
+"""One of them stands in all that `_STARTS` finds: most outputs hold none."""
+
 _STARTS = re.compile(
     r"\s*(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception)\b\s*[:(]|(?:Error|Exception)\b)"
 )
@@ -31,7 +34,8 @@ _STARTS = re.compile(
 def is_tool_error(result: ToolResult) -> bool:
     if result.is_error is not None:
         return result.is_error
-    if _STARTS.match(result.text[:_HEAD_CHARS]):
+    head = result.text[:_HEAD_CHARS]
+    if any(word in head for word in _WORDS) and _STARTS.match(head):
         return True
     return _is_error_object(result.text)
 

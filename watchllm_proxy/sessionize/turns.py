@@ -6,7 +6,6 @@ An agent sends its whole history with every call (or only the news, behind `prev
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -44,13 +43,18 @@ class UserInput:
 def parts(call: Call) -> Parts:
     system: list[Message] = []
     heard: list[Message] = []
+    said: list[Message] = []
+    users: list[Message] = []
     for message in call.messages:
-        if message.role in _SYSTEM_ROLES or message.slot in _SYSTEM_SLOTS:
+        role, slot = message.role, message.slot
+        if role in _SYSTEM_ROLES or slot in _SYSTEM_SLOTS:
             system.append(message)
-        elif message.slot in _CONVERSATION_SLOTS:
+        elif slot in _CONVERSATION_SLOTS:
             heard.append(message)
-    said = [m for m in heard if m.role != "assistant" or m.text or m.tool_calls or m.tool_results]
-    users = [m for m in said if m.role == "user" and not m.tool_results]
+            if role != "assistant" or message.text or message.tool_calls or message.tool_results:
+                said.append(message)
+                if role == "user" and not message.tool_results:
+                    users.append(message)
     return Parts(tuple(system), tuple(heard), tuple(said), tuple(users))
 
 
@@ -69,7 +73,7 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
     """User messages of the tail, in order. A message that carries tool results is not the user's."""
     said, news = tail(call)
     context = said.link_hash if said else continued_from(call)
-    seen: Counter[bytes] = Counter()
+    seen: dict[bytes, int] = {}
     inputs = []
     for message in news:
         if not is_user(message):
@@ -77,8 +81,8 @@ def user_inputs(call: Call) -> tuple[UserInput, ...]:
         text = spoken(message)
         if not text and message.text:
             continue
-        repeat = seen[message.link_hash]
-        seen[message.link_hash] += 1
+        repeat = seen.get(message.link_hash, 0)
+        seen[message.link_hash] = repeat + 1
         inputs.append(UserInput(text, _occurrence(context, message.link_hash, repeat)))
     return tuple(inputs)
 
