@@ -31,6 +31,11 @@ def run_path(run_id: str) -> str:
     return f"/runs/{encode_id(run_id)}"
 
 
+def lane_path(run_id: str, agent: str) -> str:
+    """A run's page with the steps of one sub-agent alone; `agent` is the id of its run, or its name."""
+    return f"{run_path(run_id)}?{urlencode({'agent': agent}, errors='replace')}"
+
+
 def run_json_path(run_id: str) -> str:
     return f"{run_path(run_id)}{JSON_SUFFIX}"
 

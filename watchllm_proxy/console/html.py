@@ -46,6 +46,7 @@ def _environment() -> jinja2.Environment:
         "count_of": formats.count_of,
         "ago": formats.ago,
         "outcome": outcome_label,
+        "lane_path": addresses.lane_path,
     }
     return environment
 
@@ -62,8 +63,9 @@ def render(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> web.Response:
-    """A page. Text that UTF-8 cannot carry (lone surrogates in captured text) is shown as `?`."""
-    theme = request.cookies.get("theme", "auto")
+    """A page, in the colours that its address or a cookie names. Text that UTF-8 cannot carry (lone surrogates in
+    captured text) is shown as `?`."""
+    theme = request.query.get("theme") or request.cookies.get("theme", "auto")
     page = _ENVIRONMENT.get_template(template).render(
         theme=theme if theme in THEMES else "auto",
         visitor=request.get(VISITOR),

@@ -9,6 +9,7 @@ import pytest
 from tests.console_runs import MemoryReading, long_run, make_call, refund_run
 from tests.e2e.browser.conftest import Watched
 from tests.e2e.browser.test_dashboard import Open, _selected
+from watchllm_proxy.console.loading import LoadedRun
 
 pytestmark = pytest.mark.browser
 
@@ -134,4 +135,35 @@ async def test_idle_time_of_a_long_run_is_cut_out_until_it_is_wanted(
     assert await seen.page.evaluate(pressed) == ["false", "false"]
     await seen.go("/runs/run_7q2k9fh4")
     assert await seen.page.evaluate(pressed) == ["false", "true"]  # a short run is shown as it was
+    await seen.assert_clean()
+
+
+async def test_a_lanes_name_shows_its_agents_steps_alone_and_escape_all_again(
+    watched: Open, reading: MemoryReading
+) -> None:
+    refund = reading.runs[0]
+    child = refund.children[0]
+    reading.runs.append(LoadedRun(child.run, (), refund.steps[:3]))
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-4")
+    await _shows(seen, *range(12))
+    cursor = seen.page.locator(".mcur")
+    await seen.page.get_by_role("link", name="policy-researcher").focus()
+    await seen.page.keyboard.press("Enter")
+    await seen.page.wait_for_url("**/runs/run_7q2k9fh4?agent=run_child#step-0")
+    await _shows(seen, 0, 1, 2)
+    left = await cursor.evaluate("(mark) => parseFloat(mark.style.left)")
+    assert left > 0, "in the overview of the whole run it began later"
+    await seen.page.keyboard.press("j")
+    await _selected(seen, 1)
+    detail = await seen.page.locator("#detail h2 .nn").text_content()
+    assert detail == "#1"
+    await seen.page.reload()  # the address carries it
+    await _shows(seen, 0, 1, 2)
+    await _selected(seen, 1)
+    await seen.page.keyboard.press("Escape")
+    await seen.page.wait_for_url("**/runs/run_7q2k9fh4#step-*")
+    await _shows(seen, *range(12))
+    await seen.page.go_back()
+    await _shows(seen, 0, 1, 2)
     await seen.assert_clean()

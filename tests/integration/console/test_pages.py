@@ -142,7 +142,7 @@ async def test_a_run_is_readable_without_a_script(client: TestClient) -> None:
         assert f"<dt>{figure}</dt>" in page
     assert 'href="#step-4"' in page
     assert len(re.findall(r'id="step-\d+"', page)) == 12
-    assert 'href="/runs/run_child"' in page
+    assert 'href="/runs/run_7q2k9fh4?agent=run_child"' in page
 
 
 async def test_a_sub_agent_leads_back_to_its_parent(client: TestClient) -> None:
@@ -201,4 +201,28 @@ async def test_a_sub_agents_sub_agent_has_a_lane_too(client: TestClient, reading
     reading.runs.append(LoadedRun(make_run("run_grandchild", parent_run_id="run_child"), (), ()))
     page = await (await client.get("/runs/run_7q2k9fh4")).text()
     lanes = re.findall(r'data-child="(\d)">.*href="([^"]+)"', page)
-    assert lanes == [("1", "/runs/run_child"), ("2", "/runs/run_grandchild")]
+    assert lanes == [("1", "/runs/run_7q2k9fh4?agent=run_child"), ("2", "/runs/run_7q2k9fh4?agent=run_grandchild")]
+
+
+@pytest.mark.parametrize("agent", ["run_child", "policy-researcher"])
+async def test_a_lane_shows_its_sub_agents_steps_alone_without_a_script_too(
+    client: TestClient, agent: str
+) -> None:
+    page = await (await client.get("/runs/run_7q2k9fh4", params={"agent": agent})).text()
+    assert re.findall(r'class="row" role="row" id="step-(\d+)"', page) == ["0", "1", "2"]
+    assert 'data-path="/runs/run_child"' in page
+    assert 'data-offset="3000000"' in page
+    assert re.findall(r'aria-current="true">(.*?)</a>', page) == ["policy-researcher"]
+    links = re.findall(r'href="([^"]*)#step-\d+"', page)
+    assert set(links) == {"/runs/run_7q2k9fh4"}, "what went wrong is told of the run's own steps"
+
+
+async def test_an_agent_that_is_no_part_of_the_run_is_not_found(client: TestClient) -> None:
+    answers = [await client.get("/runs/run_7q2k9fh4", params={"agent": each}) for each in ("run_b", "nobody")]
+    assert [answer.status for answer in answers] == [404, 404]
+
+
+async def test_an_address_may_name_its_colours(client: TestClient) -> None:
+    for asked, shown in (("dark", "dark"), ("light", "light"), ("x", "auto")):
+        page = await (await client.get("/runs/run_7q2k9fh4", params={"theme": asked})).text()
+        assert f'data-theme="{shown}"' in page

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from watchllm_proxy.console import formats
-from watchllm_proxy.console.addresses import run_path
+from watchllm_proxy.console.addresses import lane_path, run_path
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.folding import UNFOLDED, Folding
 from watchllm_proxy.console.pages.timeline import Row, Timeline
@@ -37,12 +37,13 @@ _AXIS_MARKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """An agent: this run (no `path`), or a sub-agent with the page of its own run, as deep as it was started."""
+    """An agent, as deep as it was started: this run, or a sub-agent. `path` shows its steps alone."""
 
     name: str
     steps: int
     cost: str
-    path: str | None = None
+    run_id: str
+    path: str
     depth: int = 0
 
 
@@ -76,7 +77,7 @@ class _Clock:
 def overview_of(loaded: LoadedRun, timeline: Timeline, folding: Folding = UNFOLDED) -> Overview:
     children = [row.run for row in loaded.children]
     depths = _depths(loaded.run, children)
-    lanes = (_own_lane(loaded.run), *(_child_lane(child, depths[child.run_id]) for child in children))
+    lanes = (_own_lane(loaded.run), *(_child_lane(child, loaded.run, depths[child.run_id]) for child in children))
     height = TOP + LANE_HEIGHT * len(lanes) + 4
     clock = _Clock(folding, loaded.run.started_at_us, max(1, folding.at(timeline.span_us)))
     bars = _bars(timeline.rows, clock)
@@ -93,12 +94,13 @@ def overview_of(loaded: LoadedRun, timeline: Timeline, folding: Folding = UNFOLD
 
 
 def _own_lane(run: Run) -> Lane:
-    return Lane(run.agent_name or "this run", run.total_steps, formats.usd_short(run.total_cost_usd))
-
-
-def _child_lane(run: Run, depth: int) -> Lane:
     cost = formats.usd_short(run.total_cost_usd)
-    return Lane(run.agent_name or run.title or run.run_id, run.total_steps, cost, run_path(run.run_id), depth)
+    return Lane(run.agent_name or "this run", run.total_steps, cost, run.run_id, run_path(run.run_id))
+
+
+def _child_lane(run: Run, above: Run, depth: int) -> Lane:
+    name, cost = run.agent_name or run.title or run.run_id, formats.usd_short(run.total_cost_usd)
+    return Lane(name, run.total_steps, cost, run.run_id, lane_path(above.run_id, run.run_id), depth)
 
 
 def _depths(run: Run, below: Sequence[Run]) -> dict[str, int]:

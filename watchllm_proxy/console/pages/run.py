@@ -43,7 +43,9 @@ async def run_page(request: web.Request) -> web.Response:
     run_id = loaded.run.run_id
     loaded = replace(loaded, children=await _all_below(request, loaded.children))
     said = remarks(loaded.corrections, run_id)
-    return _page(request, loaded, peers, path=run_path(run_id), json_path=run_json_path(run_id), remarks=said)
+    lane = await _lane(request, loaded)
+    json_path = run_json_path(run_id)
+    return _page(request, loaded, peers, lane=lane, path=run_path(run_id), json_path=json_path, remarks=said)
 
 
 async def run_json(request: web.Request) -> web.Response:
@@ -132,6 +134,22 @@ def _in_lanes(children: Sequence[RunRow], below: Mapping[str, Sequence[RunRow]])
     return list(lanes.values())
 
 
+async def _lane(request: web.Request, loaded: LoadedRun) -> LoadedRun | None:
+    """The sub-agent that the address asks for, by the id of its run or by its name; None: nobody's steps alone."""
+    wanted = request.query.get("agent")
+    if not wanted or wanted == loaded.run.run_id:
+        return None
+    below = [row.run for row in loaded.children]
+    ids = [run.run_id for run in below if run.run_id == wanted] or [
+        r.run_id for r in below if r.agent_name == wanted
+    ]
+    stores = reading_of(request), desk_of(request)
+    found = await load_run(*stores, project_of(request), ids[0], with_redacted=False) if ids else None
+    if found is None:
+        raise web.HTTPNotFound
+    return found
+
+
 async def _peers(request: web.Request, run: Run) -> Sequence[Run]:
     if run.agent_name is None:
         return ()
@@ -147,11 +165,16 @@ def _page(
     *,
     path: str,
     json_path: str,
+    lane: LoadedRun | None = None,
     remarks: Sequence[Remark] = (),
     is_sample: bool = False,
 ) -> web.Response:
+    """`lane` is the sub-agent whose steps are listed instead of the run's own."""
     now = now_us()
-    timeline = timeline_of(loaded)
+    whole = timeline_of(loaded)
+    listed = lane or loaded
+    timeline = whole if lane is None else timeline_of(lane)
+    listed_path = path if is_sample else run_path(listed.run.run_id)
     return render(
         request,
         "run.html",
@@ -159,9 +182,14 @@ def _page(
         run=loaded.run,
         path=path,
         json_path=json_path,
-        search_path=f"{path}/search" if is_sample else search_path(loaded.run.run_id),
-        events_path=events_path(loaded.run.run_id)
-        if not is_sample and loaded.run.status is RunStatus.RUNNING
+        listed=listed.run,
+        listed_path=listed_path,
+        listed_json_path=json_path if lane is None else run_json_path(lane.run.run_id),
+        whole_path="" if lane is None else path,
+        lane_offset_us=None if lane is None else max(0, lane.run.started_at_us - loaded.run.started_at_us),
+        search_path=f"{path}/search" if is_sample else search_path(listed.run.run_id),
+        events_path=events_path(listed.run.run_id)
+        if not is_sample and listed.run.status is RunStatus.RUNNING
         else None,
         figures=six_figures(loaded, peers, now),
         verdict=verdict_of(loaded),
@@ -170,8 +198,9 @@ def _page(
         remarks=remarks,
         redaction_note=redaction_note(loaded.redacted_values),
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
-        overview=overview_of(loaded, timeline),
-        folded_overview=overview_of(loaded, timeline, timeline.folding) if timeline.folding.cuts else None,
+        overview=overview_of(loaded, whole),
+        folded_overview=overview_of(loaded, whole, whole.folding) if whole.folding.cuts and not lane else None,
+        whole_span_us=whole.span_us,
         timeline=timeline,
         rows=timeline.rows[:FIRST_ROWS],
         children=[row.run for row in loaded.children],

@@ -71,7 +71,7 @@ export function follow(view) {
     const end = (words) => {
       events.close();
       clearInterval(ticking);
-      say('over', words, ' ', h('a', { href: location.pathname }, 'Show its figures'));
+      say('over', words, ' ', h('a', { href: location.pathname + location.search }, 'Show its figures'));
     };
     events.addEventListener('open', () => {
       if (lostAt) read();

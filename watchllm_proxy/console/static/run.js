@@ -16,7 +16,7 @@ const KEYS = [
   ['x', 'idle time cut out, or shown'], ['z', 'bars over the rows in view, or over the whole run'],
   ['/', 'search; Enter goes to what is found'], ['n / N', 'next / previous of what is found'],
   ['t', 'light or dark'], ['Ctrl K', 'jump to a page, a run or an agent'], ['Enter', 'the step, where the screen has no room beside the list'],
-  ['Esc', 'out of the search, all steps again, then back to the list'], ['?', 'this list'],
+  ['Esc', 'out of the search, all steps again, out of a sub-agent, then back to the list'], ['?', 'this list'],
 ];
 
 const sheet = byId('main'); // on a narrow screen the detail is a sheet over the list
@@ -81,11 +81,13 @@ function overviewMarks() {
   const view = h('i', { class: 'mwin' });
   const cursor = h('i', { class: 'mcur' });
   box.append(view, cursor);
-  // As it was drawn: a run that goes on does so at its right edge.
-  const fold = new Fold(timeline.data.cuts);
-  const wholeSpan = timeline.data.span_us;
-  const at = (/** @type {number} */ us) => (timeline.isFolded ? fold.at(us) : us);
-  const percent = (/** @type {number} */ us) => Math.min(100, 100 * at(us) / at(wholeSpan));
+  // As it was drawn: a run that goes on does so at its right edge. Of a sub-agent the run that it is part of is drawn.
+  const { offset = '0', span } = box.dataset;
+  const fold = new Fold(span === undefined ? timeline.data.cuts : []);
+  const drawn = (/** @type {number} */ us) => (timeline.isFolded ? fold.at(us) : us);
+  const drawnSpan = span === undefined ? timeline.data.span_us : Number(span);
+  const at = (/** @type {number} */ us) => drawn(us + Number(offset));
+  const percent = (/** @type {number} */ us) => Math.min(100, 100 * at(us) / drawn(drawnSpan));
   const update = () => {
     const { start_us: start, duration_us: took } = timeline.data;
     const inView = timeline.window();
@@ -102,7 +104,7 @@ function overviewMarks() {
   };
   box.addEventListener('click', (event) => {
     const { start_us: start, duration_us: took } = timeline.data;
-    const there = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * at(wholeSpan);
+    const there = (event.clientX - box.getBoundingClientRect().left) / box.clientWidth * drawn(drawnSpan);
     const distance = (/** @type {number} */ step) => Math.max(at(start[step]) - there, there - at(start[step] + took[step]), 0);
     const nearest = timeline.shown.reduce((best, step) => (distance(step) < distance(best) ? step : best), timeline.shown[0]);
     select(nearest, { center: true });
@@ -142,10 +144,10 @@ function help() {
   dialog.showModal();
 }
 
-/** Out of the sheet, then of the search, then to the list of runs. */
+/** Out of the sheet, then of the search, then of a sub-agent's steps, then to the list of runs. */
 function back() {
   if (isNarrow.matches && sheet.dataset.sheet !== undefined) return openSheet(false);
-  return finder.isActive ? finder.clear() : location.assign('/runs');
+  return finder.isActive ? finder.clear() : location.assign(sheet.dataset.whole ?? '/runs');
 }
 
 /** @param {1 | -1} direction */

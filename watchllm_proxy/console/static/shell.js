@@ -11,6 +11,9 @@ export function toggleTheme() {
   const isDark = shown === 'dark' || (shown === 'auto' && matchMedia('(prefers-color-scheme: dark)').matches);
   root.dataset.theme = isDark ? 'light' : 'dark';
   // A cookie, so that the server can write the next page in the right colours from its first byte.
+  const address = new URL(location.href);
+  address.searchParams.delete('theme'); // else it would speak louder than the cookie
+  history.replaceState(history.state, '', address);
   document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
 }
 

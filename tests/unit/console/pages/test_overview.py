@@ -13,11 +13,11 @@ def _overview(loaded: LoadedRun):
     return overview_of(loaded, timeline_of(loaded))
 
 
-def test_a_sub_agent_has_a_lane_that_leads_to_its_run() -> None:
+def test_a_sub_agent_has_a_lane_that_leads_to_its_steps() -> None:
     lanes = _overview(refund_run()).lanes
     assert [(lane.name, lane.path) for lane in lanes] == [
-        ("support-refund-agent", None),
-        ("policy-researcher", "/runs/run_child"),
+        ("support-refund-agent", "/runs/run_7q2k9fh4"),
+        ("policy-researcher", "/runs/run_7q2k9fh4?agent=run_child"),
     ]
 
 
