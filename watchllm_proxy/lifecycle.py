@@ -40,7 +40,11 @@ def settle_memory() -> None:
 
 
 def on_signals(stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:
-    """The first SIGTERM or SIGINT sets `stop`, a second one `cut`: stop faster."""
+    """The first SIGTERM or SIGINT sets `stop`, a second one `cut`: stop faster.
+
+    A closed terminal (SIGHUP, which comes twice: from the kernel and from its shell) stops, and cuts nothing;
+    under `nohup` it does nothing.
+    """
 
     def received() -> None:
         if stop.is_set() and cut is not None:
@@ -50,6 +54,8 @@ def on_signals(stop: asyncio.Event, cut: asyncio.Event | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
 
 
 def make_data_dir(path: Path) -> None:

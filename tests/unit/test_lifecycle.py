@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,46 @@ async def test_the_first_signal_stops_and_the_second_cuts() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(cut.wait(), 5)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+@pytest.fixture
+async def hangups() -> AsyncIterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().remove_signal_handler(number)
+    signal.signal(signal.SIGHUP, before)
+
+
+class Told(asyncio.Event):
+    """One that tells each time that it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: asyncio.Queue[None] = asyncio.Queue()
+
+    def set(self) -> None:
+        super().set()
+        self.times.put_nowait(None)
+
+
+async def test_a_closed_terminal_stops_and_cuts_nothing_however_often_it_says_so(hangups: None) -> None:
+    stop, cut = Told(), asyncio.Event()
+    on_signals(stop, cut)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(stop.times.get(), 5)
+    assert stop.is_set()
+    assert not cut.is_set()
+
+
+async def test_under_nohup_a_closed_terminal_is_none_of_our_business(hangups: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = asyncio.Event()
+    on_signals(stop)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_lock_is_held_by_one_who_is_named_to_the_second(tmp_path: Path) -> None:

@@ -297,7 +297,8 @@ def _taken_over(path: Path, month: Month) -> int | None:
 
 def _begun(path: Path, month: Month) -> int:
     """A new file, whole before it bears its name."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (path.parent.parent, path.parent):  # one after the other: `parents` would make them for all
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     descriptor = _open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:

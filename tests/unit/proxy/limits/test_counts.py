@@ -228,3 +228,10 @@ def test_a_days_record_is_what_postgres_gets(tmp_path: Path) -> None:
     found = read_snapshot(tmp_path / "w0", NOVEMBER)
     assert found is not None
     assert found.days == (DayCounts("acme", date(2026, 11, 22), (1, 0, 0, 0, 0, 0)),)
+
+
+def test_all_directories_are_for_our_user_alone(tmp_path: Path) -> None:
+    Usage(tmp_path / "usage", "w0").open(0.0)
+    made = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
+    assert len(made) == 2
