@@ -46,6 +46,8 @@ from watchllm_proxy.supervisor import watch_parent
 log = structlog.get_logger(__name__)
 
 KEY_REFRESH_S = 2.0
+WORTH_A_LINE = 2
+"""As many times keys could not be refreshed: at a first start they are asked for before their table is made."""
 CONSOLE_DRAIN_S = 2.0
 BOOKS_INTERVAL_S = 5.0
 HEADERS_OF_PROXY = 2
@@ -191,7 +193,7 @@ async def _keep_books(settings: Settings, stores: Stores, stats: RecorderStats, 
 
 async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, stop: asyncio.Event) -> None:
     """Bring keys from Postgres to `keys` and the proxies' file; while Postgres is away both stay as they are."""
-    is_away, seen, written = False, "", None
+    misses, seen, written = 0, "", None
     while not stop.is_set():
         try:
             if keyfile.changed_at(settings.key_file) != written:
@@ -201,11 +203,11 @@ async def refresh_keys(settings: Settings, pool: asyncpg.Pool, keys: KeyRing, st
                 keys.replace(found)
                 await asyncio.to_thread(keyfile.write, settings.key_file, found)
                 seen, written = mark, keyfile.changed_at(settings.key_file)
-            is_away = False
+            misses = 0
         except (StoreError, OSError) as exc:  # Postgres is away, or the disk is full
-            if not is_away:
+            misses += 1
+            if misses == WORTH_A_LINE:
                 log.warning("core.keys_not_refreshed", error=str(exc))
-            is_away = True
         await rest(stop, KEY_REFRESH_S)
 
 

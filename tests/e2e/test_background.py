@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -53,3 +54,10 @@ def test_up_in_the_background_prints_its_export_line_once_requests_pass_is_found
         assert ended.returncode == 0, ended.stderr
         assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
         assert watchllm(environ, "down").returncode == 3
+        assert logged(data / "logs") == {"info"}, "a first start has nothing to warn of"
+
+
+def logged(directory: Path) -> set[str]:
+    """The levels of all lines that the processes of an `up` wrote."""
+    texts = [path.read_text() for path in directory.glob("*.log")]
+    return {json.loads(line)["level"] for text in texts for line in text.splitlines()}
