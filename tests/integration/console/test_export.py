@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import os
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,10 +15,11 @@ import pytest
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
-from tests.console_runs import MemoryReading, call_id, make_call, refund_run
+from tests.console_runs import MemoryReading, call_id, make_call, make_run, model_step, refund_run, totals
 from watchllm_proxy.console.addresses import encode_id
+from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.errors import StoreUnavailable
-from watchllm_proxy.records import ExchangeEnd
+from watchllm_proxy.records import ExchangeEnd, StepType
 from watchllm_proxy.store.shapes import CallDetail
 
 RUN = "run_7q2k9fh4"
@@ -72,6 +75,64 @@ async def test_large_bodies_come_out_byte_for_byte_and_one_call_is_held_at_a_tim
     assert orjson.loads(document)["debug"]["summary"]["run_id"] == RUN
     markdown = await (await client.get(f"/runs/{RUN}.md")).text()
     assert all(markdown.count(chr(97 + n) * 1_000_000) == 1 for n in range(5))
+
+
+@pytest.fixture
+def fifty_megabytes(reading: MemoryReading) -> list[bytes]:
+    """The bodies of a run's fifty calls, a megabyte each, that no compression makes small."""
+    text = os.urandom(500_000).hex()
+    bodies = [
+        b'{"messages":[{"role":"user","content":"%d %s"}]}' % (n, (text[n:] + text[:n]).encode())
+        for n in range(50)
+    ]
+    reading.calls = [make_call(n + 1, run_id="run_big", request=body) for n, body in enumerate(bodies)]
+    steps = [model_step(n, StepType.DECISION, n, 1, n + 1) for n in range(50)]
+    reading.runs.append(LoadedRun(totals(make_run("run_big"), steps), (), steps))
+    return bodies
+
+
+def _counting(reading: MemoryReading, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+    """The calls that were read, as they are."""
+    read: list[UUID] = []
+    get_call = reading.get_call
+
+    async def counted(project_id: str, call_id: UUID) -> CallDetail | None:
+        read.append(call_id)
+        return await get_call(project_id, call_id)
+
+    monkeypatch.setattr(reading, "get_call", counted)
+    return read
+
+
+async def test_a_run_of_fifty_megabytes_comes_out_whole_with_its_number_of_lines_first(
+    client: TestClient, fifty_megabytes: list[bytes]
+) -> None:
+    async with client.get("/runs/run_big.ndjson", headers={"Accept-Encoding": "identity"}) as answer:
+        lines = (await answer.read()).splitlines()
+    assert int(answer.headers["X-Lines"]) == len(lines) == 102
+    wanted = [hashlib.sha256(body).hexdigest() for body in fifty_megabytes]
+    requests = [line.partition(b'"request":')[2].partition(b',"answer":')[0] for line in lines[51:-1]]
+    assert [hashlib.sha256(each).hexdigest() for each in requests] == wanted
+    assert orjson.loads(lines[-1])["end"] == {"steps": 50, "calls": 50, "missing_calls": 0}
+
+
+async def test_a_reader_that_stands_still_stops_the_reading_and_one_that_leaves_ends_it(
+    client: TestClient, reading: MemoryReading, fifty_megabytes: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = _counting(reading, monkeypatch)
+    async with client.get("/runs/run_big.ndjson", headers={"Accept-Encoding": "identity"}) as answer:
+        await answer.content.readexactly(100_000)
+        seen = 0
+        while seen != len(read):  # until the sockets between them are full; where that takes longer, less was read
+            seen = len(read)
+            await asyncio.sleep(0.2)
+        assert 0 < len(read) < 25
+        answer.close()
+    runner = client.server.runner
+    assert runner is not None
+    while runner.server is not None and runner.server.connections:
+        await asyncio.sleep(0.01)
+    assert len(read) < 50
 
 
 async def test_json_without_bodies_is_as_it_was(client: TestClient) -> None:

@@ -122,7 +122,11 @@ _EVENTS: Final = {
 }
 _LANGUAGE: Final = in_path("language", "For a shell, or for Python.", {"enum": ["curl", "python"]})
 _TO_RUN: Final = {"description": "The text to copy.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-_LINES: Final = {"description": "Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+_LINES: Final = {
+    "description": "Lines.",
+    "headers": {"X-Lines": {"description": "How many there will be.", "schema": {"type": "integer"}}},
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+}
 _MARKDOWN: Final = {"description": "The run.", "content": {"text/markdown": {"schema": {"type": "string"}}}}
 _BODIES: Final = in_query("bodies", "Requests and answers, too.", {"enum": ["on"]})
 _AFTER: Final = in_query("after", "Only calls stored after this one.", {"type": "string", "format": "uuid"})

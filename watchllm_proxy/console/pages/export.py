@@ -26,6 +26,9 @@ from watchllm_proxy.store.shapes import CallDetail
 Calls = AsyncIterator[tuple[UUID, Sequence[int], CallDetail | None]]
 """Each call of a run once: its id, the indexes of its steps, and what is stored of it."""
 
+LINES = "X-Lines"
+"""How many lines there will be, for whoever waits for them."""
+
 Writing = Callable[[LoadedRun, Calls], AsyncIterator[bytes]]
 
 
@@ -55,7 +58,10 @@ async def _export(request: web.Request, suffix: str, content_type: str, write: W
         into = await desk_of(request).merged_into(project_of(request), run_id)
         raise web.HTTPNotFound if into is None else web.HTTPFound(run_path(into) + suffix)
     loaded = await with_spending(request, loaded)
-    answer = web.StreamResponse(headers={"Content-Type": f"{content_type}; charset=utf-8"})
+    headers = {"Content-Type": f"{content_type}; charset=utf-8"}
+    if write is _as_ndjson:
+        headers[LINES] = str(_lines_of(loaded))
+    answer = web.StreamResponse(headers=headers)
     answer.enable_compression()
     await answer.prepare(request)
     try:
@@ -67,6 +73,11 @@ async def _export(request: web.Request, suffix: str, content_type: str, write: W
         raise
     await answer.write_eof()
     return answer
+
+
+def _lines_of(loaded: LoadedRun) -> int:
+    calls = {step.call_id for step in loaded.steps} - {None}
+    return 2 + len(loaded.steps) + len(loaded.children) + len(calls)
 
 
 async def _calls(request: web.Request, steps: Sequence[Step]) -> Calls:

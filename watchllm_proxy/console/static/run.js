@@ -5,6 +5,7 @@ import { Detail, tabNamed } from './detail.js';
 import { Finder, MODEL_SHAPES } from './finding.js';
 import { Fold } from './fold.js';
 import { follow } from './live.js';
+import { save } from './saving.js';
 import { copy, toast } from './shell.js';
 import { Timeline } from './timeline.js';
 
@@ -224,7 +225,13 @@ addEventListener('keydown', (event) => {
 });
 
 document.addEventListener('click', (event) => {
-  if (/** @type {Element} */ (event.target).closest('[data-act=link]')) copy(location.href, 'Link copied');
+  const target = /** @type {Element} */ (event.target);
+  if (target.closest('[data-act=link]')) copy(location.href, 'Link copied');
+  const whole = /** @type {HTMLAnchorElement | null} */ (target.closest('[data-act=export]'));
+  if (whole) {
+    event.preventDefault();
+    save(whole.href);
+  }
 });
 
 /** The step that the address names, or undefined. The tab that it names is the one to open. */
