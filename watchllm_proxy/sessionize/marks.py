@@ -165,10 +165,11 @@ def _pieces(text: str) -> list[Fingerprints]:
     if len(distinct) < 2:
         return [fingerprints.fingerprints(text) if is_short else fingerprints.of_words(fingerprints.words(text))]
     whole, of_lines = fingerprints.of_text_and_lines(text, lines, min_words=MIN_LINE_WORDS, is_kept=is_short)
-    if len(distinct) > MAX_LINES:
-        longest = sorted(sorted(distinct), key=len, reverse=True)[:MAX_LINES]
-        return [whole, *[of_lines[line] for line in longest if line in of_lines]]
-    return [whole, *[of_lines[line] for line in sorted(sorted(of_lines), key=len, reverse=True)]]
+    if not of_lines:
+        return [whole]
+    among = distinct if len(distinct) > MAX_LINES else of_lines
+    longest = sorted(sorted(among), key=len, reverse=True)[:MAX_LINES]
+    return [whole, *[of_lines[line] for line in longest if line in of_lines]]
 
 
 def task_mark(call: Call, tool: ToolCall) -> Left | None:
@@ -212,9 +213,10 @@ def sender(call: Call) -> str:
     return f"{Client.of(call)} {call.call_id}"
 
 
-def _text_mark(sender: str, sketches: Sequence[Sequence[int]]) -> Left | None:
+def _text_mark(name: str, sketches: Sequence[Sequence[int]]) -> Left | None:
+    """`name`: what the mark begins with."""
     parts = [fingerprints.packed(found) for found in sketches if found]
-    return (" ".join([sender, *parts]), set().union(*sketches)) if parts else None
+    return (" ".join([name, *parts]), set().union(*sketches)) if parts else None
 
 
 @once_a_call

@@ -39,6 +39,7 @@ class Runs:
         self.settled_for_us = 2 * silence_us  # how long a finished run that nobody named waits for stragglers
         self._silence_us = silence_us
         self._horizon_us = horizon_us
+        self._least_kept_us = min(self.settled_for_us, horizon_us)
         self._max_runs = max_runs
         self._max_steps = max_steps
         self._shelf = shelf
@@ -88,6 +89,8 @@ class Runs:
     def name(self, keys: Sequence[RunKey]) -> None:
         """The call at hand names these runs: of any age, for as long as the store has them."""
         self._named = keys
+        if not keys:
+            return
         unknown = [key for key in keys if key not in self._outlines]
         self.bring(unknown)
         for key in unknown:
@@ -159,7 +162,9 @@ class Runs:
 
     def _outline(self, run: RunState) -> RunOutline:
         outline = run.outline()
-        self._leave(run.key)
+        former = self._outlines.get(run.key)
+        if former is not None and former.session_id != outline.session_id:
+            self._leave(run.key)
         self._bodies[run.key] = run
         self._bodies.move_to_end(run.key)
         self._enter(outline)
@@ -168,7 +173,9 @@ class Runs:
     def _enter(self, outline: RunOutline) -> None:
         key = (outline.project_id, outline.run_id)
         self._outlines[key] = outline
-        self._sessions.setdefault((outline.project_id, outline.session_id), {})[key] = None
+        members = self._sessions.setdefault((outline.project_id, outline.session_id), {})
+        members.pop(key, None)
+        members[key] = None
 
     def _leave(self, key: RunKey) -> None:
         outline = self._outlines.get(key)
@@ -227,8 +234,10 @@ class Runs:
 
     def _is_gone(self, outline: RunOutline) -> bool:
         """Runs past their time are gone, whether or not they have been removed yet."""
-        kept_us = self.settled_for_us if _is_settled(outline) else self._horizon_us
-        return self._newest_us - outline.last_activity_at_us > kept_us
+        silent_us = self._newest_us - outline.last_activity_at_us
+        if silent_us <= self._least_kept_us:
+            return False
+        return silent_us > (self.settled_for_us if _is_settled(outline) else self._horizon_us)
 
     def _forget(self, queue: OrderedDict[RunKey, None]) -> RunKey:
         key = next(iter(queue))

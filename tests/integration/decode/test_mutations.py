@@ -68,7 +68,8 @@ def _damaged_answer(content: bytes, chance: random.Random) -> bytes:
     if content[:1] == b"{":
         return json.dumps(_damaged(json.loads(content), chance)).encode()
     lines = []
-    for event, data in parse_events(content):
+    for event, told in parse_events(content):
+        data = told
         if chance.random() < 0.1 and data[:1] == b"{":
             data = json.dumps(_damaged(json.loads(data), chance)).encode()
         if chance.random() > 0.02:
