@@ -258,6 +258,17 @@ async def test_a_chunked_upload_passes_as_it_arrives(build: Build) -> None:
     assert rig.upstream.requests[0].trailers == []
 
 
+async def test_extensions_of_chunks_end_here_whatever_their_length(build: Build) -> None:
+    rig = await build(say_ok)
+    async with rig.client() as client:
+        await client.send(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.send(b"3;" + b"e" * 500_000 + b"\r\nabc\r\n0;e=e\r\n\r\n")
+        got = await client.answer()
+    (sent,) = rig.upstream.requests
+    assert got is not None
+    assert (got.body, sent.body) == (b"abc", b"abc"), "a size with something behind it would not have been read"
+
+
 async def test_an_empty_chunked_upload_passes(build: Build) -> None:
     rig = await build(say_ok)
     async with rig.client() as client:

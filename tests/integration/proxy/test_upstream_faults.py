@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,30 @@ async def test_an_upstream_that_cannot_be_reached_is_502(build: Build, host: str
     for captured in await rig.captured(2):
         assert (captured.end, captured.status) == (ExchangeEnd.UPSTREAM_UNREACHABLE, None)
         assert captured.request_body.content == b'{"model": "asked"}', "what was asked can be looked at"
+
+
+async def test_where_one_address_of_the_upstream_is_broken_the_next_is_taken(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def say_ok(conversation: Conversation) -> None:
+        await conversation.send(answer(b"ok"))
+
+    rig = await build(say_ok, upstream_url="http://upstream.invalid:1/v1")
+    working = ("127.0.0.1", rig.upstream.port)
+    loop, asked = asyncio.get_running_loop(), []
+    really = loop.getaddrinfo  # which uvloop asks for addresses as well
+
+    async def resolve(host: str, port: int, **how: Any) -> list[tuple[Any, ...]]:
+        if host != "upstream.invalid":
+            return await really(host, port, **how)
+        asked.append((host, port))
+        broken = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", unused_port(), 0, 0))
+        return [broken, (socket.AF_INET, socket.SOCK_STREAM, 6, "", working)]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    async with rig.client() as client:
+        assert (await client.ask(request())).status == 200
+    assert asked == [("upstream.invalid", 1)], "by name, for each new connection: the address may change"
 
 
 @pytest.fixture(scope="session")
