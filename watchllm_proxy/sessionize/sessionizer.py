@@ -29,6 +29,7 @@ from watchllm_proxy.records import (
     Api,
     Call,
     ClientIdKind,
+    Link,
     Moved,
     Placement,
     RunChanges,
@@ -198,13 +199,8 @@ class Sessionizer:
             self._move(follower, run.session_id, call.ended_at_us)
         link = next(link for link in where.links if link.to_call_id == awaited.call_id)
         step_index = next(step.step_index for step in run.steps if step.call_id == call.call_id and step.is_priced)
-        self._relinked[awaited.call_id] = Placement(
-            awaited.call_id,
-            call.project_id,
-            follower.run_id,
-            follower.session_id,
-            follower.parent_run_id,
-            (replace(link, to_call_id=call.call_id, to_step_index=step_index),),
+        self._relink(
+            follower, awaited.call_id, (replace(link, to_call_id=call.call_id, to_step_index=step_index),)
         )
 
     # --- sub-agents
@@ -263,8 +259,18 @@ class Sessionizer:
         )
         child.parent_run_id = parent.run_id
         self._move(child, parent.session_id, call.ended_at_us)
-        self._relinked[first_call_id] = Placement(
-            first_call_id, child.project_id, child.run_id, child.session_id, child.parent_run_id, binding.links
+        self._relink(child, first_call_id, binding.links)
+
+    def _relink(self, run: RunState, call_id: UUID, links: tuple[Link, ...]) -> None:
+        """A call of this run, seen before, has better evidence now. What a person said of it stays before that."""
+        said = self._said.of_call(run.project_id, call_id)
+        self._relinked[call_id] = Placement(
+            call_id,
+            run.project_id,
+            run.run_id,
+            run.session_id,
+            run.parent_run_id,
+            links if said is None else (said.link, *links),
         )
 
     def _move(self, run: RunState, session_id: str, at_us: int) -> None:

@@ -408,6 +408,23 @@ def test_thought_again_what_was_left_stays() -> None:
     assert why(play.rows, calls[1]) == [LinkKind.ISSUED_ID]
 
 
+def test_thought_again_a_late_answer_does_not_hide_what_a_person_said() -> None:
+    """The request that goes on from the answer was seen first, and put elsewhere before that came."""
+    build = CallBuilder()
+    asked = build(user="How high is the river?", answers=tool("gauge"), took_s=30.0)
+    other = build(user="Hello", starts_at_us=asked.started_at_us + 2_000_000)
+    starts_at_us = asked.started_at_us + 5_000_000
+    follower = build(after=asked, results=results_for(asked, "2.15 m"), starts_at_us=starts_at_us)
+    play, person = played(other, follower)
+    person.merge(play.run_of(follower).run_id, play.run_of(other).run_id)
+    again = Sessionizer(silence_us=600_000_000)
+    again.obey(person.said)
+    assert why(Play(other, follower, asked, sessionizer=again).rows, follower) == [
+        LinkKind.PERSON,
+        LinkKind.ISSUED_ID,
+    ]
+
+
 def test_thought_again_a_corrected_conversation_gives_the_same_rows() -> None:
     """Two agents on one run id, and a run that was torn in two: put right, and then read once more."""
     build = CallBuilder()
