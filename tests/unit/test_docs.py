@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import Field, fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,22 @@ def test_commands_that_pages_name_exist(page: Path) -> None:
 def test_files_that_pages_point_at_exist(page: Path) -> None:
     named = re.findall(r"`((?:watchllm_proxy|tests|sql|docs|bench)/[\w./-]*)`", page.read_text(encoding="utf-8"))
     assert [path for path in named if not (PROJECT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_name)
+def test_tests_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(r"`(test_\w+(?:\.py)?)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in _tests()] == []
+
+
+@cache
+def _tests() -> set[str]:
+    """The names of all tests and of their files."""
+    files = list((PROJECT / "tests").rglob("test_*.py"))
+    found = (
+        re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE) for path in files
+    )
+    return {path.name for path in files}.union(*found)
 
 
 @pytest.mark.parametrize("words", [StepType, RunStatus, LinkKind, FlagKind], ids=lambda words: words.__name__)
