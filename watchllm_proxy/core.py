@@ -20,6 +20,7 @@ from watchllm_proxy import keyfile, price_updates, recorder_metrics
 from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.capture.merge import LogSet
+from watchllm_proxy.console.api.live import LISTENERS
 from watchllm_proxy.console.app import add_routes, build_app
 from watchllm_proxy.console.context import HealthOf
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
@@ -98,6 +99,7 @@ async def _run_parts(
             if stats is not None:
                 add_routes(app, [web.get("/metrics", _metrics_of(stats, housekeeping, metering.stats))], None)
             await closing.enter_async_context(_serve(settings.console_socket, app))
+            task_group.create_task(_let_listeners_go(app, stop))
         task_group.create_task(refresh_keys(settings, stores.pool, keys, stop))
         take_up = partial(recording.take_up, stop) if recording is not None else None
         await prepare(settings, stores, away, stop, with_postgres=take_up)
@@ -113,6 +115,12 @@ async def _run_parts(
         else:
             await watch_stores(stores, away, stop)
         await stop.wait()
+
+
+async def _let_listeners_go(app: web.Application, stop: asyncio.Event) -> None:
+    """At once, so that a page knows: the console itself answers until the recorder has stored the rest."""
+    await stop.wait()
+    app[LISTENERS].stopping.set()
 
 
 def _console(

@@ -389,6 +389,56 @@ def test_sigterm_lets_an_open_stream_finish_and_stores_it(
     assert_stored(command.data_dir, [client.exchange_id])
 
 
+class Watching(threading.Thread):
+    """A page that hears of a run as it goes on. `body` is what it was told, whole once the thread has ended."""
+
+    def __init__(self, command: Command, run_id: str) -> None:
+        super().__init__(daemon=True)
+        self._address = f"{command.origin}/api/agent-runs/{run_id}/events"
+        self.body = b""
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with urllib.request.urlopen(self._address, timeout=WAIT_S) as answer:
+                while piece := answer.read1():
+                    self.body += piece
+        except OSError as exc:
+            self.error = exc
+
+
+@pytest.mark.slow
+def test_a_stop_lets_go_of_open_pages_at_once_and_waits_for_the_stream_of_a_model(
+    folder: Path, settings: dict[str, str], fake: FakeOpenAI
+) -> None:
+    """Of the whole product, and of the core alone, which another one follows."""
+    with up(folder, settings) as command:
+        command.serving().ready()
+        asked = [command.ask(1)]
+        command.until(lambda: len(command.runs()) == 1, "the run")
+        (run,) = command.runs()
+        core = command.child("core")
+        page = Watching(command, run["run_id"])
+        command.until(lambda: b"id: " in page.body, "the page to be told of the run")
+        core.terminate()
+        command.until(lambda: not page.is_alive(), "the page to be let go by the core")
+        command.until(lambda: not is_alive(core), "the core to end")
+        command.ready()
+        fake.answer_next(Canned(headers=EVENTS, chunks=(frame("word"), frame("more")), hangs=True))
+        client, page = Reading(command), Watching(command, run["run_id"])
+        command.until(lambda: b"more" in client.body and b"id: " in page.body, "both streams to begin")
+        command.note_processes()
+        command.process.send_signal(signal.SIGTERM)
+        command.until(lambda: not page.is_alive(), "the page to be let go by the proxy")
+        assert client.is_alive(), "what a model says is waited for"
+        assert page.error is None
+        assert command.stop() == 0
+        client.join()
+        assert command.left_running() == []
+    assert_stored(command.data_dir, [*asked, client.exchange_id])
+
+
 @pytest.mark.slow
 def test_a_second_sigterm_cuts_what_is_open_and_stores_it_all_the_same(
     folder: Path, settings: dict[str, str], fake: FakeOpenAI

@@ -231,3 +231,8 @@ def encode_response(status: int, reason: bytes, fields: list[Field], *, own: Ite
     lines += [name + b": " + value for name, value in own]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
+
+
+def is_event_stream(fields: list[Field]) -> bool:
+    types = (value for name, value in fields if name.lower() == b"content-type")
+    return any(value.lower().startswith(b"text/event-stream") for value in types)

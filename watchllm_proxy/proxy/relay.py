@@ -21,7 +21,7 @@ from watchllm_proxy.errors import UpstreamError
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Answer, Refusal
 from watchllm_proxy.proxy.client import ENDS, GOES_ON, ClientConnection, Written
-from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response
+from watchllm_proxy.proxy.headers import Field, RequestHead, encode_response, is_event_stream
 from watchllm_proxy.proxy.journal import report_bug
 from watchllm_proxy.proxy.metrics import Counters
 from watchllm_proxy.proxy.pool import OutOfDescriptors, Pool
@@ -44,6 +44,7 @@ class Relay:
         "_has_answer_begun",
         "_head",
         "_is_chunked_out",
+        "_is_endless",
         "_is_head_request",
         "_is_http_10",
         "_is_last",
@@ -99,6 +100,7 @@ class Relay:
         self._out: list[bytes] = []
         self._framing = Framing.NONE
         self._is_chunked_out = False
+        self._is_endless = False  # the console tells what happens, for as long as somebody listens
         self._has_answer_begun = False
         self._client_stall_s = math.inf
         self.end: ExchangeEnd | None = None
@@ -190,6 +192,8 @@ class Relay:
         self._counters.count_response(status)
         if self._tee is not None:
             self._tee.response_head(status, fields)
+        else:
+            self._is_endless = is_event_stream(fields)
         if not self._upload.is_here:
             self._is_last = True  # answered before the request was whole
         self._out.append(encode_response(status, reason, fields, own=self._own_fields()))
@@ -295,6 +299,14 @@ class Relay:
             self._answer(answers.STOPPING)
         self._finish(ExchangeEnd.CLIENT_ABORTED, detail)
         self._end_capture()
+
+    def end_endless(self) -> None:
+        """The proxy stops: what has no end of its own is not waited for, and breaks off where it may."""
+        if self._is_endless and self.end is None:
+            self._is_last = True
+            if self._is_chunked_out:
+                self._out.append(b"0\r\n\r\n")
+            self._finish(ExchangeEnd.COMPLETE, None)
 
     # --- the end ---------------------------------------------------------------------------------------
 

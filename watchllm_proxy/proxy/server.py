@@ -153,13 +153,16 @@ class ProxyServer:
             self._background.append(loop.create_task(self._write_snapshots()))
 
     async def drain(self) -> None:
-        """Stop accepting, let open answers finish up to the drain timeout, cut the rest, stop.
+        """Stop accepting, let open answers finish up to the drain timeout, cut the rest, stop. What the console
+        tells for as long as somebody listens ends at once.
 
         `stop` meanwhile (a second signal) cuts them at once.
         """
         self._stop_accepting()
         deadline_s = time.monotonic() + self._settings.drain_timeout_s
         while self._handler.is_busy and time.monotonic() < deadline_s and not self._cut_now.is_set():
+            for relay in list(self._handler.relays):
+                relay.end_endless()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_POLL_S):
                     await self._cut_now.wait()

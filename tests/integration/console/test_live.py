@@ -74,3 +74,4 @@ async def test_listeners_are_bounded_and_let_go_when_the_console_stops(
     assert client.app is not None
     await client.app[live.LISTENERS].stop(client.app)
     assert await event(answer) == {}
+    assert (await client.get(EVENTS)).status == 503, "nobody is let in again while it stops"

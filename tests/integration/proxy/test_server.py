@@ -424,6 +424,30 @@ async def test_draining_waits_for_the_rest_of_a_request(build: Build, framing: b
     assert [one.body for one in rig.upstream.requests] == [b"begin end"]
 
 
+async def tell_for_ever(conversation: Conversation) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await conversation.send(head + chunked(b"first"))
+    await conversation.until_closed()
+
+
+async def test_draining_waits_for_a_models_stream_and_not_for_the_consoles(build: Build, tmp_path: Path) -> None:
+    console = RawUpstream(tell_for_ever)
+    await console.start(path=str(tmp_path / "console.sock"))
+    rig = await build(tell_for_ever, console_socket=tmp_path / "console.sock", drain_timeout_s=60.0)
+    async with rig.client() as page, rig.client() as caller:
+        await caller.send(request())
+        await caller.reader.readuntil(b"first\r\n")
+        await page.send(request("GET", "/api/agent-runs/r/events", body=None))
+        await page.reader.readuntil(b"first\r\n")
+        draining = asyncio.ensure_future(rig.server.drain())
+        assert await page.reader.read() == LAST_CHUNK, "it ends as a whole answer does"
+        assert not draining.done(), "the model's stream goes on"
+        await rig.server.stop()
+        await draining
+        assert not (await caller.reader.read()).endswith(LAST_CHUNK)
+    await console.stop()
+
+
 async def test_what_outlasts_the_drain_limit_is_cut_and_captured(build: Build) -> None:
     rig = await build(Slow(), drain_timeout_s=0.2)
     async with rig.client() as client:

@@ -28,7 +28,7 @@ MAX_LOOKS = 3000
 
 
 class Listeners:
-    """Those who hear of runs now. They are let go when the console stops."""
+    """Those who hear of runs now. They are let go when `stopping` is set, and nobody is let in any more."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,6 +46,8 @@ async def run_events(request: web.Request) -> web.StreamResponse:
     run = await _run(request)
     if run is None:
         raise web.HTTPNotFound
+    if listeners.stopping.is_set():
+        raise Problem(503, "stopping", "The console stops; try again shortly.")
     if listeners.count >= MAX_LISTENERS:
         raise Problem(503, "too_many_listeners", f"{MAX_LISTENERS} pages hear of runs already; try again shortly.")
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
