@@ -19,6 +19,9 @@ KEY_ID_HEADER = "X-WatchLLM-Key-Id"
 """Of a captured exchange: with which project key it came. Written behind all that the client sent, so the last one
 counts; never sent anywhere."""
 
+SESSION_COOKIE = "watchllm_session"
+"""Of a person at the dashboard. Browsers send it to `/v1/` as well, the host being the same; no upstream gets it."""
+
 
 class Scope(StrEnum):
     """What a key, or a person, may do in its project. None of them holds another one."""

@@ -18,6 +18,7 @@ from watchllm_proxy.console.context import LOGINS, POOL, SETTINGS, Visitor
 from watchllm_proxy.console.forms import URLENCODED, form_fields
 from watchllm_proxy.console.html import render
 from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.grants import SESSION_COOKIE
 from watchllm_proxy.guessing import GuessLimit
 from watchllm_proxy.passwords import PasswordCheck
 from watchllm_proxy.settings import Settings
@@ -25,7 +26,6 @@ from watchllm_proxy.store import people
 
 log = structlog.get_logger(__name__)
 
-COOKIE = "watchllm_session"
 COOKIE_BYTES = 32
 FORM_FIELD = "form_token"
 FORM_HEADER = "X-WatchLLM-Form-Token"
@@ -82,7 +82,7 @@ async def login_form(request: web.Request) -> web.Response:
 
 async def logout_form(request: web.Request) -> web.Response:
     """Ends the session here and in the store."""
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(SESSION_COOKIE)
     if cookie is not None:
         await people.close_session(_pool(request), cookie.encode("utf-8", "surrogateescape"))
     answer = _leading_to("/login")
@@ -102,7 +102,13 @@ def _leading_to(path: str) -> web.Response:
 def _set(answer: web.Response, cookie: str, settings: Settings, *, lasts_s: int) -> None:
     """Not for scripts, not for requests that other sites begin, and by https alone where people come by it."""
     answer.set_cookie(
-        COOKIE, cookie, max_age=lasts_s, path="/", httponly=True, samesite="Lax", secure=settings.is_public_by_tls
+        SESSION_COOKIE,
+        cookie,
+        max_age=lasts_s,
+        path="/",
+        httponly=True,
+        samesite="Lax",
+        secure=settings.is_public_by_tls,
     )
 
 
@@ -124,7 +130,7 @@ def _pool(request: web.Request) -> asyncpg.Pool:
 
 async def visitor_of_session(pool: asyncpg.Pool, request: web.Request) -> Visitor | None:
     """Who is logged in; None: nobody is."""
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(SESSION_COOKIE)
     if not cookie:
         return None
     raw = cookie.encode("utf-8", "surrogateescape")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from watchllm_proxy.grants import SESSION_COOKIE
 from watchllm_proxy.proxy import answers
 from watchllm_proxy.proxy.answers import Refusal, bad_request
 from watchllm_proxy.proxy.auth import KEY_HEADERS, OWN_KEY_HEADER
@@ -51,6 +52,8 @@ OUR_PREFIX = b"x-watchllm-"
 FORWARDED_BY = frozenset((b"forwarded", b"x-real-ip"))
 FORWARDED_BY_PREFIX = b"x-forwarded-"
 
+_SESSION_COOKIE = SESSION_COOKIE.encode()
+
 MAX_RUN_ID_CHARACTERS = 200
 
 MAX_LENGTH_DIGITS = 20
@@ -64,6 +67,7 @@ class _Kind(Enum):
     CONNECTION = auto()
     OURS = auto()
     FORWARDED_BY = auto()
+    COOKIE = auto()
     # those that may come once:
     FRAMING = auto()
     CREDENTIAL = auto()
@@ -82,6 +86,7 @@ _KINDS: dict[bytes, _Kind] = {
     OWN_KEY_HEADER: _Kind.OWN_KEY,
     b"x-run-id": _Kind.RUN_ID,
     b"connection": _Kind.CONNECTION,
+    b"cookie": _Kind.COOKIE,
     b"upgrade": _Kind.UPGRADE,
     b"expect": _Kind.EXPECT,
 }
@@ -122,8 +127,8 @@ class RequestHead:
 def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console: bool = False) -> RequestHead:
     """Sort a request's headers. Raises `Refusal` for what must not go further.
 
-    An upstream gets none of our own headers. The console gets them all, but nothing by which a client could
-    pose as a proxy in front of us.
+    An upstream gets none of our own headers, nor a session of the dashboard. The console gets them all, but
+    nothing by which a client could pose as a proxy in front of us.
     """
     head = RequestHead([], {}, {})
     kept = head.fields
@@ -140,6 +145,8 @@ def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console:
                 kept.append(field)
         elif kind is _Kind.CONNECTION:
             named |= _tokens(value)
+        elif kind is _Kind.COOKIE:
+            kept += [field] if for_console else _without_session(field)
         elif kind is _Kind.BAD:
             raise Refusal(bad_request("A header name holds bytes outside ASCII."))
         elif kind is not _Kind.HOP_BY_HOP:
@@ -156,6 +163,16 @@ def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console:
     if named:
         _drop_named(head, named)
     return head
+
+
+def _without_session(cookies: Field) -> list[Field]:
+    """The header without the session of a person at the dashboard; nothing, where it held nothing else."""
+    name, value = cookies
+    if _SESSION_COOKIE not in value:
+        return [cookies]
+    pairs = (pair.strip() for pair in value.split(b";"))
+    kept = b"; ".join(pair for pair in pairs if pair and pair.partition(b"=")[0].rstrip() != _SESSION_COOKIE)
+    return [(name, kept)] if kept else []
 
 
 def _drop_named(head: RequestHead, named: set[bytes]) -> None:

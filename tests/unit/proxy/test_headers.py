@@ -75,6 +75,24 @@ def test_a_named_credential_is_dropped_and_not_replaced() -> None:
     assert b"uthorization" not in encode_request("GET", b"/", head, host=b"up", replaced={b"authorization": b"y"})
 
 
+@pytest.mark.parametrize(
+    ("cookies", "upstream"),
+    [
+        (b"watchllm_session=secret", None),
+        (b" watchllm_session = secret;", None),
+        (b"a=1; watchllm_session=secret; b=2", b"a=1; b=2"),
+        (b"a=watchllm_session; my_watchllm_session=1", b"a=watchllm_session; my_watchllm_session=1"),
+        (b"a=1;b=2", b"a=1;b=2"),
+    ],
+)
+def test_the_session_of_the_dashboard_goes_to_the_console_alone(cookies: bytes, upstream: bytes | None) -> None:
+    """A browser sends it along when somebody who is logged in opens /v1/models: the host is the same."""
+    sent = [(b"Cookie", cookies), (b"X", b"1")]
+    expected = [(b"X", b"1")] if upstream is None else [(b"Cookie", upstream), (b"X", b"1")]
+    assert read_request_head(sent, is_http_10=False).fields == expected
+    assert read_request_head(sent, is_http_10=False, for_console=True).fields == sent
+
+
 def test_a_missing_host_is_put_first() -> None:
     head = read_request_head([(b"X", b"1")], is_http_10=True)
     assert (
