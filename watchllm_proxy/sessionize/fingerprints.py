@@ -98,19 +98,18 @@ def of_text_and_lines(
     raw = text.lower().encode().translate(_OTHERS_TO_SPACE_BUT_BREAKS)
     words_of_lines = [in_line.split() for in_line in raw.split(b"\n")]
     hashes = list(map(crc32, chain.from_iterable(words_of_lines)))
-    places: list[tuple[str, int, int]] = []
-    end = 0
-    for line, count in zip(lines, map(len, words_of_lines), strict=False):
-        end += count
-        if count >= min_words:
-            places.append((line, end - count, end - WORDS_IN_A_ROW + 1))
-    if not places:
+    of_lines = {}
+    if max(map(len, words_of_lines)) < min_words:
         whole = of_words(hashes)
-        of_lines = {}
     else:
         rows = _rows(hashes)
         whole = frozenset(rows)
-        of_lines = {line: frozenset(rows[start:end]) for line, start, end in places}
+        end = 0
+        for line, in_line in zip(lines, words_of_lines, strict=False):
+            start = end
+            end += len(in_line)
+            if len(in_line) >= min_words:
+                of_lines[line] = frozenset(rows[start : end - WORDS_IN_A_ROW + 1])
     if is_kept:
         _recent.put(text, whole)
     return whole, of_lines

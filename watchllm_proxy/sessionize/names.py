@@ -16,16 +16,21 @@ SUMMARY_CHARS = 500
 NAME_CHARS = 60
 
 _NAME_PATTERNS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"^\s*(?:agent\s+)?name\s*[:=]\s*[\"'“]?(?P<name>[^\n\"'”.,;]{2,60})",
-        r"\byour name is\s+[\"'“]?(?P<name>[^\n\"'”.,;!]{2,60})",
-        r"\byou are\s+"
-        r"(?!(?:designed|tasked|given|going|now|here|about|to|in|not|able|working|responsible)\b)"
-        r"(?:an?\s+|the\s+)?[\"'“]?(?P<name>[^\n\"'”.,;:!(]{2,60})",
-        r"\b(?:act|acting)\s+as\s+(?:an?\s+|the\s+)?(?P<name>[^\n.,;:!(]{2,60})",
+    (word, re.compile(pattern, re.IGNORECASE))
+    for word, pattern in (
+        ("name", r"^\s*(?:agent\s+)?name\s*[:=]\s*[\"'“]?(?P<name>[^\n\"'”.,;]{2,60})"),
+        ("your", r"\byour name is\s+[\"'“]?(?P<name>[^\n\"'”.,;!]{2,60})"),
+        (
+            "you",
+            r"\byou are\s+"
+            r"(?!(?:designed|tasked|given|going|now|here|about|to|in|not|able|working|responsible)\b)"
+            r"(?:an?\s+|the\s+)?[\"'“]?(?P<name>[^\n\"'”.,;:!(]{2,60})",
+        ),
+        ("act", r"\b(?:act|acting)\s+as\s+(?:an?\s+|the\s+)?(?P<name>[^\n.,;:!(]{2,60})"),
     )
 )
+"""Each with a word that must be there, in small letters: looking for that takes a hundredth of the time."""
+
 _NAME_ENDS = re.compile(r"\s+(?:that|who|which|with|designed|built|tasked|specialized|for the)\b.*", re.I)
 _HEAD_CHARS = 2_000
 _MASKED_CHARS = 65_536
@@ -82,8 +87,9 @@ def agent_name(call: Call) -> str | None:
     prompt = turns.system_text(call)[:_HEAD_CHARS]
     if not prompt.strip():
         return None
-    for pattern in _NAME_PATTERNS:
-        found = pattern.search(prompt)
+    small = prompt.lower()
+    for word, pattern in _NAME_PATTERNS:
+        found = pattern.search(prompt) if word in small else None
         name = _NAME_ENDS.sub("", found["name"]).strip(" *_#\"'`") if found else ""
         if len(name) >= 2:
             return name

@@ -110,10 +110,10 @@ def is_user(message: Message) -> bool:
 def spoken(message: Message) -> str:
     """What the user says in a user message. Text protocols (smolagents, ReAct) bring a tool's output there too:
     "Observation:\\n<output>", and a new task after it as "\\nNew task:\\n<task>"."""
-    _, is_task, task = message.text.rpartition(_NEW_TASK)
-    if is_task:
-        return task.strip()
-    return "" if message.text.startswith(_OBSERVATION) else message.text
+    text = message.text
+    if _NEW_TASK in text:
+        return text.rpartition(_NEW_TASK)[2].strip()
+    return "" if text.startswith(_OBSERVATION) else text
 
 
 @once_a_call
