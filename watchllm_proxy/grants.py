@@ -20,7 +20,7 @@ KEY_ID_HEADER = "X-WatchLLM-Key-Id"
 counts; never sent anywhere."""
 
 SESSION_COOKIE = "watchllm_session"
-"""Of a person at the dashboard. Browsers send it to `/v1/` as well, the host being the same; no upstream gets it."""
+"""Of a person at the dashboard. Browsers send it to `/v1/` as well, where the host is the same: it ends there."""
 
 
 class Scope(StrEnum):

@@ -52,6 +52,9 @@ OUR_PREFIX = b"x-watchllm-"
 FORWARDED_BY = frozenset((b"forwarded", b"x-real-ip"))
 FORWARDED_BY_PREFIX = b"x-forwarded-"
 
+DOCUMENTS = frozenset((b"document", b"iframe", b"frame", b"embed", b"object"))
+"""What a browser says that it will show an answer as (`Sec-Fetch-Dest`), so that scripts in it would run."""
+
 _SESSION_COOKIE = SESSION_COOKIE.encode()
 
 MAX_RUN_ID_CHARACTERS = 200
@@ -75,6 +78,7 @@ class _Kind(Enum):
     RUN_ID = auto()
     UPGRADE = auto()
     EXPECT = auto()
+    DESTINATION = auto()
 
 
 _KINDS: dict[bytes, _Kind] = {
@@ -89,7 +93,10 @@ _KINDS: dict[bytes, _Kind] = {
     b"cookie": _Kind.COOKIE,
     b"upgrade": _Kind.UPGRADE,
     b"expect": _Kind.EXPECT,
+    b"sec-fetch-dest": _Kind.DESTINATION,
 }
+
+_FORWARDED_ONCE = frozenset((_Kind.FRAMING, _Kind.CREDENTIAL, _Kind.DESTINATION))
 
 MAX_REMEMBERED_BYTES = 64
 """Longer header names are not worth the memory."""
@@ -122,6 +129,7 @@ class RequestHead:
     is_chunked: bool = False
     expects_continue: bool = False
     run_id: bytes | None = None  # as sent, if it is fit to be echoed
+    is_for_page: bool = False  # a browser will show the answer
 
 
 def read_request_head(fields: Iterable[Field], *, is_http_10: bool, for_console: bool = False) -> RequestHead:
@@ -192,6 +200,8 @@ def _read_special(head: RequestHead, kind: _Kind, lower: bytes, value: bytes, *,
         head.expects_continue = not is_http_10
     elif kind is _Kind.RUN_ID:
         head.run_id = value if is_echoable(value) else None
+    elif kind is _Kind.DESTINATION:
+        head.is_for_page = value.lower() in DOCUMENTS
     elif kind is _Kind.OWN_KEY or kind is _Kind.CREDENTIAL:
         head.credentials[lower] = value
     elif lower == b"content-length":
@@ -202,7 +212,7 @@ def _read_special(head: RequestHead, kind: _Kind, lower: bytes, value: bytes, *,
         if is_http_10 or value.lower() != b"chunked":
             raise Refusal(bad_request("The only transfer coding understood is “chunked”, in HTTP/1.1."))
         head.is_chunked = True
-    return kind is _Kind.FRAMING or kind is _Kind.CREDENTIAL
+    return kind in _FORWARDED_ONCE
 
 
 def is_echoable(run_id: bytes) -> bool:

@@ -231,6 +231,8 @@ class Relay:
         fields = [(answers.REQUEST_ID_HEADER, self.request_id.encode())]
         if self._head.run_id is not None and self._tee is not None:
             fields.append((answers.RUN_ID_HEADER, self._head.run_id))
+        if self._head.is_for_page and self._tee is not None:
+            fields += _NO_PAGE_OF_OURS
         if self._is_chunked_out:
             fields.append((b"Transfer-Encoding", b"chunked"))
         self._is_last = self._is_last or self._is_http_10 or self._client.is_ending
@@ -393,5 +395,9 @@ class Relay:
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
+
+_NO_PAGE_OF_OURS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
+"""The dashboard is of the same origin: a script in what an upstream answers would read and change it
+(docs/decisions/0285)."""
 
 _CHUNKED_OUT = frozenset((Framing.CHUNKED, Framing.CLOSE))

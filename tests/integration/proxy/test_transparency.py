@@ -342,3 +342,23 @@ async def test_http_1_0_clients_get_an_answer_that_ends_with_the_connection(buil
         got = await client.ask(b"GET /v1/models HTTP/1.0\r\n\r\n")
     assert (got.value(b"transfer-encoding"), got.value(b"connection")) == (None, b"close")
     assert got.body == b"abcdef"
+
+
+@pytest.mark.parametrize(
+    ("destination", "is_page"),
+    [(b"document", True), (b"iframe", True), (b"Object", True), (b"empty", False), (None, False)],
+)
+async def test_what_an_upstream_answers_is_no_page_of_the_dashboard_s_origin(
+    build: Build, destination: bytes | None, is_page: bool
+) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.send(answer(b"<script>alert(1)</script>"))
+
+    rig = await build(script)
+    said = [] if destination is None else [b"Sec-Fetch-Dest: " + destination]
+    async with rig.client() as client:
+        got = await client.ask(b"\r\n".join([b"GET /v1/files/1/content HTTP/1.1", b"Host: a", *said, b"", b""]))
+    assert got.values(b"content-security-policy") == ([b"sandbox"] if is_page else [])
+    assert got.values(b"x-content-type-options") == ([b"nosniff"] if is_page else [])
+    assert got.body == b"<script>alert(1)</script>"
+    assert rig.upstream.requests[0].value(b"sec-fetch-dest") == destination
