@@ -133,7 +133,7 @@ export class Detail {
   /** @param {any} step */
   draw(step) {
     const tab = this.tabOf(step);
-    const body = h('div', { class: 'db', role: 'tabpanel', 'aria-label': tab });
+    const body = h('div', { class: 'db', role: 'tabpanel', id: 'part', 'aria-label': labelOf(step, tab) });
     this.pane.replaceChildren(this.head(step, tab), body);
     this.pane.scrollTop = 0;
     if (tab === 'Step') body.append(...stepBody(step, this.output(step)));
@@ -173,11 +173,11 @@ export class Detail {
   head(step, open) {
     const status = step.http_status ? h('span', { class: `http ${step.http_status < 400 ? 'ok' : ''}` }, `HTTP ${step.http_status}`)
       : step.is_failed ? h('span', { class: 'http' }, 'error') : null;
-    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), onclick: () => this.open(step, name) }, labelOf(step, name)));
-    const copies = step.call_id ? [['curl', 'c'], ['python', 'p']].map(([language, key]) => h('button', { type: 'button', title: `Copy as ${language} (${key})`, onclick: () => this.copyAs(language) }, language)) : [];
-    copies.push(h('button', { type: 'button', title: 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
+    const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), 'aria-controls': 'part', onclick: () => this.open(step, name) }, labelOf(step, name)));
+    const copies = step.call_id ? [['curl', 'c'], ['python', 'p']].map(([language, key]) => h('button', { type: 'button', title: `Copy as ${language} (${key})`, 'aria-label': `Copy as ${language}`, onclick: () => this.copyAs(language) }, language)) : [];
+    copies.push(h('button', { type: 'button', title: 'Copy the step as JSON', 'aria-label': 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
     return h('div', { class: 'dh' },
-      h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape), h('span', { class: 'name' }, step.name), status,
+      h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape, step.name, step.is_failed), h('span', { class: 'name' }, step.name), status,
         h('span', { class: 'ver' }, step.type.replace('_', ' ')),
         h('button', { type: 'button', class: 'close', 'aria-label': 'Close the step', onclick: this.onClose }, '✕')),
       h('div', { class: 'facts' }, step.facts.map((/** @type {[string, string]} */ [label, value]) => h('span', {}, `${label} `, h('b', {}, value)))),

@@ -2,6 +2,7 @@
 // A run that goes on, as it goes on. An event says how far it has come; the steps are then read again as a whole,
 // so that none is lost or shown twice, whatever happens to the connection.
 import { byId, h } from './dom.js';
+import { silence } from './poll.js';
 
 const SILENCE_MS = 2000;
 const RETRY_MS = 2500;
@@ -21,6 +22,7 @@ export function follow(view) {
   const line = byId('live');
   const text = byId('live-text');
   const below = byId('live-new');
+  const stopped = silence();
   let unseen = 0;
   let lostAt = 0;
   let isReading = false;
@@ -61,7 +63,9 @@ export function follow(view) {
   const ticking = setInterval(() => {
     view.tick();
     const silent = Date.now() - lostAt;
-    if (lostAt && silent >= SILENCE_MS) say('lost', `Live updates stopped ${Math.round(silent / 1000)} s ago, trying again`);
+    if (!lostAt || silent < SILENCE_MS) return;
+    stopped.last(silent);
+    if (line.dataset.state !== 'lost') say('lost', stopped.notice);
   }, 500);
   connect();
 

@@ -11,10 +11,11 @@ const TEXT_PARTS = new Set(['text', 'input_text', 'output_text']);
 
 /** @param {Kid | Kid[]} title @param {Kid | Kid[]} body @param {{cls?: string, text?: string, tools?: Kid[]}} [options] */
 export function card(title, body, { cls = '', text, tools = [] } = {}) {
+  const heading = h('h3', {}, title);
   const button = text === undefined ? null
-    : h('button', { type: 'button', onclick: () => copy(text, 'Copied') }, 'Copy');
+    : h('button', { type: 'button', 'aria-label': `Copy ${heading.textContent}`, onclick: () => copy(text, 'Copied') }, 'Copy');
   return h('section', { class: `card ${cls}` },
-    h('h3', {}, title, button || tools.length ? h('span', { class: 'grow' }) : null, tools, button), h('div', { class: 'in' }, body));
+    h('div', { class: 'ch' }, heading, button || tools.length ? h('span', { class: 'grow' }) : null, tools, button), h('div', { class: 'in' }, body));
 }
 
 /** How messages of a role were wanted last; undefined: as suits the message. @param {string} role */

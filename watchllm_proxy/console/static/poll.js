@@ -1,5 +1,6 @@
 // @ts-check
 // Asking again and again for little: the answer has an ETag, and is sent anew only when it says something else.
+import { h } from './dom.js';
 
 /**
  * Asks until `heard` returns false; not while nobody sees the page. What is the same as before is not heard again.
@@ -36,4 +37,14 @@ export function poll(address, everyMs, heard, lost) {
   }
 
   watch();
+}
+
+/** "Live updates stopped 8 s ago, trying again": read aloud once, for what counts on is for eyes only. */
+export function silence() {
+  const ago = h('span', { 'aria-hidden': 'true' });
+  const notice = h('span', {}, 'Live updates stopped', ago, ', trying again');
+  return {
+    notice,
+    last: (/** @type {number} */ silentMs) => { ago.textContent = ` ${Math.round(silentMs / 1000)} s ago`; },
+  };
 }

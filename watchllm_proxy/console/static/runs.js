@@ -1,7 +1,7 @@
 // @ts-check
 // The list of runs, live: what is new waits behind a button, so that nothing moves under the reader.
 import { byId, h } from './dom.js';
-import { poll } from './poll.js';
+import { poll, silence } from './poll.js';
 
 const POLL_MS = 2000;
 const live = byId('live');
@@ -12,9 +12,10 @@ for (const row of document.querySelectorAll('tr[data-run]')) {
 }
 const asked = new URLSearchParams(location.search);
 if (!asked.get('limit')) asked.set('limit', live.dataset.limit ?? '50');
-let said = '';
+const stopped = silence();
+let said = /** @type {Node | string} */ ('');
 
-/** @param {string} words @param {boolean} isButton */
+/** @param {Node | string} words @param {boolean} isButton */
 function say(words, isButton) {
   if (words === said) return;
   said = words;
@@ -37,5 +38,8 @@ poll(
     const words = difference(runs);
     say(words && `${words} · show`, Boolean(words));
   },
-  (silentMs) => say(`Live updates stopped ${Math.round(silentMs / 1000)} s ago, trying again`, false),
+  (silentMs) => {
+    stopped.last(silentMs);
+    say(stopped.notice, false);
+  },
 );

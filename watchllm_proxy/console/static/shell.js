@@ -17,11 +17,13 @@ export function toggleTheme() {
   document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
 }
 
+const notices = h('div', { role: 'status' }); // there before its text is, else nobody would hear that
+document.body.append(notices);
+
 /** @param {string} text */
 export function toast(text) {
-  document.querySelector('.toast')?.remove();
-  const notice = h('div', { class: 'toast', role: 'status' }, text);
-  document.body.append(notice);
+  const notice = h('div', { class: 'toast' }, text);
+  notices.replaceChildren(notice);
   setTimeout(() => notice.remove(), 1800);
 }
 

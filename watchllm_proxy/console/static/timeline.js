@@ -15,10 +15,12 @@ const SHAPES = /** @type {Record<string, [string, Record<string, any>]>} */ ({
 SHAPES.result = SHAPES.tool;
 SHAPES.answer = SHAPES.model;
 
-/** @param {string} shape */
-export function glyph(shape) {
+/** What kind of step it is, for those who listen in words where its name does not say it. @param {string} shape @param {string} name @param {boolean} isFailed */
+export function glyph(shape, name, isFailed) {
   const [tag, props] = SHAPES[shape];
-  return svg('svg', { class: `g g-${shape}`, viewBox: '0 0 12 12', 'aria-hidden': 'true' }, svg(tag, props));
+  const words = [shape === name ? '' : shape, isFailed ? 'failed' : ''].filter(Boolean).join(', ');
+  const heard = words ? { role: 'img', 'aria-label': words } : { 'aria-hidden': 'true' };
+  return svg('svg', { class: `g g-${shape}`, viewBox: '0 0 12 12', ...heard }, svg(tag, props));
 }
 
 /** @param {number} us */
@@ -79,7 +81,7 @@ class RowView {
     this.element.toggleAttribute('data-failed', isFailed);
     this.element.toggleAttribute('data-open', data.open.includes(step));
     this.number.textContent = String(data.index[step]);
-    this.glyph.replaceChildren(glyph(data.shape[step]));
+    this.glyph.replaceChildren(glyph(data.shape[step], data.names[data.name[step]], isFailed));
     this.title.textContent = data.names[data.name[step]];
     this.preview.textContent = data.preview[step];
     this.tags.replaceChildren(...(data.tags[step] ?? []).map((tag) => h('em', {}, tag)));
@@ -270,18 +272,20 @@ export class Timeline {
     while (this.rows.length < last - first) {
       const row = new RowView();
       this.rows.push(row);
-      this.pad.append(row.element);
     }
     // Rows that stay in view keep their element; the others move to the places that came into view.
     const kept = new Map(this.rows.map((row) => [row.place, row]));
     const free = this.rows.filter((row) => row.place < first || row.place >= last);
-    for (let place = first; place < last; place++) this.fill(kept.get(place) ?? /** @type {RowView} */ (free.pop()), place);
-    for (const row of free) {
-      row.place = row.step = -1;
-      row.element.hidden = true;
-      row.element.removeAttribute('id');
-      row.element.removeAttribute('aria-selected');
+    free.forEach((row) => row.element.remove());
+    // Read aloud they come in the order of the page, so that has to be theirs.
+    let after = /** @type {Element | null} */ (null);
+    for (let place = last - 1; place >= first; place--) {
+      const row = kept.get(place) ?? /** @type {RowView} */ (free.pop());
+      this.fill(row, place);
+      if (row.element.parentNode !== this.pad) this.pad.insertBefore(row.element, after);
+      after = row.element;
     }
+    for (const row of free) row.place = row.step = -1;
   }
 
   /** @param {RowView} row @param {number} place */
@@ -291,7 +295,6 @@ export class Timeline {
     row.drawBar(this);
     if (row.place !== place) {
       row.place = place;
-      row.element.hidden = false;
       row.element.style.transform = `translateY(${place * ROW_HEIGHT}px)`;
       row.element.setAttribute('aria-rowindex', String(place + 1));
     }
