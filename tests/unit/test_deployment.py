@@ -103,6 +103,15 @@ def test_compose_sets_only_settings_that_exist(compose: dict[str, dict]) -> None
         assert set(compose["services"][name]["environment"]) <= SETTING_NAMES
 
 
+def test_secrets_of_the_operator_reach_every_part_where_they_are_set_and_nothing_where_not(
+    compose: dict[str, dict],
+) -> None:
+    """A name without a value is passed on; `${NAME:-}` would be an empty setting, which is refused."""
+    for name in OURS:
+        environment = compose["services"][name]["environment"]
+        assert [environment[each] for each in ("WATCHLLM_UPSTREAM_API_KEY", "WATCHLLM_SECRET_KEY")] == [None, None]
+
+
 def test_proxy_recorder_and_console_share_one_data_directory(compose: dict[str, dict]) -> None:
     for name in OURS:
         service = compose["services"][name]
