@@ -12,6 +12,7 @@ from watchllm_proxy.console import context, login
 from watchllm_proxy.console.account import NobodysAccounts, within_plan
 from watchllm_proxy.console.api import account as account_api
 from watchllm_proxy.console.api import calls, corrections, events, live, runs, state
+from watchllm_proxy.console.api import jobs as jobs_api
 from watchllm_proxy.console.api import keys as keys_api
 from watchllm_proxy.console.api import prices as prices_api
 from watchllm_proxy.console.api import redaction as redaction_api
@@ -133,6 +134,9 @@ ADMIN_ROUTES = (
     web.post("/api/agent-runs/{run_id}/undo", corrections.undo_correction),
     web.post("/jobs", jobs_pages.export_form),
     web.post("/jobs/{job_id}/cancel", jobs_pages.cancel_form),
+    web.post("/api/exports", jobs_api.ask_for_export),
+    web.post("/api/exports/{job_id}/cancel", jobs_api.cancel_export),
+    web.post("/api/erasures", jobs_api.ask_for_erasure),
     web.post("/api/projects", keys_api.create_project),
     web.post("/api/projects/{project_id}/rotate", keys_api.rotate_project),
     web.post("/api/projects/{project_id}/revoke", keys_api.revoke_project),

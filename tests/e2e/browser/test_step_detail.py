@@ -84,6 +84,23 @@ async def test_a_tools_output_is_shown_whole_with_who_asked_and_who_read_it(
     await seen.assert_clean()
 
 
+async def test_a_call_that_cannot_be_sent_again_says_so_on_its_buttons(
+    watched: Open, reading: MemoryReading
+) -> None:
+    reading.calls = [make_call(2, request=None)]
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-3")
+    curl = seen.page.get_by_role("button", name="Copy as curl")
+    assert await curl.get_attribute("aria-disabled") is None, "nobody has asked for the call yet"
+    await seen.page.get_by_role("tab", name="Request").click()
+    await seen.page.get_by_text("This request had no body.").wait_for()
+    assert await curl.get_attribute("aria-disabled") == "true"
+    assert await curl.get_attribute("title") == "This step cannot be sent again: it had no body."
+    await seen.page.keyboard.press("c")
+    await seen.page.locator(".toast", has_text="cannot be sent again: it had no body").wait_for()
+    await seen.assert_clean()
+
+
 async def test_what_is_not_whole_says_why_and_where_its_bytes_are(watched: Open, reading: MemoryReading) -> None:
     seen = await watched(reading)
     await seen.go("/runs/run_7q2k9fh4#step-9/request")

@@ -103,6 +103,27 @@ async def test_an_erasure_is_shown_then_asked_for_and_told_as_a_job(
     assert (told["scope"], told["subject"], told["done_at"]) == ("run", RUN, None)
 
 
+async def test_a_program_asks_for_an_erasure_as_the_form_does(client: TestClient, pool: asyncpg.Pool) -> None:
+    wanted = {"scope": "run", "subject": RUN}
+    answer = await client.post("/api/erasures", json=wanted)
+    assert (answer.status, await answer.json()) == (200, {"erasure": None, "runs": 1, "is_total_exact": True})
+    assert await _asked(pool) == []
+    answer = await client.post("/api/erasures", json={**wanted, "confirm": True})
+    said = await answer.json()
+    assert (answer.status, said["runs"], said["erasure"]["subject"]) == (202, 1, RUN)
+    assert await _asked(pool) == [("run", RUN)]
+    wrong = (
+        ({"scope": "run"}, 422, "subject"),
+        ({"scope": "project", "subject": "default"}, 422, "scope"),
+        ({"scope": "run", "subject": "nobody"}, 404, "subject"),
+        ({**wanted, "confirm": "yes"}, 422, "confirm"),
+        ({**wanted, "sure": True}, 422, "sure"),
+    )
+    for body, status, param in wrong:
+        answer = await client.post("/api/erasures", json=body)
+        assert (answer.status, (await answer.json())["error"]["param"]) == (status, param), body
+
+
 async def test_a_user_is_erased_by_the_id_that_was_sent(
     client: TestClient, reading: MemoryReading, pool: asyncpg.Pool
 ) -> None:

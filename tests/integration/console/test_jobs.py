@@ -98,3 +98,14 @@ async def test_answers_are_as_described(client: Client) -> None:
         ok = document["paths"][described]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         schema = {**ok, "components": document["components"]}
         Draft202012Validator(schema).validate(await (await client.get(asked)).json())
+
+
+async def test_a_program_asks_for_an_export_and_cancels_it(client: Client, exports: MemoryExports) -> None:
+    answer = await client.post("/api/exports", json={})
+    job = (await answer.json())["export"]
+    assert (answer.status, job["state"]) == (202, "waiting")
+    assert (await (await client.get(f"/jobs/{job['job_id']}.json")).json())["export"] == job
+    answer = await client.post(f"/api/exports/{job['job_id']}/cancel", json={})
+    assert (answer.status, (await answer.json())["export"]["state"]) == (202, "cancelled")
+    assert (await client.post(f"/api/exports/{uuid4()}/cancel", json={})).status == 404
+    assert (await client.post("/api/exports", json={"runs": 1})).status == 422

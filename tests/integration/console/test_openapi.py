@@ -88,6 +88,9 @@ ASKED = {
     "/api/plans": "/api/plans",
     "/api/project": None,  # need a Postgres: test_account
     "/api/keys/{key_id}/limits": None,
+    "/api/exports": None,  # test_jobs
+    "/api/exports/{job_id}/cancel": None,
+    "/api/erasures": None,  # test_data
     "/api/projects": None,  # need a Postgres: test_keys
     "/api/projects/{project_id}/rotate": None,
     "/api/projects/{project_id}/revoke": None,

@@ -86,6 +86,12 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "POST /runs/{run_id}/undo": (Sent(form={"correction_id": "{correction_id}"}),),
     "POST /jobs": (Sent(form={}),),
     "POST /jobs/{job_id}/cancel": (Sent(form={}),),
+    "POST /api/exports": (Sent(json={}),),
+    "POST /api/exports/{job_id}/cancel": (Sent(json={}),),
+    "POST /api/erasures": (
+        Sent(json={"scope": "run", "subject": "{run_id}"}),
+        Sent(json={"scope": "user", "subject": "{user_id}", "confirm": True}),
+    ),
     "POST /api/projects": (Sent(json={"project_id": "made-here"}),),
     "POST /api/projects/{project_id}/rotate": (Sent(json={}),),
     "POST /api/projects/{project_id}/revoke": (Sent(json={}),),

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchllm_proxy.console.api.openapi_parts import FORM_ERRORS, PAGE, asked, closed, form, in_path, json_answer
-from watchllm_proxy.console.api.schemas import COUNT, INSTANT, MAYBE_COUNT, STRING, TEXT, Schema
+from watchllm_proxy.console.api.openapi_parts import (
+    FORM_ERRORS,
+    PAGE,
+    SENT_ERRORS,
+    asked,
+    closed,
+    form,
+    in_path,
+    json_answer,
+    sent,
+    storable,
+)
+from watchllm_proxy.console.api.schemas import BOOLEAN, COUNT, INSTANT, MAYBE_COUNT, STRING, TEXT, Schema
 from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT
 from watchllm_proxy.console.jobs import JobState
+from watchllm_proxy.console.pages.data import MAX_SUBJECT
 from watchllm_proxy.store.erasures import ErasureScope
 
 _UUID: Final[Schema] = {"type": "string", "format": "uuid"}
@@ -56,10 +68,46 @@ _JOBS: Final = closed(
     }
 )
 _FILE: Final = {"description": "Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+_ASKED_EXPORT: Final = {
+    "202": json_answer("It is made in the background: /jobs/{job_id}.json.", closed({"export": _EXPORT}))
+}
+_ASKED_ERASURE: Final = closed(
+    {"erasure_id": _UUID, "scope": {"enum": list(ErasureScope)}, "subject": STRING, "requested_at": INSTANT}
+)
+_ERASABLE: Final = closed(
+    {"erasure": {"anyOf": [_ASKED_ERASURE, {"type": "null"}]}, "runs": COUNT, "is_total_exact": BOOLEAN}
+)
+_ERASURE_REQUEST: Final = storable(
+    {
+        "type": "object",
+        "properties": {
+            "scope": {"enum": [ErasureScope.RUN, ErasureScope.USER]},
+            "subject": {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT},
+            "confirm": BOOLEAN,
+        },
+        "required": ["scope", "subject"],
+        "additionalProperties": False,
+    }
+)
 _TO_THE_JOB: Final = {"303": {"description": "To the page of the job."}}
 _WRONG: Final = "401 403 404"
 
 PATHS: Final = {
+    "/api/exports": {
+        "post": sent("Export all runs of the project", "Nothing", _ASKED_EXPORT, wrong=f"{SENT_ERRORS} 409")
+    },
+    "/api/exports/{job_id}/cancel": {"post": sent("Cancel an export", "Nothing", _ASKED_EXPORT, _JOB_ID)},
+    "/api/erasures": {
+        "post": sent(
+            "Erase a run or a user: with `confirm` it is asked for, without it is told what would go",
+            _ERASURE_REQUEST,
+            {
+                "200": json_answer("Nothing is asked for: how many runs would go.", _ERASABLE),
+                "202": json_answer("The recorder erases them: /jobs.json.", _ERASABLE),
+            },
+            wrong=f"{SENT_ERRORS} 409",
+        )
+    },
     "/jobs": {
         "get": asked("Work under way, as a page", PAGE),
         "post": form("Export all runs of the project", _TO_THE_JOB, wrong=f"{FORM_ERRORS} 409"),

@@ -75,8 +75,8 @@ async def erase_form(request: web.Request) -> web.Response:
     """First what would go; with `confirm` it is asked for, by the same row as `watchllm erase` writes."""
     fields = await form_fields(request)
     try:
-        scope, subject = _wanted(fields)
-        found = await _found(request, scope, subject)
+        scope, subject = wanted_erasure(fields)
+        found = await erasable_runs(request, scope, subject)
         if fields.get("confirm") != "yes":
             return await _page(request, asked=(scope, subject, found))
         await jobs.ask_for_erasure(request, scope, subject)
@@ -85,7 +85,7 @@ async def erase_form(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/jobs")
 
 
-def _wanted(fields: Mapping[str, str]) -> tuple[ErasureScope, str]:
+def wanted_erasure(fields: Mapping[str, str]) -> tuple[ErasureScope, str]:
     scopes = {scope.value: scope for scope in ERASABLE}
     scope, subject = scopes.get(fields.get("scope", "")), fields.get("subject", "").strip()
     if scope is None:
@@ -95,7 +95,7 @@ def _wanted(fields: Mapping[str, str]) -> tuple[ErasureScope, str]:
     return scope, subject
 
 
-async def _found(request: web.Request, scope: ErasureScope, subject: str) -> RunList:
+async def erasable_runs(request: web.Request, scope: ErasureScope, subject: str) -> RunList:
     """The runs that are known to go. Raises `Problem` where there are none: then the id is wrong, or foreign."""
     reading, project_id = reading_of(request), project_of(request)
     stored = await request.app[REDACTION].as_stored(project_id, subject)

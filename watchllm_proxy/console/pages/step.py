@@ -148,10 +148,22 @@ def _related(steps: Sequence[Step], step: Step) -> list[dict[str, object]]:
         groups.append(("asked for", _indexes(s for s in steps if _is_asked_by(s, step))))
     if step.type is StepType.TOOL_CALL:
         groups.append(("asked by", _indexes(s for s in steps if _is_asked_by(step, s))))
-        later = (s for s in steps if s.type in MODEL_TYPES and s.step_index > step.step_index)
-        groups.append(("first read by", _indexes(later)[:1]))
+        groups.append(("first read by", _readers(steps, step)[:1]))
         groups.append(("same call at", _indexes(s for s in steps if s is not step and _is_same_call(s, step))))
     return [{"label": label, "steps": indexes[:_MAX_RELATED]} for label, indexes in groups if indexes]
+
+
+def _readers(steps: Sequence[Step], tool: Step) -> list[int]:
+    """Of what a tool gave. Where its time is inferred it lasts until the request began that brought the result:
+    of agents that work side by side that need not be the next one. What never came was read by nobody."""
+    if tool.tool_output_summary is None:
+        return []
+    later = [step for step in steps if step.type in MODEL_TYPES and step.step_index > tool.step_index]
+    if tool.is_duration_inferred and tool.duration_us is not None:
+        end_us = tool.started_at_us + tool.duration_us
+        brought = [step for step in later if step.started_at_us == end_us]
+        later = brought or [step for step in later if step.started_at_us > end_us]
+    return _indexes(later)
 
 
 def _indexes(steps: Iterable[Step]) -> list[int]:

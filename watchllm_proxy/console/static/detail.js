@@ -58,6 +58,7 @@ export class Detail {
     this.path = path;
     this.onTab = onTab;
     this.kept = new Kept();
+    this.uncopied = /** @type {Map<string, string>} */ (new Map()); // calls that cannot be sent again, as far as known, and why
     this.tab = TABS[0];
     this.index = -1;
   }
@@ -112,12 +113,30 @@ export class Detail {
 
   /** @param {string} language */
   async copyAs(language) {
+    const step = await this.fetchStep(this.index);
+    if (!step.call_id) return toast('Only a model call can be copied');
     try {
-      await copy(await getText(`${this.path}/steps/${this.index}/copy/${language}`), `Copied as ${language}, without a key`);
+      await copy(await getText(`${this.path}/steps/${step.index}/copy/${language}`), `Copied as ${language}, without a key`);
     } catch (error) {
-      const step = await this.fetchStep(this.index);
-      toast(step.call_id ? /** @type {Error} */ (error).message : 'Only a model call can be copied');
+      const { message } = /** @type {Error} */ (error);
+      if (message.includes('cannot be sent again')) this.noteUncopied(step, message);
+      toast(message);
     }
+  }
+
+  /** A call that cannot be sent again says so on its buttons from now on. @param {any} step @param {string} why */
+  noteUncopied(step, why) {
+    this.uncopied.set(step.call_id, why);
+    if (this.index === step.index) this.pane.querySelector('.copies')?.replaceWith(this.copies(step));
+  }
+
+  /** @param {any} step */
+  copies(step) {
+    const why = this.uncopied.get(step.call_id);
+    const languages = step.call_id ? [['curl', 'c'], ['python', 'p']] : [];
+    return h('div', { class: 'copies' }, languages.map(([language, key]) => h('button', { type: 'button', title: why ?? `Copy as ${language} (${key})`,
+      'aria-label': `Copy as ${language}`, 'aria-disabled': why ? 'true' : null, onclick: () => (why ? toast(why) : this.copyAs(language)) }, language)),
+    h('button', { type: 'button', title: 'Copy the step as JSON', 'aria-label': 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
   }
 
   /** @param {any} step */
@@ -174,14 +193,12 @@ export class Detail {
     const status = step.http_status ? h('span', { class: `http ${step.http_status < 400 ? 'ok' : ''}` }, `HTTP ${step.http_status}`)
       : step.is_failed ? h('span', { class: 'http' }, 'error') : null;
     const tabs = this.tabsOf(step).map((name) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(name === open), 'aria-controls': 'part', onclick: () => this.open(step, name) }, labelOf(step, name)));
-    const copies = step.call_id ? [['curl', 'c'], ['python', 'p']].map(([language, key]) => h('button', { type: 'button', title: `Copy as ${language} (${key})`, 'aria-label': `Copy as ${language}`, onclick: () => this.copyAs(language) }, language)) : [];
-    copies.push(h('button', { type: 'button', title: 'Copy the step as JSON', 'aria-label': 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
     return h('div', { class: 'dh' },
       h('h2', {}, h('span', { class: 'nn' }, `#${step.index}`), glyph(step.shape, step.name, step.is_failed), h('span', { class: 'name' }, step.name), status,
         h('span', { class: 'ver' }, step.type.replace('_', ' ')),
         h('button', { type: 'button', class: 'close', 'aria-label': 'Close the step', onclick: this.onClose }, '✕')),
       h('div', { class: 'facts' }, step.facts.map((/** @type {[string, string]} */ [label, value]) => h('span', {}, `${label} `, h('b', {}, value)))),
-      h('div', { class: 'tabbar' }, h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs), h('div', { class: 'copies' }, copies)));
+      h('div', { class: 'tabbar' }, h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Parts of the step' }, tabs), this.copies(step)));
   }
 
   /** @param {any} step @param {string} tab @returns {Promise<Node[]>} */
@@ -191,6 +208,8 @@ export class Detail {
       return tab === 'Diff' ? diffBody(changes) : conversationBody(changes, () => this.open(step, 'Request'));
     }
     const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
+    const missing = call.is_truncated ? 'its request was not stored whole' : call.request === null ? call.opaque_reason ?? 'it had no body' : '';
+    if (missing) this.noteUncopied(step, `This step cannot be sent again: ${missing}.`);
     if (tab === 'Cost') return costBody(step, call);
     return tab === 'Request' ? requestBody(call) : responseBody(call);
   }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.console_runs import call_id, make_run, refund_run
 from tests.unit.insights.test_carried import SYSTEM, USER, Talk, message
 from tests.unit.insights.test_carried import step as carried_step
@@ -10,10 +12,24 @@ from watchllm_proxy.records import StepType
 
 
 def test_a_tool_step_leads_to_who_asked_who_read_and_its_twins() -> None:
-    detail = step_detail(refund_run(), 6, has_calls=True)
+    assert _related(refund_run(), 6) == {"asked by": [5], "first read by": [7], "same call at": [4, 8]}
+
+
+def test_the_first_reader_is_who_brought_the_result_and_of_none_there_is_none() -> None:
+    refund = refund_run()
+    steps = list(refund.steps)
+    end_us = steps[6].started_at_us + (steps[6].duration_us or 0)
+    steps[9] = replace(steps[9], started_at_us=end_us)  # another agent's request stands before it
+    readers = _related(replace(refund, steps=steps), 6)["first read by"]
+    assert readers == [9]
+    steps[6] = replace(steps[6], tool_output_summary=None, duration_us=None)
+    assert "first read by" not in _related(replace(refund, steps=steps), 6)
+
+
+def _related(loaded: LoadedRun, index: int) -> dict[str, list[int]]:
+    detail = step_detail(loaded, index, has_calls=True)
     assert detail is not None
-    related = {group["label"]: group["steps"] for group in detail["related"]}  # type: ignore[attr-defined,index]
-    assert related == {"asked by": [5], "first read by": [7], "same call at": [4, 8]}
+    return {group["label"]: group["steps"] for group in detail["related"]}  # type: ignore[attr-defined,index]
 
 
 def test_a_model_step_tells_why_its_call_is_in_the_run() -> None:
