@@ -115,6 +115,8 @@ export class Detail {
   async copyAs(language) {
     const step = await this.fetchStep(this.index);
     if (!step.call_id) return toast('Only a model call can be copied');
+    const why = this.uncopied.get(step.call_id);
+    if (why) return toast(why);
     try {
       await copy(await getText(`${this.path}/steps/${step.index}/copy/${language}`), `Copied as ${language}, without a key`);
     } catch (error) {
@@ -135,7 +137,7 @@ export class Detail {
     const why = this.uncopied.get(step.call_id);
     const languages = step.call_id ? [['curl', 'c'], ['python', 'p']] : [];
     return h('div', { class: 'copies' }, languages.map(([language, key]) => h('button', { type: 'button', title: why ?? `Copy as ${language} (${key})`,
-      'aria-label': `Copy as ${language}`, 'aria-disabled': why ? 'true' : null, onclick: () => (why ? toast(why) : this.copyAs(language)) }, language)),
+      'aria-label': `Copy as ${language}`, 'aria-disabled': why ? 'true' : null, onclick: () => this.copyAs(language) }, language)),
     h('button', { type: 'button', title: 'Copy the step as JSON', 'aria-label': 'Copy the step as JSON', onclick: () => copy(JSON.stringify(step, null, 2), 'Copied as JSON') }, 'JSON'));
   }
 
