@@ -324,9 +324,30 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
             shown = "" if setting.metadata["secret"] or "@" in env[name] else f" (it is {env[name]!r})"
             problems.append(f"{name}: {exc}{shown}")
     chosen.update({name: value for name, value in overrides.items() if not isinstance(value, str | Path | None)})
+    settings = Settings(**chosen)
+    if _is_its_own_upstream(settings):
+        problems.append("WATCHLLM_UPSTREAM_URL: this is the proxy's own address: a call would go round and round")
     if problems:
         raise SettingsError(problems)
-    return Settings(**chosen)
+    return settings
+
+
+def _is_its_own_upstream(settings: Settings) -> bool:
+    """Set to what agents are pointed at, say. Other names of this machine are not known here."""
+    asked = _place(settings.upstream_url)
+    if not urllib.parse.urlsplit(settings.upstream_url).path.startswith("/v1"):
+        return False  # what is not below /v1/ is not forwarded again
+    if settings.public_url is not None and asked == _place(settings.public_url):
+        return True
+    names = {settings.host.lower()}
+    if settings.host in {"0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}:  # noqa: S104 - compared, not bound
+        names |= {"localhost", "127.0.0.1", "::1"}
+    return asked in {(name, settings.port) for name in names}
+
+
+def _place(url: str) -> tuple[str | None, int]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -91,6 +91,36 @@ def test_an_upstream_keeps_its_path_and_loses_a_final_slash() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("http://127.0.0.1:8787/v1", {}),
+        ("http://LOCALHOST:8787/v1", {}),
+        ("http://[::1]:9000/v1", {"WATCHLLM_HOST": "0.0.0.0", "WATCHLLM_PORT": "9000"}),
+        ("http://proxy.example:80/v1", {"WATCHLLM_HOST": "proxy.example", "WATCHLLM_PORT": "80"}),
+        ("https://runs.example.com/v1", {"WATCHLLM_PUBLIC_URL": "https://runs.example.com:443"}),
+    ],
+)
+def test_a_proxy_that_would_forward_to_itself_is_refused(url: str, other: dict[str, str]) -> None:
+    assert problems_of({"WATCHLLM_UPSTREAM_URL": url, **other}) == [
+        "WATCHLLM_UPSTREAM_URL: this is the proxy's own address: a call would go round and round"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("http://127.0.0.1:8788/v1", {}),
+        ("http://127.0.0.1:8787/api/v1", {}),
+        ("http://192.0.2.1:8787/v1", {"WATCHLLM_HOST": "0.0.0.0"}),
+        ("http://127.0.0.1:8787/v1", {"WATCHLLM_HOST": "192.0.2.7"}),
+        ("https://api.example.com/v1", {"WATCHLLM_PUBLIC_URL": "http://api.example.com"}),
+    ],
+)
+def test_another_proxy_further_up_is_a_fine_upstream(url: str, other: dict[str, str]) -> None:
+    assert settings.load({"WATCHLLM_UPSTREAM_URL": url, **other}).upstream_url == url
+
+
+@pytest.mark.parametrize(
     ("raw", "meant"), [("1", True), ("on", True), (" Yes ", True), ("0", False), ("off", False), ("FALSE", False)]
 )
 def test_a_flag_is_on_or_off_in_the_usual_spellings(raw: str, meant: bool) -> None:
