@@ -60,6 +60,10 @@ class GrowingRequests(Generic[T]):
         self._bases: OrderedDict[Hashable, list[Base[T]]] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def counted_bytes(self) -> int:
+        return self._bytes
+
     def find(self, key: Hashable, raw: bytes) -> tuple[Base[T], bytes] | None:
         """The request that this one goes on from, and the news: JSON that stands for itself, the messages in an
         array in an array (as deep as they were). Nothing where it is the same request again."""

@@ -34,6 +34,11 @@ class KnownMessages:
         self._readings: OrderedDict[Place, Reading] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def counted_bytes(self) -> int:
+        """About what it takes now: not less."""
+        return self._bytes + self.requests.counted_bytes
+
     def get(self, place: Place) -> Reading | None:
         known = self._readings.get(place)
         if known is not None:

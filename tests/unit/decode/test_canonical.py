@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -50,3 +51,14 @@ def test_what_only_looks_odd_is_kept(raw: bytes) -> None:
 
 def test_equal_bodies_have_equal_bytes() -> None:
     assert dump(parse(b'{"b": 1, "a": "\\u00e9"}')) == dump(parse('{ "a":"é",\n"b":1 }'.encode()))
+
+
+def test_what_is_written_holds_no_more_memory_than_it_is_long() -> None:
+    """Messages are kept by the ten thousand."""
+    tracemalloc.start()
+    try:
+        kept = [dump({"content": "x" * 300, "number": number}) for number in range(100)]
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes < 2 * sum(map(len, kept))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -148,3 +149,22 @@ def test_what_another_dialect_answered_is_read_anew() -> None:
         for said in (output, *output):
             sent = exchange(target, {"messages": [said], "input": [said]})
             assert decode(sent, known=known) == decode(sent)
+
+
+def test_memory_that_is_counted_is_all_that_is_taken() -> None:
+    """A library gave bytes with ten times the room that they needed: what counts lengths never saw it."""
+    known = KnownMessages()
+    requests = []
+    for number in range(20):
+        told = [{"role": "user", "content": f"task {number}: read the notes, and say what is in them"}, *TURNS[1:]]
+        for step in range(10):
+            told += [{"role": "assistant", "content": f"{step}: {number}"}, {"role": "user", "content": "go on"}]
+            requests.append(exchange(CHAT, {"model": "m", "messages": told, "tools": TOOLS}))
+    tracemalloc.start()
+    try:
+        for each in requests:
+            decode(each, known=known)
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes < known.counted_bytes
