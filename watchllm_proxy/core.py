@@ -152,6 +152,7 @@ def new_recorder(settings: Settings, stores: Stores) -> Recorder:
         upstream_url=settings.upstream_url,
         retention_days=settings.retention_days,
         redacting=Redacting(stores.runs.pool, redaction_key(settings), RedactionMode(settings.redact)),
+        suspect_file=settings.suspect_file,
     )
 
 

@@ -28,6 +28,7 @@ class DeadLetterReason(StrEnum):
     CORRUPT = "corrupt"  # the frame's checksum is right but its payload cannot be unpacked
     REJECTED = "rejected"  # a store will never take its rows
     CRASHED = "crashed"  # thinking about it raised: a bug of ours
+    DEADLY = "deadly"  # thinking about it ended the process, again and again
 
 
 @dataclass(frozen=True, slots=True)

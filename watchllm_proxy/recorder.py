@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -58,9 +60,10 @@ from watchllm_proxy.store.event_rows import (
     without_run_params,
 )
 from watchllm_proxy.store.old_runs import RetentionRules
-from watchllm_proxy.store.postgres import RunStore
+from watchllm_proxy.store.postgres import DeadLetter, RunStore
 from watchllm_proxy.store.reported_rows import reported_insert
 from watchllm_proxy.store.retention import DEFAULT_DAYS
+from watchllm_proxy.suspecting import ENDED_AT_MOST, Suspicion
 from watchllm_proxy.thinking import Explanations, Flags, Thinker, Thought
 
 log = structlog.get_logger(__name__)
@@ -78,6 +81,9 @@ BLANK_INTERVAL_S = 900.0
 
 RETRY_LOOK_INTERVAL_S = 1.0
 RETRIED_RECORDS = 200
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Recorder:
@@ -98,6 +104,7 @@ class Recorder:
         upstream_url: str | None = None,
         retention_days: int = DEFAULT_DAYS,
         redacting: Redacting | None = None,
+        suspect_file: Path | None = None,
     ) -> None:
         self.stats = RecorderStats()
         self.at_rest = asyncio.Lock()  # who holds it finds both stores saying the same: no batch is under way
@@ -115,6 +122,7 @@ class Recorder:
         self._offsets: dict[str, LogPosition] = {}
         self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
+        self._suspicion = Suspicion(suspect_file)
         self._cutter = Cutter(runs, events, self._patience)
         self._settler = Settler(runs, events, self._patience)
         self._reporting = Reporting(runs, self._pricing, self._patience)
@@ -247,7 +255,14 @@ class Recorder:
         log.info("recorder.pending_batch_taken_up", records=len(batch.records), starts=pending.starts)
         part = await self._cutter.part_of(batch, pending.starts)
         crash_points.reach("recorder.after_cut")
-        await self._store(batch if part is pending.bounds else await self._read_again(part))
+        if part is not pending.bounds:
+            batch = await self._read_again(part)
+        if len(batch.records) == 1:
+            ended = self._suspicion.take_up(batch.records[0].record_id)
+            if ended >= ENDED_AT_MOST:
+                await self._give_up(batch, ended)
+                return
+        await self._store(batch)
 
     async def _correct(self, now_us: int) -> None:
         """Carry out what people have asked for. Rows change under the sessionizer, which takes them up anew."""
@@ -285,10 +300,27 @@ class Recorder:
         if not batch.records:
             raise exc  # no record is to blame: our bug, and better told than looped over
         record = batch.records[0]
-        letter = self._thinker.as_kept(setting_aside.given_up(record, exc), record)
-        await self._leave_without_run(record)
+        await self._set_aside(batch, self._thinker.as_kept(setting_aside.given_up(record, exc), record))
+
+    async def _give_up(self, batch: Batch, ended: int) -> None:
+        """The one record of a pending batch has ended that many recorders.
+
+        The last one may have ended because it redacted what is to be kept of it: then nothing is.
+        """
+        record = batch.records[0]
+        letter = setting_aside.deadly(record, ended)
+        if ended == ENDED_AT_MOST:
+            letter = await self._thought(self._thinker.as_kept, letter, record)
+        elif self._redacting is not None:
+            letter = replace(letter, payload=b"")
+        await self._set_aside(batch, letter)
+
+    async def _set_aside(self, batch: Batch, letter: DeadLetter) -> None:
+        """In place of the one record of `batch`."""
+        await self._leave_without_run(batch.records[0])
         nothing = Thought.of_nothing_but(letter, batch)
         await self._flush(batch.bounds, nothing)
+        self._suspicion.clear()
         await self._note_stored(batch, nothing, 0.0)
 
     async def _leave_without_run(self, record: MergedRecord) -> None:
@@ -306,11 +338,18 @@ class Recorder:
         if self._redacting is not None:
             await self._patience.on_postgres(self._redacting.follow_projects)
         await self._patience.on_postgres(self._pricing.follow)
-        understood = await asyncio.to_thread(self._thinker.understand, batch)
+        understood = await self._thought(self._thinker.understand, batch)
         runs_of = await self._settler.runs_of(understood.settlements)
-        thought = await asyncio.to_thread(self._thinker.place, understood, self._sessionizer, runs_of)
+        thought = await self._thought(self._thinker.place, understood, self._sessionizer, runs_of)
         reported = await self._reporting.reported(understood.reports, thought.changes.runs)
-        return await self._with_insights(thought.with_reported(reported))
+        thought = await self._with_insights(thought.with_reported(reported))
+        self._suspicion.clear()
+        return thought
+
+    async def _thought(self, think: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """In a worker thread. A record that ends the process meanwhile is found to have done so."""
+        with self._suspicion.thinking():
+            return await asyncio.to_thread(think, *given, **named)
 
     async def _with_insights(self, thought: Thought) -> Thought:
         try:
@@ -321,14 +360,15 @@ class Recorder:
             self.stats.insight_crashes += 1
             log.error("recorder.histories_crashed", error=type(exc).__name__, exc_info=exc)
             histories = {}
-        return await asyncio.to_thread(self._thinker.with_insights, thought, histories)
+        return await self._thought(self._thinker.with_insights, thought, histories)
 
     async def _insights(self, changes: RunChanges) -> tuple[Flags, Explanations]:
         thought = await self._with_insights(Thought.of_time(changes))
         return thought.flags, thought.explanations
 
     async def _load_runs(self, keys: Sequence[tuple[str, str]]) -> list[StoredRun]:
-        return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
+        with self._suspicion.waiting():
+            return await self._patience.on_postgres(lambda: self._runs.load_runs(keys))
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         retention = await self._patience.on_postgres(self.rules.current)

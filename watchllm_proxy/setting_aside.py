@@ -33,6 +33,12 @@ def given_up(record: MergedRecord, exc: Exception) -> DeadLetter:
     return crashed(record, exc)
 
 
+def deadly(record: MergedRecord, ended: int) -> DeadLetter:
+    """Nobody lives to think about it."""
+    log.error("recorder.record_deadly", record_id=str(record.record_id), ended=ended)
+    return _dead_letter(record, DeadLetterReason.DEADLY, f"ended the recorder {ended} times")
+
+
 def tell_failed(batch: Batch, exc: Exception) -> None:
     if isinstance(exc, StoreRejected):
         log.error("recorder.batch_rejected", records=len(batch.records), error=str(exc))

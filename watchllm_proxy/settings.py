@@ -258,6 +258,11 @@ class Settings:
         return self.data_dir / "usage"
 
     @property
+    def suspect_file(self) -> Path:
+        """The recorder's note on a record that may be ending it. Rarely there."""
+        return self.data_dir / "suspect.json"
+
+    @property
     def exports_dir(self) -> Path:
         """Exports that were asked for in the dashboard, for as long as they are kept."""
         return self.data_dir / "exports"

@@ -266,7 +266,7 @@ CREATE TABLE pending_batches (
 CREATE TABLE dead_letters (
     record_id uuid PRIMARY KEY,
     log_name text NOT NULL,
-    reason text NOT NULL,                           -- corrupt, rejected, crashed
+    reason text NOT NULL,                           -- corrupt, rejected, crashed, deadly
     detail text NOT NULL,                           -- for the operator; never a body, never a key
     payload bytea NOT NULL,                         -- the log record, as it was; empty once dropped
     at timestamptz NOT NULL,                        -- when it was last tried

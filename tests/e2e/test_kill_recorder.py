@@ -9,12 +9,15 @@ import asyncio
 import os
 import random
 import time
+import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.e2e.killing import DEADLINE_S, Load, Victim, new_seed, report, running, stored_in
+from tests.e2e.killing import DEADLINE_S, REQUEST_ID, Load, Victim, new_seed, report, running, stored_in
 from tests.e2e.programs.armed_watchllm import CRASH_FILE
+from tests.e2e.stack import Stack
 
 IS_FULL = "WATCHLLM_TEST_KILLS" in os.environ
 KILLS = int(os.environ.get("WATCHLLM_TEST_KILLS", "30"))
@@ -76,6 +79,40 @@ async def kill_again_and_again(what: str, kills: int, *, filled: int, **environ:
 async def test_kills_of_the_recorder_and_one_at_each_crash_point_lose_and_double_nothing() -> None:
     """With a day's calls in the stores: each start takes up what they hold."""
     await kill_again_and_again("recorder on embedded stores", KILLS, filled=FILLED)
+
+
+@pytest.mark.slow
+async def test_a_record_that_kills_each_recorder_is_set_aside_and_all_others_flow_on() -> None:
+    async with running(program=ARMED) as stack:
+        victim = Victim(stack, "core")
+        (stack.data_dir / CRASH_FILE).write_text("deadly kaboom")
+        await victim.strike()
+        deadly = await say(stack, "kaboom")
+        others = [await say(stack, f"number {number}") for number in range(3)]
+        while not await asyncio.to_thread(count_of_deadly, stack):
+            await asyncio.sleep(0.1)
+        stored = await stored_in(stack)
+    assert stored.dead_letters == 1
+    assert deadly not in stored.events
+    assert (stored.lost_of(others), stored.doubled) == (0, 0)
+    assert len(stored.events) == len(others)
+
+
+async def say(stack: Stack, text: str) -> str:
+    """The id of the exchange."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{stack.base_url}/chat/completions", json=body) as answer,
+    ):
+        await answer.read()
+        return answer.headers[REQUEST_ID]
+
+
+def count_of_deadly(stack: Stack) -> bool:
+    """Whether /metrics counts it; nobody is there to count while a core starts."""
+    with urllib.request.urlopen(f"{stack.origin}/metrics", timeout=10) as answer:
+        return b'watchllm_captures{reason="deadly",state="dead_lettered"} 1.0' in answer.read()
 
 
 @pytest.mark.slow

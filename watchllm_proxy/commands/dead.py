@@ -50,6 +50,7 @@ WORDS = {
     DeadLetterReason.CORRUPT: "its bytes are whole, and no exchange can be read out of them",
     DeadLetterReason.REJECTED: "a store will never take its rows",
     DeadLetterReason.CRASHED: "thinking about it met a bug of ours; please report the detail, not the bytes",
+    DeadLetterReason.DEADLY: "thinking about it ended the recorder each time: out of memory, or a bug of ours",
 }
 
 app = typer.Typer(

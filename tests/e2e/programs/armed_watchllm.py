@@ -2,6 +2,8 @@
 
 The file `crash-at` in the data directory names the point and how often it is to be reached:
 `recorder.after_begin 3`. The process that dies there deletes the file, so the next one lives.
+
+Where the file says `deadly TEXT`, each core dies that thinks about a record that holds it, and the file stays.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ import sys
 from pathlib import Path
 
 from watchllm_proxy import child, crash_points, supervisor
+from watchllm_proxy.capture.merge import Batch
 from watchllm_proxy.cli import main
+from watchllm_proxy.thinking import Thinker, Understood
 
 CRASH_FILE = "crash-at"
 
 
 def arm(file: Path) -> None:
     point, times = file.read_text().split()
+    if point == "deadly":
+        die_of(times.encode())
+        return
     left = int(times)
 
     def count_down() -> None:
@@ -29,6 +36,17 @@ def arm(file: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     crash_points.arm(point, count_down)
+
+
+def die_of(text: bytes) -> None:
+    understand = Thinker.understand
+
+    def end_or_understand(self: Thinker, batch: Batch) -> Understood:
+        if any(text in record.payload for record in batch.records):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return understand(self, batch)
+
+    Thinker.understand = end_or_understand  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Recording:
         *,
         keep_raw_days: int = 0,
         redacting: Redacting | None = None,
+        suspect_file: Path | None = None,
     ) -> Recorder:
         return Recorder(
             LogSet(self.logs),
@@ -81,6 +82,7 @@ class Recording:
             new_sessionizer=lambda shelf: Sessionizer(silence_us=SILENCE_US, shelf=shelf),
             keep_raw_days=keep_raw_days,
             redacting=redacting,
+            suspect_file=suspect_file,
         )
 
     async def write_reports(self, records: Sequence[Exchange | Report], log: str = "w0") -> None:
