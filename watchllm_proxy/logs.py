@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import sys
@@ -27,9 +28,7 @@ def configure(level: str, process: str, file: Path | None = None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=MAX_LOG_FILE_BYTES, backupCount=KEPT_LOG_FILES, encoding="utf-8"
-        )
+        handler = _LogFile(file, maxBytes=MAX_LOG_FILE_BYTES, backupCount=KEPT_LOG_FILES, encoding="utf-8")
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -59,6 +58,21 @@ def configure(level: str, process: str, file: Path | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """On a full disk lines are lost. That is said once, and not by a traceback on the terminal for each."""
+
+    _is_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
+        if self._is_told:
+            return
+        self._is_told = True
+        exc = sys.exc_info()[1]
+        reason = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+        with contextlib.suppress(OSError):  # of `up -d` it goes to the same disk
+            sys.stderr.write(f"{self.baseFilename} cannot be written ({reason}): log lines are lost\n")
 
 
 def _where_it_broke(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +53,19 @@ def test_an_exception_is_told_by_type_and_lines_without_words_or_variables(log_f
 def test_log_files_are_for_our_user_alone(log_file: Path) -> None:
     structlog.get_logger("a").info("ready")
     assert log_file.parent.stat().st_mode & 0o077 == 0
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_loses_lines_and_is_told_once(log_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.FileHandler)
+    handler.setStream(FullDisk()).close()
+    for _ in range(3):
+        structlog.get_logger("a").warning("proxy.upstream_failed")
+    assert (
+        capsys.readouterr().err == f"{log_file} cannot be written (No space left on device): log lines are lost\n"
+    )
