@@ -44,6 +44,10 @@ def debug_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/debug"
 
 
+def summary_path(run_id: str) -> str:
+    return f"/api/agent-runs/{encode_id(run_id)}"
+
+
 def events_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/events"
 

@@ -218,6 +218,29 @@ async def test_a_run_that_goes_on_grows_where_it_is_read_and_a_lost_connection_i
     assert [error for error in seen.errors if "503" not in error] == []
 
 
+async def test_a_run_that_was_over_and_goes_on_is_followed_again(watched: Open, reading: MemoryReading) -> None:
+    whole = long_run(60)
+
+    def now_has(steps: int, status: RunStatus) -> None:
+        run = replace(whole.run, status=status, total_steps=steps, is_explicit=True)
+        reading.runs[2] = replace(whole, run=run, steps=whole.steps[:steps], flags=())
+
+    now_has(20, RunStatus.COMPLETED)
+    seen = await watched(reading)
+    await seen.go("/runs/run_big2000#step-19")
+    await _selected(seen, 19)
+    assert not await seen.page.locator("#live").is_visible()
+    now_has(24, RunStatus.RUNNING)
+    await seen.page.locator("#live[data-state=on]", has_text="Live").wait_for()
+    await seen.page.locator("#step-23").wait_for()
+    now_has(25, RunStatus.COMPLETED)
+    await seen.page.locator("#live[data-state=over]", has_text="The run is over.").wait_for()
+    now_has(27, RunStatus.COMPLETED)  # between two looks
+    await seen.page.locator("#step-26").wait_for()
+    await _selected(seen, 19)
+    await seen.assert_clean()
+
+
 async def test_the_argument_that_an_error_names_is_marked_and_base64_is_a_button(
     watched: Open, reading: MemoryReading
 ) -> None:

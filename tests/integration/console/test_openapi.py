@@ -48,6 +48,7 @@ ASKED = {
     "/samples/{name}/search": "/samples/loop/search?q=a",
     "/api/agent-runs": "/api/agent-runs?limit=2",
     "/api/agent-runs/fixture/{name}": "/api/agent-runs/fixture/high-cost",
+    "/api/agent-runs/{run_id}": "/api/agent-runs/run_7q2k9fh4",
     "/api/agent-runs/{run_id}/debug": "/api/agent-runs/run_7q2k9fh4/debug",
     "/api/agent-runs/{run_id}/events": None,  # no JSON: test_live
     "/api/agent-runs/{run_id}/search": "/api/agent-runs/run_7q2k9fh4/search?q=refund",

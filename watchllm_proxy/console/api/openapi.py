@@ -137,6 +137,12 @@ _STATIC: Final = [
 
 _API: Final = {
     "/api/agent-runs": _get("List agent runs", _RUN_LIST, parameters=_FILTERS, errors="401 402 422 503"),
+    "/api/agent-runs/{run_id}": _get(
+        "One run as the list has it",
+        json_answer("The run.", closed({"run": ref("RunSummary")})),
+        parameters=[_RUN_ID],
+        errors="401 402 404 503",
+    ),
     "/api/agent-runs/{run_id}/debug": _get(
         "One run with its steps, and why each call is in it", _RUN, parameters=[_RUN_ID], errors="401 402 404 503"
     ),

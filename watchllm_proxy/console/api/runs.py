@@ -1,4 +1,4 @@
-"""`GET /api/agent-runs`, `/api/agent-runs/{run_id}/debug`, `/api/agent-runs/fixture/{name}`."""
+"""`GET /api/agent-runs`, one of them, its `/debug`, and `/api/agent-runs/fixture/{name}`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aiohttp import web
 
 from watchllm_proxy.console.addresses import debug_path, decode_id
 from watchllm_proxy.console.answers import json_answer
-from watchllm_proxy.console.api.debug import debug_document, run_list
+from watchllm_proxy.console.api.debug import debug_document, run_list, run_summary
 from watchllm_proxy.console.context import desk_of, now_us, project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun, load_run
 from watchllm_proxy.console.queries import run_query
@@ -19,6 +19,14 @@ async def list_runs(request: web.Request) -> web.Response:
     query = run_query(request.query, now_us())
     found = await reading_of(request).list_runs(project_of(request), await as_stored(request, query))
     return json_answer(run_list(found, query))
+
+
+async def one_run(request: web.Request) -> web.Response:
+    """As the list has it: little to read for who asks again and again how far it is."""
+    row = await reading_of(request).get_run(project_of(request), decode_id(request.match_info["run_id"]))
+    if row is None:
+        raise web.HTTPNotFound
+    return json_answer({"run": run_summary(row)})
 
 
 async def debug_run(request: web.Request) -> web.Response:

@@ -8,7 +8,14 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from watchllm_proxy.console.addresses import decode_id, events_path, run_json_path, run_path, search_path
+from watchllm_proxy.console.addresses import (
+    decode_id,
+    events_path,
+    run_json_path,
+    run_path,
+    search_path,
+    summary_path,
+)
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
@@ -188,9 +195,8 @@ def _page(
         whole_path="" if lane is None else path,
         lane_offset_us=None if lane is None else max(0, lane.run.started_at_us - loaded.run.started_at_us),
         search_path=f"{path}/search" if is_sample else search_path(listed.run.run_id),
-        events_path=events_path(listed.run.run_id)
-        if not is_sample and listed.run.status is RunStatus.RUNNING
-        else None,
+        events_path=events_path(listed.run.run_id) if not is_sample and _may_go_on(listed.run) else None,
+        summary_path=summary_path(listed.run.run_id) if not is_sample and listed.run.is_explicit else None,
         figures=six_figures(loaded, peers, now),
         verdict=verdict_of(loaded),
         is_sample=is_sample,
@@ -205,6 +211,11 @@ def _page(
         rows=timeline.rows[:FIRST_ROWS],
         children=[row.run for row in loaded.children],
     )
+
+
+def _may_go_on(run: Run) -> bool:
+    """A client that named its run may send more of it at any time."""
+    return run.status is RunStatus.RUNNING or run.is_explicit
 
 
 def _columns_answer(loaded: LoadedRun) -> web.Response:

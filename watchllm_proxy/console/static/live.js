@@ -2,10 +2,11 @@
 // A run that goes on, as it goes on. An event says how far it has come; the steps are then read again as a whole,
 // so that none is lost or shown twice, whatever happens to the connection.
 import { byId, h } from './dom.js';
-import { silence } from './poll.js';
+import { poll, silence } from './poll.js';
 
 const SILENCE_MS = 2000;
 const RETRY_MS = 2500;
+const LOOK_AGAIN_MS = 4000;
 
 /**
  * @typedef {object} View
@@ -15,9 +16,10 @@ const RETRY_MS = 2500;
  * @property {() => void} tick  time goes on
  */
 
-/** Does nothing on a page of a run that is over. @param {View} view */
+/** Does nothing on a page of a run that is over and cannot go on. @param {View} view */
 export function follow(view) {
-  const address = byId('main').dataset.events;
+  const main = byId('main');
+  const { events: address, summary } = main.dataset;
   if (!address) return;
   const line = byId('live');
   const text = byId('live-text');
@@ -25,6 +27,7 @@ export function follow(view) {
   const stopped = silence();
   let unseen = 0;
   let lostAt = 0;
+  let ticking = 0;
   let isReading = false;
   let isStale = false;
 
@@ -60,23 +63,37 @@ export function follow(view) {
     view.toEnd();
     see();
   });
-  const ticking = setInterval(() => {
+  const tick = () => {
     view.tick();
     const silent = Date.now() - lostAt;
     if (!lostAt || silent < SILENCE_MS) return;
     stopped.last(silent);
     if (line.dataset.state !== 'lost') say('lost', stopped.notice);
-  }, 500);
-  connect();
+  };
+  if (main.dataset.status === 'running') connect();
+  else waitForMore(Number(main.dataset.steps));
+
+  /** The run is over, but its client named it, and may go on with it. @param {number} known */
+  function waitForMore(known) {
+    if (!summary) return;
+    poll(summary, LOOK_AGAIN_MS, ({ run }) => {
+      if (run.status !== 'running' && run.total_steps === known) return true;
+      connect();
+      return false;
+    });
+  }
 
   function connect() {
     const events = new EventSource(/** @type {string} */ (address));
+    ticking ||= setInterval(tick, 500);
     /** @param {string} words */
     const end = (words) => {
       events.close();
       clearInterval(ticking);
+      ticking = 0;
       say('over', words, ' ', h('a', { href: location.pathname + location.search }, 'Show its figures'));
     };
+    line.hidden = false;
     events.addEventListener('open', () => {
       if (lostAt) read();
       lostAt = 0;
@@ -87,8 +104,11 @@ export function follow(view) {
       if (events.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS); // refused: browsers give up then
     });
     events.addEventListener('message', async (event) => {
+      const { is_over: isOver, total_steps: steps } = JSON.parse(event.data);
       await read();
-      if (JSON.parse(event.data).is_over) end('The run is over.');
+      if (!isOver) return;
+      end('The run is over.');
+      waitForMore(steps);
     });
     events.addEventListener('gone', () => end('The run is part of another now.'));
   }
