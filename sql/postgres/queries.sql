@@ -393,7 +393,7 @@ ORDER BY last_activity_at, project_id, run_id;
 project_id = $1
     AND ($2::text IS NULL OR status = $2)
     AND ($3::text IS NULL OR agent_name = $3)
-    AND ($4::jsonb IS NULL OR (flags <> '[]' AND flags @> $4))
+    AND ($4::text IS NULL OR (flag_kinds <> '[]' AND flag_kinds ? $4))
     AND ($5::text IS NULL OR session_id = $5)
     AND ($6::text IS NULL OR strpos(lower(concat_ws(E'\n', title, agent_name, run_id)), lower($6)) > 0)
     AND ($7::timestamptz IS NULL OR started_at >= $7)
@@ -402,8 +402,15 @@ project_id = $1
     AND ($10::text IS NULL OR user_id = $10);
 
 -- name: list_runs
--- One page of runs. The order is one of an allow-list in store/reading.py.
-SELECT * FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $11 OFFSET $12;
+-- One page of runs. The order is one of an allow-list in store/reading.py. Which runs it holds is found in an index alone,
+-- so that rows are read of those that are shown.
+SELECT runs.*
+FROM (
+    SELECT project_id AS found_project_id, run_id AS found_run_id FROM agent_debug_logs
+    WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $11 OFFSET $12
+) AS found
+JOIN agent_debug_logs AS runs ON runs.project_id = found_project_id AND runs.run_id = found_run_id
+ORDER BY /*order*/;
 
 -- name: list_runs_known_first
 -- One page of runs in the order of /*key*/, which an index holds the other way round: read backwards it has those that
@@ -972,10 +979,16 @@ ORDER BY /*order*/;
 -- Whether there is such a project.
 SELECT 1 FROM projects WHERE project_id = $1;
 
+-- name: columns_to_import
+-- Columns of the table $1 but for those that the store makes out of others.
+SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS columns
+FROM pg_attribute
+WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+
 -- name: import_rows
 -- Rows of a table as JSON, of the project $2 whatever they say. Those that are there stay.
-INSERT INTO /*table*/
-SELECT made.*
+INSERT INTO /*table*/ (/*columns*/)
+SELECT /*columns*/
 FROM unnest($1::jsonb[]) AS each,
     jsonb_populate_record(NULL::/*table*/, each || jsonb_build_object('project_id', $2::text)) AS made
 ON CONFLICT DO NOTHING;

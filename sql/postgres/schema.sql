@@ -113,6 +113,7 @@ CREATE TABLE agent_debug_logs (
     is_explicit boolean NOT NULL DEFAULT false,     -- the client named it by an id, and may come back to it
     reported text,                                  -- what the client told of it, JSON; NULL: it was captured
     dearest_step_usd numeric,                       -- US dollars, of its dearest step; NULL: no step has a price
+    flag_kinds jsonb NOT NULL GENERATED ALWAYS AS (jsonb_path_query_array(flags, '$[*].kind')) STORED, -- of its flags, made by the store: small enough for an index
     PRIMARY KEY (project_id, run_id)
 );
 CREATE INDEX agent_debug_logs_newest ON agent_debug_logs (project_id, started_at DESC, run_id);
@@ -120,7 +121,10 @@ CREATE INDEX agent_debug_logs_agents ON agent_debug_logs (project_id, started_at
 CREATE INDEX agent_debug_logs_status ON agent_debug_logs (project_id, status, started_at DESC, run_id) INCLUDE (is_agent);
 CREATE INDEX agent_debug_logs_agent_name ON agent_debug_logs (project_id, agent_name, started_at DESC, run_id) INCLUDE (is_agent);
 CREATE INDEX agent_debug_logs_session ON agent_debug_logs (project_id, session_id, started_at DESC, run_id) INCLUDE (is_agent);
-CREATE INDEX agent_debug_logs_flagged ON agent_debug_logs (project_id, started_at DESC, run_id) WHERE flags <> '[]';
+CREATE INDEX agent_debug_logs_flagged ON agent_debug_logs (project_id, started_at DESC, run_id)
+INCLUDE (is_agent, flag_kinds) WHERE flag_kinds <> '[]';
+CREATE INDEX agent_debug_logs_user ON agent_debug_logs (project_id, user_id, started_at DESC, run_id)
+INCLUDE (is_agent) WHERE user_id IS NOT NULL;
 CREATE INDEX agent_debug_logs_cost ON agent_debug_logs (project_id, total_cost_usd DESC NULLS LAST, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_duration ON agent_debug_logs (project_id, (ended_at - started_at) DESC NULLS LAST, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_steps ON agent_debug_logs (project_id, total_steps DESC, started_at DESC, run_id);

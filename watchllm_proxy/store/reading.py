@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from watchllm_proxy.records import Explanation, Link, Run, RunStatus, SentCall, Step
 from watchllm_proxy.store import run_rows, views
@@ -284,12 +283,11 @@ def _days_of(call_id: UUID) -> list[tuple[int, int]]:
 
 def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
     """$1 to $10 of `run_filter`."""
-    flag = orjson.dumps([{"kind": query.flag.value}]).decode() if query.flag else None
     return [
         views.key(project_id),
         query.status.value if query.status else None,
         views.optional_text(query.agent),
-        flag,
+        query.flag.value if query.flag else None,
         views.optional_key(query.session),
         views.optional_text(query.q),
         views.optional_instant(query.since_us),

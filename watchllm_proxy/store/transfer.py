@@ -83,8 +83,9 @@ class RunRows:
             for table in (RUN_TABLE, *PARTS):
                 of_table = [row for name, row in rows if name == table]
                 if of_table:
+                    columns = await connection.fetchval(queries("postgres")["columns_to_import"], table)
                     sql = queries("postgres")["import_rows"].replace("/*table*/", table)
-                    await connection.execute(sql, of_table, self._project_id)
+                    await connection.execute(sql.replace("/*columns*/", columns), of_table, self._project_id)
 
     async def _fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
         async with transaction(self._pool, UPKEEP) as connection:

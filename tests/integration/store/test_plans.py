@@ -34,14 +34,15 @@ INSERT INTO projects SELECT 'project-' || n, 'x', now() FROM generate_series(0, 
 INSERT INTO agent_debug_logs (
     project_id, run_id, session_id, parent_run_id, agent_name, title, status, started_at, ended_at,
     last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens, output_tokens,
-    cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit
+    cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, is_explicit, user_id
 )
 SELECT 'project-' || n % {PROJECTS}, 'run-' || n, 'session-' || n / 20,
     CASE WHEN n % 7 = 0 THEN 'run-' || n / 7 END, 'agent-' || n % 30, 'Task ' || n,
     (ARRAY['completed', 'completed', 'completed', 'failed', 'abandoned'])[1 + n / 7 % 5],
     at, at + n % 300 * interval '1 second', at, n % 3 > 0, n % 40, n % 20, 0, n, n, 0,
     CASE WHEN n % 10 > 0 THEN n % 1000 / 1000.0 END, 0, '[]',
-    CASE WHEN n % 25 = 0 THEN '[{{"kind": "loop_detected"}}]'::jsonb ELSE '[]' END, n % 4 = 0
+    CASE WHEN n % 25 = 0 THEN '[{{"kind": "loop_detected"}}]'::jsonb ELSE '[]' END, n % 4 = 0,
+    CASE WHEN n % 2 = 0 THEN 'user-' || n % 500 END
 FROM generate_series(1, {RUNS}) AS n, LATERAL (SELECT timestamptz '2026-01-01' + n * interval '10 seconds' AS at);
 INSERT INTO agent_debug_steps (
     project_id, run_id, step_index, type, started_at, is_duration_inferred, summary, is_priced
@@ -124,8 +125,9 @@ FILTERS: dict[str, tuple[object, ...]] = {
     "agents": (None, None, None, None, None, None, None, False, None),
     "a status": (RunStatus.FAILED.value, None, None, None, None, None, None, False, None),
     "an agent": (None, "agent-11", None, None, None, None, None, False, None),
-    "a flag": (None, None, json.dumps([{"kind": FlagKind.LOOP_DETECTED}]), None, None, None, None, False, None),
+    "a flag": (None, None, FlagKind.LOOP_DETECTED.value, None, None, None, None, False, None),
     "a session": (None, None, None, "session-77", None, None, None, True, None),
+    "a user": (None, None, None, None, None, None, None, False, "user-7"),
 }
 
 
@@ -157,7 +159,7 @@ async def test_counting_what_matches_reads_no_table(pool: asyncpg.Pool, what: st
     assert plan.whole_tables == set(), plan.tree
 
 
-@pytest.mark.parametrize("what", ["everything", "agents", "a status", "an agent", "a session"])
+@pytest.mark.parametrize("what", FILTERS)
 async def test_counting_looks_at_an_index_and_not_at_the_rows(pool: asyncpg.Pool, what: str) -> None:
     """Ten thousand rows lie on ten thousand pages."""
     sql = queries("postgres")["count_runs"].replace("/*run_filter*/", queries("postgres")["run_filter"])

@@ -47,6 +47,7 @@ CHOICES = {
     "requests_per_minute": "1",
     "redaction_rules": "'{}'",
     "flag_thresholds": "'{}'",
+    "flags": """'[{"kind": "x"}]'""",
 }
 """Of columns that not any value of their type will do for."""
 
