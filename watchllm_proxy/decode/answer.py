@@ -11,6 +11,8 @@ from watchllm_proxy.records import Message, Usage, record
 MAX_METADATA_VALUE_BYTES = 16 * 1024
 """Longer values (log probabilities, token ids of the prompt) are left out of the metadata and named there."""
 
+_MAX_CHARACTER_BYTES = 8  # as JSON, and more than enough for the quotes
+
 
 @record
 class Answer:
@@ -36,10 +38,16 @@ def answer_metadata(body: dict[str, Json], known: frozenset[str]) -> dict[str, J
     for key, value in body.items():
         if key in known or value is None or value in ("", [], {}):
             continue
-        if isinstance(value, (str, list, dict)) and len(dump(value)) > MAX_METADATA_VALUE_BYTES:
+        if _is_long(value):
             left_out.append(key)
         else:
             kept[key] = value
     if left_out:
         kept["left_out"] = left_out
     return kept
+
+
+def _is_long(value: Json) -> bool:
+    if isinstance(value, str) and _MAX_CHARACTER_BYTES * len(value) < MAX_METADATA_VALUE_BYTES:
+        return False
+    return isinstance(value, (str, list, dict)) and len(dump(value)) > MAX_METADATA_VALUE_BYTES

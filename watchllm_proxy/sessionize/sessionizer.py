@@ -69,7 +69,8 @@ class Sessionizer:
             silence_us=silence_us, horizon_us=horizon_us, max_runs=max_runs, max_steps=max_steps, shelf=shelf
         )
         self._remembered = Remembered(horizon_us=horizon_us, max_anchors=max_anchors, max_texts=max_texts)
-        self._said = SaidByPeople()
+        self._at_us = 0  # when the call at hand began
+        self.obey(SaidByPeople())
         self._placements: dict[UUID, Placement] = {}
         self._relinked: dict[UUID, Placement] = {}
         self._moved: dict[UUID, RunState] = {}  # calls of runs that were moved since the last drain
@@ -80,13 +81,24 @@ class Sessionizer:
         """What people have said, in place of all that was known of it. It holds for calls observed from now on;
         for those observed before, `corrections` changes the stored rows, and they are to be loaded again."""
         self._said = said
+        self._evidence = Evidence(
+            anchors=self._remembered.anchors,
+            texts=self._remembered.texts,
+            children=self._remembered.children,
+            connections=self._remembered.connections,
+            silence_us=self._silence_us,
+            find_run=lambda key: self._runs.find(key, self._at_us),
+            runs_of=self._runs.of_session,
+            said=said,
+            expect=lambda keys: self._runs.expect(keys, self._at_us),
+        )
 
     def observe(self, call: Call, now_us: int) -> Placement:
         """Place one call. `now_us` is taken for the contract's sake and not used: see the module's docstring."""
         del now_us
         if call.api is Api.OTHER and not any(i.kind is ClientIdKind.RUN for i in call.client_ids):
             return Placement(call.call_id, call.project_id, None, None, None, ())
-        evidence = self._evidence(call)
+        evidence = self._evidence_for(call)
         self._runs.name(_named_runs(call, evidence))
         where = place(call, rules.collect(call, evidence), evidence)
         run = self._run_for(call, where)
@@ -107,26 +119,17 @@ class Sessionizer:
         what is missing; but that is one look at the shelf for each run."""
         wanted: dict[RunKey, None] = {}
         for call in calls:
-            evidence = self._evidence(call)
+            evidence = self._evidence_for(call)
             named = _named_runs(call, evidence)
             led = (clue.leads_to for rule in rules.BY_ID for clue in rule(call, evidence))
             answered = [(call.project_id, anchor.run_id) for anchor in led if anchor is not None]
             wanted |= dict.fromkeys(named or answered)
         self._runs.bring(wanted)
 
-    def _evidence(self, call: Call) -> Evidence:
-        """What is known, as it is for a call of this time."""
-        return Evidence(
-            anchors=self._remembered.anchors,
-            texts=self._remembered.texts,
-            children=self._remembered.children,
-            connections=self._remembered.connections,
-            silence_us=self._silence_us,
-            find_run=lambda key: self._runs.find(key, call.started_at_us),
-            runs_of=self._runs.of_session,
-            said=self._said,
-            expect=lambda keys: self._runs.expect(keys, call.started_at_us),
-        )
+    def _evidence_for(self, call: Call) -> Evidence:
+        """What is known, as it is for a call of this time; until the next one is looked at."""
+        self._at_us = call.started_at_us
+        return self._evidence
 
     def _run_for(self, call: Call, where: Place) -> RunState:
         key = (call.project_id, where.run_id)
@@ -227,6 +230,8 @@ class Sessionizer:
             if parent is not None
             for step_index, text in parent.take_filled()
         ]
+        if not results:
+            return
         for settle in (families.corrections, families.confirmations):
             for result in results:
                 for binding in list(settle(result, evidence)):
