@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -224,12 +225,15 @@ def body_too_large(limit_bytes: int) -> Answer:
     )
 
 
-def rate_limited(per_minute: int, wait_s: float) -> Answer:
+def rate_limited(allowed: Mapping[str, int], wait_s: float) -> Answer:
+    """`allowed`: requests a minute of whose limits hold for the call, one of which is reached."""
+    limits = " or ".join(
+        f"this {whose} may send ({per_minute:,} a minute)" for whose, per_minute in allowed.items()
+    )
     return error(
         429,
         "rate_limit_exceeded",
-        f"More than {per_minute:,} requests a minute were sent. Send them more slowly; "
-        f"the next one may pass in {wait_s:.1f} s.",
+        f"More requests were sent than {limits}. Send them more slowly; the next one may pass in {wait_s:.1f} s.",
         type="rate_limit_error",
         headers=((b"Retry-After", b"%d" % max(1, math.ceil(wait_s))),),
     )

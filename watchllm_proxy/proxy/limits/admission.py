@@ -110,8 +110,8 @@ class Admission:
             return
         wait_s = self._rates.take(limits)
         if wait_s:
-            per_minute = min(limit.per_minute for limit in limits)
-            raise self._refused(Counted.REFUSED_RATE, now_s, terms, answers.rate_limited(per_minute, wait_s))
+            allowed = {limit.subject.partition(" ")[0]: limit.per_minute for limit in limits}
+            raise self._refused(Counted.REFUSED_RATE, now_s, terms, answers.rate_limited(allowed, wait_s))
 
     def _refused(self, what: Counted, now_s: float, terms: ProjectTerms, answer: Answer) -> Refusal:
         self._usage.count(now_s, terms.project_id, what)

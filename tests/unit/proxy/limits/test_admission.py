@@ -187,8 +187,11 @@ def test_a_key_and_its_project_have_a_rate_each(tmp_path: Path) -> None:
     answer = door.refused(terms, slow)
     assert code_of(answer) == "rate_limit_exceeded"
     assert 1 <= retry_after(answer) <= 60
+    assert b"than this key may send (1 a minute) or this project may send (3 a minute)." in answer.body
     assert [door.admission.admit(terms, KEY) for _ in range(2)] == [True, True]
-    assert code_of(door.refused(terms, KEY)) == "rate_limit_exceeded"
+    answer = door.refused(terms, KEY)
+    assert code_of(answer) == "rate_limit_exceeded"
+    assert b"than this project may send (3 a minute)." in answer.body
     assert door.admission.admit(ProjectTerms("other", requests_per_minute=3), None)
     assert door.refusals == {"rate": 2}
 
