@@ -44,7 +44,9 @@ def test_runs_are_exported_whole_and_an_import_is_refused(stack: Stack, tmp_path
     stack.wait_for_steps(before, 2 * CALLS)
     file = tmp_path / "runs.ndjson"
     done = watchllm(stack, "export", "--run", "export-beside", "--to", str(file))
-    assert (done.returncode, done.stderr.strip()) == (0, "1 run exported.")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "1 run exported.")
+    assert done.stderr.splitlines()[1].startswith("open http://")
+    assert done.stderr.splitlines()[1].endswith("/runs/export-beside")
     with file.open("rb") as lines:
         assert check(lines).runs == 1
     tables = Counter(orjson.loads(line).get("table") for line in file.read_bytes().splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 import typer
@@ -39,6 +40,8 @@ def doctor(*, as_json: options.Json = False, as_ndjson: options.Ndjson = False, 
                 _print(terminal, finding)
         if as_json:
             terminal.json({"findings": [_document(finding) for finding in findings]})
+        with contextlib.suppress(SettingsError):  # told as a finding already
+            terminal.link(f"{url or settings.load().base_url}/welcome")
         if any(finding.level is Level.PROBLEM for finding in findings):
             raise typer.Exit(ExitStatus.ERROR)
 

@@ -81,6 +81,7 @@ def erase(
         else:
             for what in ERASED:
                 terminal.line(f"{erased.get(what, 0):>12,}  {what.replace('_', ' ')}")
+        terminal.link(f"{_settings().base_url}/jobs")
         if erased.get("waits_for_disk"):
             raise CommandFailed(
                 "The rows are gone; ClickHouse has not removed the files of before yet. It does within minutes."
@@ -153,10 +154,11 @@ def retain(
         rules = asyncio.run(retention_of(loaded))
         if as_json:
             terminal.json({"default_days": loaded.retention_days, "projects": rules})
-            return
-        terminal.line(f"every other project: {_days(loaded.retention_days)}")
-        for name, kept in sorted(rules.items()):
-            terminal.line(f"project {clean(name)}: {_days(kept)}")
+        else:
+            terminal.line(f"every other project: {_days(loaded.retention_days)}")
+            for name, kept in sorted(rules.items()):
+                terminal.line(f"project {clean(name)}: {_days(kept)}")
+        terminal.link(f"{loaded.base_url}/settings/data")
 
 
 def _days(days: int) -> str:
@@ -198,9 +200,11 @@ def export(
             raise CommandFailed("--url goes with --as: all else is read from the stores.", ExitStatus.USAGE)
         from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415
 
+        loaded = _settings()
         with _opened(to) as out, progress(terminal, "exported") as told:
-            count = asyncio.run(export_runs(_settings(), project or DEFAULT_PROJECT_ID, run, out, told))
+            count = asyncio.run(export_runs(loaded, project or DEFAULT_PROJECT_ID, run, out, told))
         terminal.say(f"{count_of(count, 'run')} exported.")
+        terminal.link(loaded.base_url + (run_path(run[0]) if run is not None and len(run) == 1 else "/runs"))
         if run is not None and count < len(set(run)):
             raise NotFound(f"{len(set(run)) - count} of these runs are not there")
 
@@ -227,10 +231,11 @@ def import_(
     with errors_told():
         from watchllm_proxy.upkeep import import_runs  # noqa: PLC0415
 
-        terminal = Terminal()
+        terminal, loaded = Terminal(), _settings()
         with file.open("rb") as lines, progress(terminal, "imported") as told:
-            done = asyncio.run(import_runs(_settings(), lines, project, told))
+            done = asyncio.run(import_runs(loaded, lines, project, told))
         terminal.say(f"{count_of(done.runs, 'run')} imported, {done.there_already} were there.")
+        terminal.link(f"{loaded.base_url}/runs")
         if done.differing:
             raise CommandFailed(
                 f"{count_of(done.differing, 'run')} of the same id differ from those here: not imported."

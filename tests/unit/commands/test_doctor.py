@@ -71,6 +71,7 @@ def test_a_person_reads_marks_and_what_to_do_next(machine: FakeApi, watchllm: Wa
     assert "✓  settings" in result.stdout
     assert "!  server     recorder: Postgres is away" in result.stdout
     assert "→ Requests pass." in result.stdout
+    assert result.stderr.splitlines()[-1] == f"open {machine.url}/welcome"
     assert "\x1b" not in result.stdout
     assert result.exit_code == 0, "a warning is no failure"
 
