@@ -2,7 +2,7 @@
 
     python -m bench.restart [CALLS [TIMES]]          50000 calls, 9 times
 
-The process is the core of `watchllm up` on embedded stores, without the supervisor, which waits a tenth of a
+The process is the core of `watchllm up` on embedded stores, without the supervisor, which waits a hundredth of a
 second before it starts another. CPU is the process's own, its threads included. On a machine that does more than
 this it grows too, by a third or so; the time by the clock by much more. The first start of each store does not
 count.

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from watchllm_proxy import keyfile, price_updates, recorder_metrics
+from watchllm_proxy import keyfile, price_updates
 from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.accounting import balances, total
 from watchllm_proxy.capture.merge import LogSet
@@ -224,6 +224,8 @@ def _metrics_of(
     stats: RecorderStats, housekeeping: Housekeeping | None, metering: MeteringStats
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def metrics(request: web.Request) -> web.Response:
+        from watchllm_proxy import recorder_metrics  # noqa: PLC0415 - with it a library that no start waits for
+
         kept = housekeeping.stats if housekeeping else None
         return web.Response(body=recorder_metrics.exposition(stats, kept, metering), content_type="text/plain")
 

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 COMMAND = (sys.executable, "-P", "-m", "watchllm_proxy.child")
 """`-P`: with `-m` alone Python would take modules of any name from the directory that `up` was typed in first."""
 
-FIRST_RESTART_DELAY_S = 0.1
+FIRST_RESTART_DELAY_S = 0.01
 MAX_RESTART_DELAY_S = 5.0
 STEADY_S = 10.0
 """A child that ran this long is healthy: its next restart is immediate again. So is that of one that somebody

@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from watchllm_proxy.console.answers import json_answer
-from watchllm_proxy.console.api.openapi import DOCUMENT
 from watchllm_proxy.console.context import HEALTH, Waiting
 from watchllm_proxy.console.formats import instant
 
@@ -35,4 +34,7 @@ def _check(detail: str | None, waiting: Waiting | None) -> dict[str, object]:
 
 
 async def openapi(request: web.Request) -> web.Response:
+    """The document is large, and made when it is first asked for: no start waits for it."""
+    from watchllm_proxy.console.api.openapi import DOCUMENT  # noqa: PLC0415
+
     return json_answer(DOCUMENT)
