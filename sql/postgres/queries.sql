@@ -515,12 +515,25 @@ ORDER BY cost_usd DESC NULLS LAST, name NULLS LAST LIMIT $6;
 SELECT * FROM (SELECT $2::text AS session_id) AS wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures;
 
 -- name: get_run
--- One run.
-SELECT * FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;
+-- One run. `version` is another whenever the run or its steps are stored anew.
+SELECT *, xmin::text AS version FROM agent_debug_logs WHERE project_id = $1 AND run_id = $2;
 
 -- name: get_steps
 -- The steps of a run.
 SELECT * FROM agent_debug_steps WHERE project_id = $1 AND run_id = $2 ORDER BY step_index;
+
+-- name: get_step_lines
+-- The steps of a run as its timeline shows them; of long texts their first $3 characters. Columns stand in the order
+-- of `records.Step`, and what a timeline does not show is NULL.
+SELECT
+    step_index, type, (extract(epoch FROM started_at) * 1000000)::bigint AS at_us, duration_us,
+    is_duration_inferred, left(summary, $3) AS summary, NULL::uuid AS call_id, left(decision, $3) AS decision, tool,
+    NULL::text AS tool_call_id, left(tool_args, $3) AS tool_args,
+    left(tool_output_summary, $3) AS tool_output_summary, is_tool_error, model, input_tokens, output_tokens,
+    NULL::bigint AS cache_read_input_tokens, cost_usd::text AS cost_usd, is_priced, time_to_first_token_us,
+    NULL::integer AS http_status, error_type, left(error_message, $3) AS error_message,
+    NULL::text AS occurrence, reported
+FROM agent_debug_steps WHERE project_id = $1 AND run_id = $2 ORDER BY step_index;
 
 -- name: get_explanations
 -- Why the steps of a run are as they are.

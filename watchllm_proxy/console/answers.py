@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -59,6 +60,21 @@ def raw_json(text: str | bytes | None) -> object:
 
 def json_answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(body=dumps(value), status=status, content_type="application/json", headers=headers)
+
+
+_GZIP_LEVEL = 4
+"""For columns of a run: half the time of the usual level, and a tenth more bytes."""
+
+
+def zipped_json_answer(request: web.Request, value: object) -> web.Response:
+    """For much at once: aiohttp would compress at a level of its own choice."""
+    body = dumps(value)
+    headers = {"Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        packer = zlib.compressobj(_GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
+        body = packer.compress(body) + packer.flush()
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def error_answer(

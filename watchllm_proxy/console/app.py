@@ -28,6 +28,7 @@ from watchllm_proxy.console.guard import (
     storable_addresses_only,
 )
 from watchllm_proxy.console.jobs import EXPORTS, UPKEEP, ExportDesk, NobodysExports, NobodysUpkeep
+from watchllm_proxy.console.loading import LineMemory
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
@@ -246,6 +247,7 @@ def build_app(
     app = web.Application(middlewares=guards)
     app[context.READING] = reading
     app[SPENDING] = SpendingMemory()
+    app[context.LINES] = LineMemory()
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.ACCOUNTS] = StoredAccounts(pool) if pool is not None else NobodysAccounts()

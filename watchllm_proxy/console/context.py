@@ -18,6 +18,7 @@ from watchllm_proxy.settings import Settings
 
 if TYPE_CHECKING:  # they ask for this context themselves
     from watchllm_proxy.console.account import AccountDesk
+    from watchllm_proxy.console.loading import LineMemory
     from watchllm_proxy.console.login import Logins
     from watchllm_proxy.console.redaction import RedactionDesk
     from watchllm_proxy.console.topbar import TopBar
@@ -84,6 +85,9 @@ LOGINS: web.AppKey[Logins] = web.AppKey("LOGINS")
 
 READING: web.AppKey[RunReading] = web.AppKey("READING")
 DESK: web.AppKey[CorrectionDesk] = web.AppKey("DESK")
+LINES: web.AppKey[LineMemory] = web.AppKey("LINES")
+"""Steps of the runs that were looked at last."""
+
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS")
 HEALTH: web.AppKey[HealthOf] = web.AppKey("HEALTH")
 VISITOR_OF: web.AppKey[VisitorOf] = web.AppKey("VISITOR_OF")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -55,6 +56,32 @@ def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     return sums
 
 
+KEPT_LINES = 60_000
+"""Of all runs together; a line takes about a kilobyte."""
+
+
+class LineMemory:
+    """The steps, as lists show them, of the runs that were looked at last, each as of one version."""
+
+    def __init__(self, kept_lines: int = KEPT_LINES) -> None:
+        self._known: OrderedDict[Hashable, Sequence[Step]] = OrderedDict()
+        self._lines = 0
+        self._kept_lines = kept_lines
+
+    def get(self, key: Hashable) -> Sequence[Step] | None:
+        if key not in self._known:
+            return None
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def put(self, key: Hashable, steps: Sequence[Step]) -> None:
+        self._lines += len(steps) - len(self._known.pop(key, ()))
+        self._known[key] = steps
+        while self._lines > self._kept_lines:
+            _, oldest = self._known.popitem(last=False)
+            self._lines -= len(oldest)
+
+
 async def load_run(
     reading: RunReading, desk: CorrectionDesk, project_id: str, run_id: str, *, with_redacted: bool = True
 ) -> LoadedRun | None:
@@ -72,6 +99,43 @@ async def load_run(
         _redacted(reading, project_id, row.run) if with_redacted else _not_asked(),
     )
     return LoadedRun(row.run, row.flags, steps, explanations, links, children, corrections, redacted)
+
+
+async def load_lines(reading: RunReading, memory: LineMemory, project_id: str, run_id: str) -> LoadedRun | None:
+    """As much of a run as the list of its steps needs: nothing beside them, and of those no more than it shows."""
+    row = await reading.get_run(project_id, run_id)
+    if row is None:
+        return None
+    return LoadedRun(row.run, row.flags, await _lines(reading, memory, project_id, row))
+
+
+async def load_page(
+    reading: RunReading, desk: CorrectionDesk, memory: LineMemory, project_id: str, run_id: str
+) -> LoadedRun | None:
+    """As much of a run as its page needs: no step's reasons and links, and of steps what a list shows."""
+    row = await reading.get_run(project_id, run_id)
+    if row is None:
+        return None
+    steps, children, corrections, redacted = await asyncio.gather(
+        _lines(reading, memory, project_id, row),
+        reading.get_children(project_id, run_id),
+        desk.of_run(project_id, run_id),
+        _redacted(reading, project_id, row.run),
+    )
+    return LoadedRun(row.run, row.flags, steps, children=children, corrections=corrections, redacted=redacted)
+
+
+async def _lines(reading: RunReading, memory: LineMemory, project_id: str, row: RunRow) -> Sequence[Step]:
+    """A page asks for its list at once: what was just read is not read again while it is the same."""
+    run_id = row.run.run_id
+    if row.version is None:
+        return await reading.get_step_lines(project_id, run_id)
+    key = (project_id, run_id, row.version)
+    known = memory.get(key)
+    if known is None:
+        known = await reading.get_step_lines(project_id, run_id)
+        memory.put(key, known)
+    return known
 
 
 async def _redacted(reading: RunReading, project_id: str, run: Run) -> RedactedCalls | None:

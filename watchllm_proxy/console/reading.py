@@ -38,6 +38,10 @@ class RunReading(Protocol):
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""
 
+    async def get_step_lines(self, project_id: str, run_id: str) -> Sequence[Step]:
+        """All steps by index, as a list shows them: of each text the first 300 characters; whose call it is, its
+        status and what only its detail tells are left out."""
+
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]: ...
 
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -61,6 +62,10 @@ MAX_COUNTED = 10_000
 """Runs that a list counts; of more it says that they are more."""
 
 
+LINE_CHARACTERS = 300
+"""Of each text of a step in a list; two previews, and as much as a sentence about a run quotes of a step."""
+
+
 class StoreReading:
     """Answers about the runs and calls of one project at a time."""
 
@@ -89,12 +94,18 @@ class StoreReading:
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None:
         found = await self._fetch("get_run", project_id, views.key(run_id))
-        return _run_row(found[0]) if found else None
+        return replace(_run_row(found[0]), version=found[0]["version"]) if found else None
 
     async def get_steps(self, project_id: str, run_id: str) -> Sequence[Step]:
         """All steps by index."""
         found = await self._fetch("get_steps", project_id, views.key(run_id))
         return [run_rows.step_from(row) for row in found]
+
+    async def get_step_lines(self, project_id: str, run_id: str) -> Sequence[Step]:
+        """All steps by index, as a list of them shows them: long texts by their beginnings, and without what only
+        their detail tells."""
+        found = await self._fetch("get_step_lines", project_id, views.key(run_id), LINE_CHARACTERS)
+        return run_rows.step_lines_from(found)
 
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]:
         found = await self._fetch("get_explanations", project_id, views.key(run_id))

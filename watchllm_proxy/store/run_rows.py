@@ -181,6 +181,29 @@ def step_from(row: Stored) -> Step:
     )
 
 
+_TYPES = {each.value: each for each in StepType}
+
+
+def step_lines_from(rows: Sequence[Stored]) -> list[Step]:
+    """By position: a run has thousands, and a page waits for them."""
+    return [
+        Step(
+            index, _TYPES[kind], at_us, duration_us, inferred, summary, None, decision, tool, None, args, output,
+            failed, model, sent, got, None, None if usd is None else Decimal(usd), priced, first_us, None, error,
+            message, None, reported,
+        )
+        for (
+            index, kind, at_us, duration_us, inferred, summary, _, decision, tool, _, args, output, failed, model,
+            sent, got, _, usd, priced, first_us, _, error, message, _, reported,
+        ) in map(_values, rows)
+    ]  # fmt: skip
+
+
+def _values(row: Stored) -> Iterable[Any]:
+    """In the order of its columns."""
+    return row.values()
+
+
 def explanation_rows(project_id: str, run_id: str, explanations: Iterable[Explanation]) -> list[Row]:
     rows: list[Row] = []
     ordinals: dict[int, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -58,6 +58,8 @@ class RunRow:
 
     run: Run
     flags: tuple[Flag, ...] = ()
+    version: str | None = field(default=None, compare=False)
+    """Another whenever the run or its steps are stored anew; None: not told, as in lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,39 @@ async def test_a_run_comes_with_its_flags_steps_and_reasons(store: RunStore, run
     assert list(told) == [explanation(0), explanation(1), explanation(1)]
 
 
+async def test_a_list_reads_the_beginnings_of_its_steps(store: RunStore, runs_only: StoreReading) -> None:
+    long = "é" * 1000
+    usd = Decimal("0.000123")
+    told = {"summary": long, "decision": long, "tool_args": long, "tool_output_summary": long}
+    figures = {"cost_usd": usd, "is_priced": True, "input_tokens": 5, "output_tokens": 7, "error_message": long}
+    figures |= {"reported": "{}"}
+    whole = replace(step(1), **told, **figures, error_type="timeout", tool="look", model="m", is_tool_error=True)
+    await store.commit_batch(bounds(1), changes_of(run(), (step(0), whole)), {}, {})
+    plain, line = await runs_only.get_step_lines("default", "run-1")
+    left_out = {"call_id": None, "tool_call_id": None, "cache_read_input_tokens": None, "http_status": None}
+    left_out |= dict.fromkeys(("occurrence", *Step.__slots__[Step.__slots__.index("finish_reason") :]))
+    cut = dict.fromkeys([*told, "error_message"], long[:300])
+    assert line == replace(whole, **left_out, **cut)
+    assert plain == replace(step(0), **left_out)
+    assert await runs_only.get_step_lines("other", "run-1") == []
+
+
+async def test_a_run_has_another_version_whenever_its_steps_are_stored_anew(
+    store: RunStore, runs_only: StoreReading
+) -> None:
+    versions = []
+    for number, said in enumerate(("one", "one", "two"), start=1):
+        changed = replace(step(0), summary=said)
+        await store.commit_batch(bounds(number), changes_of(run(), (changed,)), {}, {})
+        found = await runs_only.get_run("default", "run-1")
+        again = await runs_only.get_run("default", "run-1")
+        assert found is not None
+        assert again is not None
+        assert found.version == again.version
+        versions.append(found.version)
+    assert len({*versions}) == 3
+
+
 @pytest.mark.parametrize(("project", "run_id"), [("other", "run-1"), ("default", "run-"), ("default", "nul\0")])
 async def test_a_foreign_id_is_an_unknown_id(
     store: RunStore, runs_only: StoreReading, project: str, run_id: str

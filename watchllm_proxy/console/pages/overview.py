@@ -6,7 +6,6 @@ are units of a 1000 wide view box that the browser stretches. Drawn folded, idle
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -129,17 +128,19 @@ def _bars(rows: Sequence[Row], clock: _Clock) -> dict[str, str]:
 
 def _slots(rows: Sequence[Row], clock: _Clock) -> list[str | None]:
     """What each slot of the lane shows: a failure if there is one in it, else what took most of it."""
-    taken: list[Counter[str]] = [Counter() for _ in range(_SLOTS)]
+    taken: list[dict[str, int]] = [{} for _ in range(_SLOTS)]
+    at, span_us = clock.at, clock.span_us
     for row in rows:
         kind = _kind(row)
         if kind is None:
             continue
-        start = clock.at(row.start_us)
+        start = at(row.start_us)
         end = start + row.duration_us  # nothing is cut out of a step
-        first = min(_SLOTS - 1, start * _SLOTS // clock.span_us)
-        last = max(first, (end * _SLOTS - 1) // clock.span_us)
-        for slot in range(first, min(_SLOTS, last + 1)):
-            taken[slot][kind] += _overlap_us(start, end, slot, clock.span_us)
+        first = min(_SLOTS - 1, start * _SLOTS // span_us)
+        last = min(_SLOTS - 1, max(first, (end * _SLOTS - 1) // span_us))
+        for slot in range(first, last + 1):
+            took_us = _overlap_us(start, end, slot, span_us)
+            taken[slot][kind] = taken[slot].get(kind, 0) + took_us
     return [_most_telling(kinds) for kinds in taken]
 
 
@@ -148,10 +149,10 @@ def _overlap_us(start_us: int, end_us: int, slot: int, span_us: int) -> int:
     return max(1, min(end_us, (slot + 1) * span_us // _SLOTS) - max(start_us, slot * span_us // _SLOTS))
 
 
-def _most_telling(kinds: Counter[str]) -> str | None:
+def _most_telling(kinds: dict[str, int]) -> str | None:
     if not kinds:
         return None
-    return "failed" if "failed" in kinds else kinds.most_common(1)[0][0]
+    return "failed" if "failed" in kinds else max(kinds, key=kinds.__getitem__)
 
 
 def _child_bars(children: Sequence[Run], clock: _Clock) -> str:
@@ -186,18 +187,17 @@ def _cost_line(steps: Sequence[Step], clock: _Clock, height: int) -> str:
     total = sum((s.cost_usd or Decimal(0) for s in steps if s.is_priced), Decimal(0))
     if not total:
         return ""
-    points: dict[int, int] = {0: height - 3}
+    reached = {0: Decimal(0)}  # slot -> spent by then
     spent = Decimal(0)
     for step in steps:
         if step.is_priced and step.cost_usd:
             spent += step.cost_usd
             end_us = clock.of(step.started_at_us + (step.duration_us or 0))
-            slot = min(_SLOTS, max(0, end_us * _SLOTS // clock.span_us))
-            points[slot] = height - 3 - int((height - TOP - 2) * spent / total)
+            reached[min(_SLOTS, max(0, end_us * _SLOTS // clock.span_us))] = spent
     unit = WIDTH // _SLOTS
     rises: dict[int, int] = {}  # height -> where it is first reached: between two of them nobody sees a point
-    for slot, y in sorted(points.items()):
-        rises.setdefault(y, slot)
+    for slot, usd in sorted(reached.items()):
+        rises.setdefault(height - 3 - int((height - TOP - 2) * usd / total), slot)
     return "M" + "L".join(f"{slot * unit} {y}" for y, slot in rises.items())
 
 

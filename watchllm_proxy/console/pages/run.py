@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeVar
 
 from aiohttp import web
 
@@ -16,20 +17,20 @@ from watchllm_proxy.console.addresses import (
     search_path,
     summary_path,
 )
-from watchllm_proxy.console.answers import json_answer
+from watchllm_proxy.console.answers import json_answer, zipped_json_answer
 from watchllm_proxy.console.api.runs import debug_answer
-from watchllm_proxy.console.context import desk_of, may, now_us, project_of, reading_of
+from watchllm_proxy.console.context import LINES, desk_of, may, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import redaction_note
-from watchllm_proxy.console.loading import LoadedRun, load_run
+from watchllm_proxy.console.loading import LoadedRun, load_lines, load_page, load_run
 from watchllm_proxy.console.pages.changes import changes_answer
 from watchllm_proxy.console.pages.copying import copy_answer
 from watchllm_proxy.console.pages.corrections import Remark, remarks
 from watchllm_proxy.console.pages.figures import six_figures
-from watchllm_proxy.console.pages.overview import overview_of
+from watchllm_proxy.console.pages.overview import Overview, overview_of
 from watchllm_proxy.console.pages.results import result_answer
 from watchllm_proxy.console.pages.step import step_detail
-from watchllm_proxy.console.pages.timeline import columns, timeline_of
+from watchllm_proxy.console.pages.timeline import Timeline, columns, timeline_of
 from watchllm_proxy.console.pages.verdict import verdict_of
 from watchllm_proxy.console.samples import sample_run
 from watchllm_proxy.console.spending import with_spending
@@ -40,19 +41,25 @@ from watchllm_proxy.store.shapes import RunQuery, RunRow
 FIRST_ROWS = 36
 """Rows in the page itself: enough to read without the script, little enough to be fast with it."""
 
+MANY_STEPS = 1000
+"""More are worked through in a thread."""
+
 MAX_LANES = 50
 _PEERS = 21
+_Made = TypeVar("_Made")
 
 
 async def run_page(request: web.Request) -> web.Response:
-    loaded = await _loaded(request)
-    peers = await _peers(request, loaded.run)
+    run_id = decode_id(request.match_info["run_id"])
+    stores = reading_of(request), desk_of(request), request.app[LINES]
+    loaded = await load_page(*stores, project_of(request), run_id) or await _moved(request, run_path)
     run_id = loaded.run.run_id
-    loaded = replace(loaded, children=await _all_below(request, loaded.children))
+    peers, below = await asyncio.gather(_peers(request, loaded.run), _all_below(request, loaded.children))
+    loaded = replace(loaded, children=below)
     said = remarks(loaded.corrections, run_id)
     lane = await _lane(request, loaded)
     json_path = run_json_path(run_id)
-    return _page(request, loaded, peers, lane=lane, path=run_path(run_id), json_path=json_path, remarks=said)
+    return await _page(request, loaded, peers, lane=lane, path=run_path(run_id), json_path=json_path, remarks=said)
 
 
 async def run_json(request: web.Request) -> web.Response:
@@ -60,7 +67,9 @@ async def run_json(request: web.Request) -> web.Response:
 
 
 async def run_columns(request: web.Request) -> web.Response:
-    return _columns_answer(await _loaded(request, with_redacted=False))
+    run_id = decode_id(request.match_info["run_id"])
+    found = await load_lines(reading_of(request), request.app[LINES], project_of(request), run_id)
+    return await _columns_answer(request, found or await _moved(request, run_path))
 
 
 async def run_step(request: web.Request) -> web.Response:
@@ -85,11 +94,11 @@ async def run_result(request: web.Request) -> web.Response:
 async def sample_page(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     json_path = f"/api/agent-runs/fixture/{name}"
-    return _page(request, _sample(request), (), path=f"/samples/{name}", json_path=json_path, is_sample=True)
+    return await _page(request, _sample(request), (), path=f"/samples/{name}", json_path=json_path, is_sample=True)
 
 
 async def sample_columns(request: web.Request) -> web.Response:
-    return _columns_answer(_sample(request))
+    return await _columns_answer(request, _sample(request))
 
 
 async def sample_step(request: web.Request) -> web.Response:
@@ -103,10 +112,14 @@ async def _loaded(
     run_id = decode_id(request.match_info["run_id"])
     stores = reading_of(request), desk_of(request)
     loaded = await load_run(*stores, project_of(request), run_id, with_redacted=with_redacted)
-    if loaded is None:
-        into = await desk_of(request).merged_into(project_of(request), run_id)
-        raise web.HTTPNotFound if into is None else web.HTTPFound(path_of(into))
-    return loaded
+    return loaded or await _moved(request, path_of)
+
+
+async def _moved(request: web.Request, path_of: Callable[[str], str]) -> NoReturn:
+    """There is no run of this id, or one that is part of another now."""
+    run_id = decode_id(request.match_info["run_id"])
+    into = await desk_of(request).merged_into(project_of(request), run_id)
+    raise web.HTTPNotFound if into is None else web.HTTPFound(path_of(into))
 
 
 def _sample(request: web.Request) -> LoadedRun:
@@ -150,8 +163,8 @@ async def _lane(request: web.Request, loaded: LoadedRun) -> LoadedRun | None:
     ids = [run.run_id for run in below if run.run_id == wanted] or [
         r.run_id for r in below if r.agent_name == wanted
     ]
-    stores = reading_of(request), desk_of(request)
-    found = await load_run(*stores, project_of(request), ids[0], with_redacted=False) if ids else None
+    stores = reading_of(request), request.app[LINES]
+    found = await load_lines(*stores, project_of(request), ids[0]) if ids else None
     if found is None:
         raise web.HTTPNotFound
     return found
@@ -165,7 +178,7 @@ async def _peers(request: web.Request, run: Run) -> Sequence[Run]:
     return [row.run for row in found.rows if row.run.run_id != run.run_id]
 
 
-def _page(
+async def _page(
     request: web.Request,
     loaded: LoadedRun,
     peers: Sequence[Run],
@@ -178,9 +191,9 @@ def _page(
 ) -> web.Response:
     """`lane` is the sub-agent whose steps are listed instead of the run's own."""
     now = now_us()
-    whole = timeline_of(loaded)
-    listed = lane or loaded
-    timeline = whole if lane is None else timeline_of(lane)
+    drawn = await _aside(_drawn, loaded)
+    whole, listed = drawn.timeline, lane or loaded
+    timeline = whole if lane is None else await _aside(timeline_of, lane, FIRST_ROWS)
     listed_path = path if is_sample else run_path(listed.run.run_id)
     return render(
         request,
@@ -204,8 +217,8 @@ def _page(
         remarks=remarks,
         redaction_note=redaction_note(loaded.redacted_values),
         peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
-        overview=overview_of(loaded, whole),
-        folded_overview=overview_of(loaded, whole, whole.folding) if whole.folding.cuts and not lane else None,
+        overview=drawn.whole,
+        folded_overview=None if lane else drawn.folded,
         whole_span_us=whole.span_us,
         timeline=timeline,
         rows=timeline.rows[:FIRST_ROWS],
@@ -218,10 +231,31 @@ def _may_go_on(run: Run) -> bool:
     return run.status is RunStatus.RUNNING or run.is_explicit
 
 
-def _columns_answer(loaded: LoadedRun) -> web.Response:
-    answer = json_answer(columns(timeline_of(loaded)))
-    answer.enable_compression()
-    return answer
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A run's timeline with its overview, whole and with idle time cut out if there is any."""
+
+    timeline: Timeline
+    whole: Overview
+    folded: Overview | None
+
+
+def _drawn(loaded: LoadedRun) -> _Drawn:
+    timeline = timeline_of(loaded, FIRST_ROWS)
+    cut = timeline.folding
+    folded = overview_of(loaded, timeline, cut) if cut.cuts else None
+    return _Drawn(timeline, overview_of(loaded, timeline), folded)
+
+
+async def _aside(work: Callable[..., _Made], loaded: LoadedRun, *rest: object) -> _Made:
+    """`work` on a run; on one of many steps in a thread, so that nobody else waits for it."""
+    if len(loaded.steps) <= MANY_STEPS:
+        return work(loaded, *rest)
+    return await asyncio.to_thread(work, loaded, *rest)
+
+
+async def _columns_answer(request: web.Request, loaded: LoadedRun) -> web.Response:
+    return await _aside(lambda run: zipped_json_answer(request, columns(timeline_of(run))), loaded)
 
 
 def _step_answer(request: web.Request, loaded: LoadedRun, *, has_calls: bool) -> web.Response:

@@ -13,7 +13,7 @@ from watchllm_proxy.console.labels import flag_label, step_shape
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import is_failed_step
 from watchllm_proxy.console.pages.folding import FOLDED_ABOVE_STEPS, UNFOLDED, Folding, folding_of
-from watchllm_proxy.records import Flag, RunStatus, Step, StepType
+from watchllm_proxy.records import Flag, RunStatus, Step, StepType, record
 
 PREVIEW_CHARACTERS = 140
 SHORT_PREVIEW_CHARACTERS = 56
@@ -23,9 +23,10 @@ MAX_DEAREST = 20
 _TOOL_TYPES = {StepType.TOOL_CALL, StepType.TOOL_RESULT}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
-    """One step in one line. `start_us` counts from the run's start."""
+    """One step in one line. `start_us` counts from the run's start. Where only the overview is drawn of a step,
+    what is written of it is left out: `name` and `preview` to `cost` are empty."""
 
     index: int
     shape: str
@@ -59,14 +60,17 @@ class Timeline:
         return len(self.rows) > FOLDED_ABOVE_STEPS and bool(self.folding.cuts)
 
 
-def timeline_of(loaded: LoadedRun) -> Timeline:
+def timeline_of(loaded: LoadedRun, written: int | None = None) -> Timeline:
+    """`written`: of so many steps from the first what stands in their lines is written; None: of all."""
     tags = tags_by_step(loaded.flags)
     start_us = loaded.run.started_at_us
     characters = PREVIEW_CHARACTERS if len(loaded.steps) <= FOLDED_ABOVE_STEPS else SHORT_PREVIEW_CHARACTERS
-    rows = [_row(step, start_us, tags.get(step.step_index, ()), characters) for step in loaded.steps]
-    ends = (row.start_us + row.duration_us for row in rows)
-    folding = folding_of((row.start_us, row.duration_us) for row in rows)
-    return Timeline(rows, max((*ends, 1)), folding, _dearest(loaded.steps), _open(loaded))
+    rows = [_row(step, start_us, tags.get(step.step_index, ()), characters) for step in loaded.steps[:written]]
+    if written is not None:
+        rows += [_drawn_row(step, start_us, tags.get(step.step_index, ())) for step in loaded.steps[written:]]
+    spans = [(row.start_us, row.duration_us) for row in rows]
+    end_us = max((start + length for start, length in spans), default=0)
+    return Timeline(rows, max(end_us, 1), folding_of(spans), _dearest(loaded.steps), _open(loaded))
 
 
 def _open(loaded: LoadedRun) -> tuple[int, ...]:
@@ -108,6 +112,12 @@ def _row(step: Step, run_start_us: int, tags: tuple[str, ...], preview_character
         tokens=formats.tokens(step.input_tokens, step.output_tokens) if step.is_priced else "",
         cost=formats.usd_short(step.cost_usd) if has_known_cost(step) else "",
     )
+
+
+def _drawn_row(step: Step, run_start_us: int, tags: tuple[str, ...]) -> Row:
+    start_us = max(0, step.started_at_us - run_start_us)
+    shape, failed = step_shape(step.type), is_failed_step(step)
+    return Row(step.step_index, shape, "", "", tags, failed, start_us, step.duration_us or 0, 0, "", "", "")
 
 
 def has_known_cost(step: Step) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.console_runs import long_run, make_step, model_step, refund_run
 from watchllm_proxy.console.answers import dumps
+from watchllm_proxy.console.pages.folding import UNFOLDED
+from watchllm_proxy.console.pages.overview import overview_of
 from watchllm_proxy.console.pages.timeline import (
     PREVIEW_CHARACTERS,
     SHORT_PREVIEW_CHARACTERS,
@@ -65,3 +67,18 @@ def test_a_run_of_many_steps_shows_the_beginning_of_each() -> None:
         run = long_run(count)
         run = replace(run, steps=[long_text, *run.steps[1:]])
         assert len(timeline_of(run).rows[0].preview) == length
+
+
+def test_what_is_drawn_of_a_run_is_the_same_whether_its_lines_are_written_or_not() -> None:
+    loaded = long_run(60)
+    whole, page = timeline_of(loaded), timeline_of(loaded, 7)
+    assert list(page.rows[:7]) == list(whole.rows[:7])
+    assert (page.span_us, page.folding, page.dearest, page.open) == (
+        whole.span_us,
+        whole.folding,
+        whole.dearest,
+        whole.open,
+    )
+    for folding in (page.folding, UNFOLDED):
+        assert overview_of(loaded, page, folding) == overview_of(loaded, whole, folding)
+    assert {row.preview for row in page.rows[7:]} == {""}
