@@ -6,7 +6,7 @@ import { poll, silence } from './poll.js';
 
 const SILENCE_MS = 2000;
 const RETRY_MS = 2500;
-const LOOK_AGAIN_MS = 4000;
+const LOOK_AGAIN_MS = 2500;
 
 /**
  * @typedef {object} View
