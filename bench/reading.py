@@ -32,6 +32,8 @@ BIG = "project-0"
 
 RUNS_A_CHUNK, EVENTS_A_CHUNK = 50_000, 1_000_000
 ASKED, SLOWLY_ASKED = 200, 10
+LIMIT_MS, SEARCH_LIMIT_MS = 100, 150
+"""What p95 should stay below: a page that is there at once, and a search of everything."""
 DELETED_RUNS, RUNS_A_DELETE = 20_000, 1_000
 
 
@@ -45,6 +47,7 @@ class Amount:
 @dataclass(frozen=True, slots=True)
 class Timed:
     what: str
+    limit_ms: int  # what p95 should stay below
     milliseconds: tuple[float, ...]  # sorted
 
     def percentile(self, share: float) -> float:
@@ -102,7 +105,7 @@ _RUNS = """
 INSERT INTO agent_debug_logs (
     project_id, run_id, session_id, parent_run_id, agent_name, title, status, started_at, ended_at,
     last_activity_at, is_agent, total_steps, total_calls, error_count, input_tokens, output_tokens,
-    cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags
+    cache_read_input_tokens, total_cost_usd, unpriced_calls, tags, flags, user_id
 )
 SELECT CASE WHEN n % 5 < 4 THEN 'project-0' ELSE 'project-' || 1 + n % 9 END, 'run-' || n, 'session-' || n / 3,
     CASE WHEN n % 10 = 0 THEN 'run-' || n / 10 END, 'agent-' || n % 40,
@@ -111,7 +114,7 @@ SELECT CASE WHEN n % 5 < 4 THEN 'project-0' ELSE 'project-' || 1 + n % 9 END, 'r
     $3, $3 / 2, 0, n % 100000, n % 5000, 0, CASE WHEN n % 10 > 0 THEN n % 9973 / 10000.0 END, 0, '[]',
     CASE WHEN n % 50 = 0
         THEN '[{"kind": "loop_detected", "message": "x", "step_indexes": [1], "severity": "warning"}]'::jsonb
-        ELSE '[]' END
+        ELSE '[]' END, 'user-' || n % 5000
 FROM generate_series($1::bigint, $2::bigint) AS n,
      LATERAL (SELECT timestamptz '2026-01-01' + n * interval '7 seconds' AS at)
 """
@@ -237,20 +240,21 @@ async def _ask(opened: Stores, amount: Amount) -> list[Timed]:
     def page(**query: object) -> Callable[[], Awaitable[None]]:
         return lambda: runs_page(RunQuery(limit=50, **query))  # type: ignore[arg-type]
 
-    questions: Sequence[tuple[str, Callable[[], Awaitable[None]], int]] = [
-        ("runs list, newest", page(), ASKED),
-        ("… lone chats too", page(with_chats=True), ASKED),
-        ("… failed", page(status=RunStatus.FAILED), ASKED),
-        ("… of one agent", page(agent="agent-11"), ASKED),
-        ("… flagged", page(flag=FlagKind.LOOP_DETECTED), ASKED),
-        ("… dearest first", page(sort=RunSort.DEAREST), ASKED),
-        ("… page 200", page(offset=10_000), SLOWLY_ASKED),
-        ("… cheapest first", page(sort=RunSort.CHEAPEST), ASKED),
-        ("… a text that is in none of them", no_match, SLOWLY_ASKED),
-        ("run page, without the text of its calls", run_page, ASKED),
-        ("call page", call_page, ASKED),
-        ("the newest 50 calls", newest_calls, ASKED),
-        ("calls since one of a moment ago", calls_after, ASKED),
+    questions: Sequence[tuple[str, int, Callable[[], Awaitable[None]], int]] = [
+        ("runs list, newest", LIMIT_MS, page(), ASKED),
+        ("… lone chats too", LIMIT_MS, page(with_chats=True), ASKED),
+        ("… failed", LIMIT_MS, page(status=RunStatus.FAILED), ASKED),
+        ("… of one agent", LIMIT_MS, page(agent="agent-11"), ASKED),
+        ("… of one user", LIMIT_MS, page(user="user-11"), ASKED),
+        ("… flagged", LIMIT_MS, page(flag=FlagKind.LOOP_DETECTED), ASKED),
+        ("… dearest first", LIMIT_MS, page(sort=RunSort.DEAREST), ASKED),
+        ("… page 200", LIMIT_MS, page(offset=10_000), SLOWLY_ASKED),
+        ("… cheapest first", LIMIT_MS, page(sort=RunSort.CHEAPEST), ASKED),
+        ("… a text that is in none of them", SEARCH_LIMIT_MS, no_match, SLOWLY_ASKED),
+        ("run page, without the text of its calls", LIMIT_MS, run_page, ASKED),
+        ("call page", LIMIT_MS, call_page, ASKED),
+        ("the newest 50 calls", LIMIT_MS, newest_calls, ASKED),
+        ("calls since one of a moment ago", LIMIT_MS, calls_after, ASKED),
     ]
     return [await _timed(*question) for question in questions]
 
@@ -262,14 +266,14 @@ def call_id(number: int) -> UUID:
     return UUID(f"{made_at:012x}7{chance[:3]}8{chance[3:6]}{chance[6:18]}")
 
 
-async def _timed(what: str, ask: Callable[[], Awaitable[None]], times: int) -> Timed:
+async def _timed(what: str, limit_ms: int, ask: Callable[[], Awaitable[None]], times: int) -> Timed:
     await ask()  # the first comes from the disk
     taken = []
     for _ in range(times):
         began = time.perf_counter()
         await ask()
         taken.append((time.perf_counter() - began) * 1000)
-    return Timed(what, tuple(sorted(taken)))
+    return Timed(what, limit_ms, tuple(sorted(taken)))
 
 
 # --- deleting ---------------------------------------------------------------------------------------

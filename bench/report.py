@@ -249,11 +249,13 @@ def reading(found: Loaded) -> str:
         "p50",
         "p95",
         "worst",
+        "p95 wanted below",
         "asked",
         rows=[
             [
                 each.what,
                 *(f"{each.percentile(share):,.1f} ms" for share in (0.5, 0.95, 1.0)),
+                f"{each.limit_ms} ms",
                 str(len(each.milliseconds)),
             ]
             for each in found.timed

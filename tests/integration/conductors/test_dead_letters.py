@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 
@@ -17,9 +19,15 @@ from tests.integration.conductors.recording import (
 )
 from watchllm_proxy import crash_points
 from watchllm_proxy import recorder as recorder_module
+from watchllm_proxy.decode import rebuild
 from watchllm_proxy.outcomes import DeadLetterReason
-from watchllm_proxy.records import Call
+from watchllm_proxy.records import DEFAULT_PROJECT_ID, Call
+from watchllm_proxy.store.costs import CostBy
 from watchllm_proxy.store.dead_letters import DeadLetters
+from watchllm_proxy.store.event_rows import DEFAULT_RETENTION
+from watchllm_proxy.store.reading import StoreReading
+from watchllm_proxy.store.shapes import CallRow
+from watchllm_proxy.store.transfer import EventRows
 
 only_embedded = pytest.mark.parametrize("empty_event_store", ["embedded"], indirect=True)
 
@@ -86,6 +94,64 @@ async def test_a_retry_cut_short_anywhere_is_finished_with_the_same_rows(
     assert await recording.dead_letters() == {}
     assert await recording.in_postgres("SELECT sum(total_calls) FROM agent_debug_logs") == 5
     assert await recording.in_postgres("SELECT stored_records FROM capture_offsets") == 5
+
+
+@only_embedded
+async def test_nobody_sees_twice_what_a_retry_that_was_cut_left_there_twice(
+    recording: Recording, letters: DeadLetters, bug: Bug
+) -> None:
+    """Its parts go under tokens of their own (0255): until ClickHouse merges, a call may have two equal rows."""
+    began_us = now_us()
+    ids = await recording.write([chat(n, run="agent") for n in range(5)])
+    bug({ids[1], ids[3]})
+    await run_until_stored(recording.recorder())
+    bug(set())
+    await letters.ask_again(ids, now_us())
+    await recording.events.execute("SYSTEM STOP MERGES events")
+    try:
+        for _ in range(2):
+            crash_points.arm("recorder.after_events", killed)
+            with pytest.raises(Killed):
+                await run_until_stored(recording.recorder())
+        crash_points._armed.clear()
+        await run_until_stored(recording.recorder())
+        lying_there = await recording.call_ids()
+        assert sorted(set(lying_there)) == sorted(ids)
+        assert len(lying_there) > len(ids), "nothing lies there twice: this shows nothing"
+        await assert_each_is_told_once(recording, ids, began_us)
+    finally:
+        await recording.events.execute("SYSTEM START MERGES events")
+
+
+async def assert_each_is_told_once(recording: Recording, ids: list[UUID], began_us: int) -> None:
+    reading = StoreReading(recording.runs.pool, recording.events, rebuild=rebuild)
+    found = await reading.get_run(DEFAULT_PROJECT_ID, "agent")
+    assert found is not None
+    assert found.run.total_calls == len(ids)
+    sent = await reading.get_sent_calls(DEFAULT_PROJECT_ID, found.run)
+    assert sent is not None
+    assert sorted(each.call.call_id for each in sent) == sorted(ids)
+    for newest in (await reading.recent_calls(DEFAULT_PROJECT_ID, None, 50), await after_the_first(reading)):
+        seen = [call.call_id for call in newest]
+        assert len(seen) == len(set(seen))
+        assert set(seen) <= set(ids)
+    hour_us = 3_600_000_000
+    from_us = began_us // hour_us * hour_us
+    costs = await reading.costs(DEFAULT_PROJECT_ID, CostBy.MODEL, from_us=from_us, to_us=from_us + 2 * hour_us)
+    assert [group.calls for group in costs] == [len(ids)]
+    events = EventRows(recording.events, DEFAULT_PROJECT_ID, DEFAULT_RETENTION)
+    exported = [row["call_id"] async for page in events.calls("agent") for table, row in page if table == "events"]
+    assert sorted(exported) == sorted(map(str, ids))
+    await recording.assert_adds_up()
+
+
+async def after_the_first(reading: StoreReading) -> Sequence[CallRow]:
+    oldest = (await reading.recent_calls(DEFAULT_PROJECT_ID, None, 50))[0]
+    return await reading.recent_calls(DEFAULT_PROJECT_ID, oldest.call_id, 50)
+
+
+def killed() -> None:
+    raise Killed
 
 
 @only_embedded
