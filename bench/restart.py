@@ -27,7 +27,7 @@ from pathlib import Path
 
 import psutil
 
-from watchllm_proxy.app import DAYS_AS_NEEDED
+from watchllm_proxy.app import LESS_TO_IMPORT
 from watchllm_proxy.settings import Settings, child_environment
 from watchllm_proxy.store.embedded import EmbeddedPostgres
 from watchllm_proxy.supervisor import COMMAND
@@ -70,7 +70,7 @@ def main(calls: int = 50_000, times: int = 9) -> None:
 
 def cpu_of_imports() -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", IMPORTS], env={**os.environ, **DAYS_AS_NEEDED}, check=True)
+    subprocess.run([sys.executable, "-c", IMPORTS], env={**os.environ, **LESS_TO_IMPORT}, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -88,7 +88,7 @@ def starts_with(data_dir: Path, calls: int, times: int) -> list[Start]:
             database_url=postgres.dsn,
             owner_database_url=postgres.owner_dsn,
         )
-        environ = {**child_environment(settings), **DAYS_AS_NEEDED}
+        environ = {**child_environment(settings), **LESS_TO_IMPORT}
         return [start_and_kill(settings, environ) for _ in range(times + 1)][1:]
     finally:
         postgres.stop()

@@ -39,9 +39,10 @@ LOCK_FILE = "up.lock"
 AFTER_DRAIN_S = 10.0
 """What a proxy may take beyond its drain time to sync its log, before it is killed."""
 
-DAYS_AS_NEEDED = {"CLICKHOUSE_DRIVER_LASY_DATE_LUT": "1"}
-"""For the driver, which spells it so: else its import lists each day from 1900 to 2299 twice, a tenth of a second
-and 20 MB of every start."""
+LESS_TO_IMPORT = {"CLICKHOUSE_DRIVER_LASY_DATE_LUT": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""For ClickHouse's driver, which spells it so: else its import lists each day from 1900 to 2299 twice, a tenth of
+a second and 20 MB of every start. For pydantic, which the table of prices brings: else it reads about every
+package that is installed, to look for plugins of its own."""
 
 
 class Told(Protocol):
@@ -97,7 +98,7 @@ async def _run_behind(settings: Settings, drained: asyncio.Event) -> None:
     """Postgres if it is ours, and recorder and console: until the proxies' last records are stored."""
     core = Child("core", ("core",), CORE_STOP_TIMEOUT_S)
     async with _own_postgres(settings) as complete:
-        await Supervisor([core], {**child_environment(complete), **DAYS_AS_NEEDED}).run(drained)
+        await Supervisor([core], {**child_environment(complete), **LESS_TO_IMPORT}).run(drained)
 
 
 @contextlib.contextmanager

@@ -154,10 +154,15 @@ class Recorder:
         self._newest_us = 0  # when the newest exchange of the last batch ended
 
     async def take_up(self, stop: asyncio.Event) -> None:
-        """The state as of the last commit, for `run`. It needs Postgres alone: ClickHouse may open meanwhile."""
+        """The state as of the last commit, for `run`. It needs Postgres alone: ClickHouse may open meanwhile, and
+        prices be read while we wait for its answers."""
         self._patience.stop = stop
-        with contextlib.suppress(Stopping):
-            await self._forget()
+        reading = asyncio.ensure_future(self._pricing.make_ready())
+        try:
+            with contextlib.suppress(Stopping):
+                await self._forget()
+        finally:
+            await reading
 
     async def run(self, stop: asyncio.Event) -> None:
         self._patience.stop = stop

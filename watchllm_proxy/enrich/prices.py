@@ -308,6 +308,12 @@ def _table() -> ModuleType:
     return genai_prices
 
 
+def read_table(upstream_url: str | None) -> None:
+    """Before the first call waits for it. Not where the upstream tells what its calls cost, as OpenRouter does."""
+    if upstream_url is not None and "openrouter.ai" not in upstream_url:
+        _provider_of_url(upstream_url)
+
+
 @functools.cache
 def _table_version() -> str:
     """The prices of a release are those of its day; the package has no date of its own."""

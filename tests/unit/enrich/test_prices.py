@@ -12,6 +12,7 @@ import pytest
 from genai_prices import data_snapshot
 
 from tests.unit.decode.exchanges import CHAT, MESSAGES, decoded
+from watchllm_proxy.enrich import prices
 from watchllm_proxy.enrich.price_lists import Listed, ModelPrices, PriceBook, Rate
 from watchllm_proxy.enrich.prices import _billed, _look_up, cost_of, marginals_of, price
 from watchllm_proxy.records import UNKNOWN_COST, Call, Cost, CostSource, ExchangeEnd, Usage
@@ -348,3 +349,16 @@ def test_looking_something_up_costs_nothing() -> None:
     call = decoded("/v1/models", {}, {"data": []})
     assert cost_of(replace(call, method="GET")).usd == 0
     assert cost_of(call) == UNKNOWN_COST  # a POST may have run a model
+
+
+@pytest.mark.parametrize(
+    ("upstream_url", "is_read"),
+    [("https://api.openai.com/v1", True), ("https://openrouter.ai/api/v1", False), (None, False)],
+)
+def test_the_table_is_read_ahead_only_where_the_upstream_tells_no_prices(
+    upstream_url: str | None, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(prices, "_provider_of_url", asked.append)
+    prices.read_table(upstream_url)
+    assert asked == ([upstream_url] if is_read else [])
