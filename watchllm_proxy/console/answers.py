@@ -77,6 +77,20 @@ def zipped_json_answer(request: web.Request, value: object) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
+_PROBED_FROM_BYTES = 1_000_000
+_PROBES, _PROBE_BYTES = 64, 100
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=_-]*")
+
+
+def is_mostly_base64(body: bytes) -> bool:
+    """Of much, by looking here and there: to compress a picture takes 40 ms a megabyte, and saves a quarter."""
+    if len(body) < _PROBED_FROM_BYTES:
+        return False
+    apart = len(body) // _PROBES
+    probes = (body[at : at + _PROBE_BYTES] for at in range(0, len(body), apart))
+    return 2 * sum(_BASE64.fullmatch(probe) is not None for probe in probes) > _PROBES
+
+
 def error_answer(
     status: int,
     message: str,

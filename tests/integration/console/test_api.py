@@ -139,6 +139,18 @@ async def test_a_call_comes_rebuilt_with_usage_timing_and_links(client: TestClie
     assert call["links"][0]["kind"] == "issued_id"
 
 
+@pytest.mark.parametrize(
+    ("held", "encoding"), [(b"iVBORw0KGgo" * 200_000, None), (b"some words " * 200_000, "deflate")]
+)
+async def test_a_picture_is_not_compressed_again(
+    client: TestClient, reading: MemoryReading, held: bytes, encoding: str | None
+) -> None:
+    reading.calls[0] = replace(reading.calls[0], request=b'{"messages":["' + held + b'"]}')
+    answer = await client.get(f"/api/calls/{reading.calls[0].row.call_id}")
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert (await answer.json())["call"]["request"]["messages"] == [held.decode()]
+
+
 @pytest.mark.parametrize("odd", ["x", "1", quote("../etc", safe="")])
 async def test_a_call_id_that_is_none_is_404(client: TestClient, odd: str) -> None:
     answer = await client.get(URL(f"/api/calls/{odd}", encoded=True))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from watchllm_proxy.console.answers import json_answer
+from watchllm_proxy.console.answers import dumps, is_mostly_base64, json_answer
 from watchllm_proxy.console.api.debug import call_document, call_row
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.queries import tail_query
@@ -25,8 +25,10 @@ async def one_call(request: web.Request) -> web.Response:
     call = await reading_of(request).get_call(project_of(request), call_id) if call_id else None
     if call is None:
         raise web.HTTPNotFound
-    answer = json_answer(call_document(call))
-    answer.enable_compression()
+    body = dumps(call_document(call))
+    answer = web.Response(body=body, content_type="application/json")
+    if not is_mostly_base64(body):
+        answer.enable_compression()
     return answer
 
 
