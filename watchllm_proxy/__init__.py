@@ -9,8 +9,8 @@ The path of a call, in the order it happens; each step names the module that doe
     4. `capture.writer`   appends the finished `Exchange` to the capture log: durable, off the caller's path
     ---- nothing above this line parses a body, waits for a database or knows what a run is ----
     5. `recorder`         reads the log in batches and conducts what follows; `thinking` does 6 to 10,
-                          `cutting` halves what no start lives long enough to store, `suspecting` tells which
-                          record is to blame
+                          `inserting` stores what came of it in ClickHouse, `cutting` halves what no start lives
+                          long enough to store, `suspecting` tells which record is to blame
     6. `decode`           Exchange -> Call: five API dialects, JSON and SSE, into one
     7. `enrich.tokens`, `enrich.prices`   what the upstream did not say: counts (marked estimated) and cost
     8. `enrich.redact`    credentials and personal data become tags: nothing behind this line sees them

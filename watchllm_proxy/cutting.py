@@ -64,9 +64,12 @@ class Cutter:
         if self._at_most is not None:
             self._at_most *= 2
 
-    async def here(self, bounds: BatchBounds, calls: Iterable[Call]) -> set[UUID]:
-        """Those of these calls, of this batch, that have their row already; nearly always nobody needs to look."""
-        if not any(bounds.starts.get(name, _NOWHERE) < end for name, end in self._tried.items()):
+    async def here(self, bounds: BatchBounds, calls: Iterable[Call], *, is_tried: bool = False) -> set[UUID]:
+        """Those of these calls, of this batch, that have their row already; nearly always nobody needs to look.
+
+        `is_tried`: these were, whatever this knows of.
+        """
+        if not is_tried and not any(bounds.starts.get(name, _NOWHERE) < end for name, end in self._tried.items()):
             return set()
         found: set[UUID] = set()
         for params in calls_here_params(calls):

@@ -4,7 +4,7 @@ One batch at a time, and a batch is all or nothing (docs/architecture.md, "Exact
 
     1. choose `[start, end)` of every log and note it as pending in Postgres, with the time it is thought at
     2. think: pure functions of the records, the sessionizer's state and that time
-    3. insert into ClickHouse under a token made of the bounds: a repeat is dropped there
+    3. insert into ClickHouse under a token made of the bounds: a repeat is dropped there, or looked for
     4. commit runs, steps, links, anchors and the offsets to Postgres in one transaction
 
 A crash before 4 leaves the pending bounds behind: the next start takes the same records at the same time
@@ -35,6 +35,7 @@ from watchllm_proxy.cutting import Cutter
 from watchllm_proxy.erasing import Eraser
 from watchllm_proxy.errors import CaptureLogError, StoreRejected
 from watchllm_proxy.histories import histories_of
+from watchllm_proxy.inserting import Inserter
 from watchllm_proxy.patience import Patience, Stopping
 from watchllm_proxy.pricing import Pricing
 from watchllm_proxy.recalling import StoredRun, StoredRuns, take_up
@@ -51,17 +52,9 @@ from watchllm_proxy.sessionize import Sessionizer, Shelf
 from watchllm_proxy.settling import Settler
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.dead_letters import DeadLetters
-from watchllm_proxy.store.event_rows import (
-    Insert,
-    RecentMessages,
-    event_inserts,
-    move_params,
-    move_sql,
-    without_run_params,
-)
+from watchllm_proxy.store.event_rows import move_params, move_sql, without_run_params
 from watchllm_proxy.store.old_runs import RetentionRules
 from watchllm_proxy.store.postgres import DeadLetter, RunStore
-from watchllm_proxy.store.reported_rows import reported_insert
 from watchllm_proxy.store.retention import DEFAULT_DAYS
 from watchllm_proxy.suspecting import ENDED_AT_MOST, Suspicion
 from watchllm_proxy.thinking import Explanations, Flags, Thinker, Thought
@@ -115,15 +108,14 @@ class Recorder:
         self._runs = runs
         self._events = events
         self._new_sessionizer = new_sessionizer
-        self._keep_raw_days = keep_raw_days
         self._redacting = redacting  # None: everything is stored as it was
         self._shelf = StoredRuns(self._load_runs)
         self._sessionizer = new_sessionizer(self._shelf)
         self._offsets: dict[str, LogPosition] = {}
-        self._recent_messages = RecentMessages()
         self._move_sql = move_sql()
         self._suspicion = Suspicion(suspect_file)
         self._cutter = Cutter(runs, events, self._patience)
+        self._inserter = Inserter(events, self._cutter, self._patience, keep_raw_days=keep_raw_days)
         self._settler = Settler(runs, events, self._patience)
         self._reporting = Reporting(runs, self._pricing, self._patience)
         self.rules = RetentionRules(runs.pool, retention_days)
@@ -238,7 +230,7 @@ class Recorder:
 
     async def _forget(self) -> None:
         """What is in memory may be gone from the stores: it must not be written back, nor be taken for stored."""
-        self._recent_messages = RecentMessages()
+        self._inserter.forget()
         self._thinker.forget()
         await self._patience.on_postgres(self._restore)
         self._is_stale = False
@@ -260,6 +252,7 @@ class Recorder:
         log.info("recorder.pending_batch_taken_up", records=len(batch.records), starts=pending.starts)
         part = await self._cutter.part_of(batch, pending.starts)
         crash_points.reach("recorder.after_cut")
+        self._inserter.doubt()
         if part is not pending.bounds:
             batch = await self._read_again(part)
         if len(batch.records) == 1:
@@ -300,6 +293,7 @@ class Recorder:
         """Halve a batch that cannot be stored; set the record aside that cannot be stored alone."""
         if len(batch.records) > 1:
             for bounds in batch.halves():
+                self._inserter.look_first()
                 await self._store(await self._read_again(bounds))
             return
         if not batch.records:
@@ -377,29 +371,12 @@ class Recorder:
 
     async def _flush(self, bounds: BatchBounds, thought: Thought) -> None:
         retention = await self._patience.on_postgres(self.rules.current)
-        here = await self._cutter.here(bounds, (call for call, _ in thought.calls))
-        for insert in event_inserts(
-            thought.calls,
-            bounds,
-            keep_raw_days=self._keep_raw_days,
-            retention=retention,
-            recent=self._recent_messages,
-            here=here,
-        ):
-            await self._insert(insert)
-            crash_points.reach(f"recorder.after_{insert.table}")
-        if thought.events:
-            await self._insert(reported_insert(thought.events, bounds, retention))
-            crash_points.reach("recorder.after_reported_events")
+        await self._inserter.insert(bounds, thought, retention)
         await self._move(thought.changes.moved)
         await self._settler.write(thought.settlements)
         await self._patience.on_postgres(lambda: self._commit(bounds, thought))
         crash_points.reach("recorder.after_commit")
         self._offsets = {**self._offsets, **bounds.ends}
-
-    async def _insert(self, insert: Insert) -> None:
-        await self._patience.on_clickhouse(lambda: self._events.insert(*insert))
-        self._recent_messages.remember([insert])
 
     async def _move(self, moved: Sequence[Moved]) -> None:
         """Rows of earlier batches whose run was hung elsewhere by what this batch told."""

@@ -1,5 +1,6 @@
 -- Named statements for ClickHouse: `-- name: x`, what it does, the statement. Loaded by store/sql.py.
 -- Values are bound as {name:Type}. Hashes travel as hexadecimal: drivers take binary strings for text.
+-- insert_deduplicate = 0: what is broken off by a crash of ClickHouse itself must not be dropped when it is repeated.
 -- An alias hides the column of its name, in WHERE too: `events.x` is the column.
 
 -- name: get_call
@@ -114,7 +115,7 @@ LIMIT {limit:UInt32};
 -- name: move_calls
 -- Calls whose run has been hung elsewhere: their rows again, one microsecond younger, so that these count. Where the
 -- call call_ids[i] goes stands in run_ids[i], session_ids[i] and parent_run_ids[i]; "" is "none". A repeat is harmless.
-INSERT INTO events
+INSERT INTO events SETTINGS insert_deduplicate = 0
 SELECT * REPLACE (
     stored_at + toIntervalMicrosecond(1) AS stored_at,
     nullIf(transform(toString(call_id), {call_ids:Array(String)}, {run_ids:Array(String)}, ''), '') AS run_id,
@@ -130,6 +131,14 @@ WHERE project_id = {project_id:String}
 SELECT DISTINCT toString(call_id) AS call_id
 FROM events
 WHERE project_id = {project_id:String}
+  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+
+-- name: note_hours
+-- Figures of the hours in which these calls began are to be made anew.
+INSERT INTO changed_hours SETTINGS insert_deduplicate = 0
+SELECT DISTINCT project_id, toStartOfHour(toDateTime(started_at, 'UTC')), now64(6, 'UTC')
+FROM events
+WHERE project_id = {project_id:String} AND expires_on > toDate(now('UTC'))
   AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
 
 -- name: redacted_of_run
@@ -269,7 +278,7 @@ replaceRegexpAll(content, '"(?:role|type)":"[a-z_]+"|"[a-z_]+":|[A-Za-z0-9+/]{90
 -- name: settle_call
 -- A call whose cost was told afterwards: its row again, one microsecond younger, with what was told. "" is "not told":
 -- then it stays as it is. A repeat is harmless.
-INSERT INTO events
+INSERT INTO events SETTINGS insert_deduplicate = 0
 SELECT * REPLACE (
     stored_at + toIntervalMicrosecond(1) AS stored_at,
     coalesce(toUInt64OrNull({input_tokens:String}), input_tokens) AS input_tokens,
@@ -290,7 +299,7 @@ WHERE project_id = {project_id:String} AND call_id = {call_id:UUID};
 -- name: reprice_calls
 -- Calls that are priced anew: their rows again, one microsecond younger. What the call call_ids[i] costs stands in
 -- costs_usd[i] and its fellows; "" is "not known". What an upstream told of its cost stays. A repeat is harmless.
-INSERT INTO events
+INSERT INTO events SETTINGS insert_deduplicate = 0
 SELECT * REPLACE (
     stored_at + toIntervalMicrosecond(1) AS stored_at,
     toDecimal64OrNull(transform(toString(call_id), {call_ids:Array(String)}, {costs_usd:Array(String)}, ''), 12) AS cost_usd,
@@ -478,7 +487,7 @@ WHERE project_id = {project_id:String}
 
 -- name: note_hours_of_calls
 -- Figures of their hours are wrong until an hour from now: should a crash come, they are made anew all the same.
-INSERT INTO changed_hours
+INSERT INTO changed_hours SETTINGS insert_deduplicate = 0
 SELECT DISTINCT project_id, toStartOfHour(toDateTime(started_at, 'UTC')), now64(6, 'UTC') + toIntervalHour(1)
 FROM events
 WHERE project_id = {project_id:String} AND expires_on > toDate(now('UTC'))

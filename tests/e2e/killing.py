@@ -160,6 +160,7 @@ class Stored:
     placed: dict[str, int]
     calls_of_runs: int
     dead_letters: int
+    absent_messages: int  # of calls
     books: dict[str, Any]  # what the product itself says became of every capture
 
     @classmethod
@@ -174,7 +175,8 @@ class Stored:
         assert done.returncode == 0, done.stderr
         stored = cls(**json.loads(done.stdout))
         assert (stored.books["missing"], stored.books["in_log"]) == (0, 0), stored.books["said"]
-        assert stored.books["stored"] == len(stored.events) - filled, stored.books["said"]
+        held = f"{len(stored.events)} in ClickHouse, {len(stored.placed)} in Postgres, {filled} of before"
+        assert stored.books["stored"] == len(stored.events) - filled, f"{stored.books['said']}; {held}"
         return stored
 
     def lost_of(self, answered: list[str]) -> int:
@@ -187,6 +189,7 @@ class Stored:
 
     def assert_each_once(self, answered: list[str]) -> None:
         assert (self.lost_of(answered), self.doubled, self.dead_letters) == (0, 0, 0)
+        assert self.absent_messages == 0
         assert len(set(answered)) == len(answered)
         assert self.events.keys() == self.placed.keys()
         assert self.calls_of_runs == len(self.events)  # a call thought about twice would count twice in its run

@@ -37,10 +37,10 @@ POINTS = (
 ARMED = ("-m", "tests.e2e.programs.armed_watchllm")
 
 
-async def die_at(victim: Victim, point: str, data_dir: Path, chance: random.Random) -> None:
-    """Kill the core; the next one dies at `point`; wait for the one after that."""
+async def die_at(victim: Victim, point: str, data_dir: Path, *, reached: int, torn: str = "") -> None:
+    """Kill the core; the next dies when it has `reached` a point so often, a table `torn`; wait for the third."""
     file = data_dir / CRASH_FILE
-    file.write_text(f"{point} {chance.randint(1, 3)}")
+    file.write_text(f"{point} {reached} {torn}")
     await victim.strike()
     deadline = time.monotonic() + DEADLINE_S
     while file.exists():
@@ -57,7 +57,7 @@ async def kill_again_and_again(what: str, kills: int, *, filled: int, **environ:
         victim = Victim(stack, "core")
         async with Load(stack.base_url, pause_s=0.1) as load:
             for point in POINTS:
-                await die_at(victim, point, stack.data_dir, chance)
+                await die_at(victim, point, stack.data_dir, reached=chance.randint(1, 3))
             for kill in range(kills):  # most in a row: also while it starts, takes up its state, catches up
                 await asyncio.sleep(chance.uniform(0, 2.0))
                 await victim.strike()
@@ -72,6 +72,18 @@ async def kill_again_and_again(what: str, kills: int, *, filled: int, **environ:
     stored.assert_each_once(load.answered)
     assert (load.refused, load.broken) == (0, 0), "clients are not to notice"
     assert len(stored.events) - filled == len(load.answered) > kills * 10
+
+
+async def test_rows_whose_token_clickhouse_noted_before_it_was_killed_are_stored_all_the_same() -> None:
+    """It would drop them for ever as rows that it has (decision 0258)."""
+    async with running(program=ARMED) as stack:
+        victim = Victim(stack, "core")
+        async with Load(stack.base_url, pause_s=0.02) as load:
+            for table in ("messages", "events"):  # of its second batch: the first, taken up, the third would cut
+                await die_at(victim, f"recorder.after_{table}", stack.data_dir, reached=2, torn=table)
+        stored = await stored_in(stack)
+
+    stored.assert_each_once(load.answered)
 
 
 @pytest.mark.slow

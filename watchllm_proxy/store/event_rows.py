@@ -135,6 +135,11 @@ def calls_here_sql() -> str:
     return queries("clickhouse")["calls_here"]
 
 
+def note_hours_sql() -> str:
+    """The statement that takes `calls_here_params` and has the figures of their hours made anew."""
+    return queries("clickhouse")["note_hours"]
+
+
 def calls_here_params(calls: Iterable[Call]) -> Iterator[dict[str, str | list[str]]]:
     """Parameters of the query `calls_here`, one set for many calls of a project."""
     by_project: dict[str, list[str]] = {}

@@ -29,6 +29,14 @@ def rows_by_call(store: EventStore) -> dict[str, int]:
     return {str(row["call_id"]): int(str(row["rows"])) for row in found}
 
 
+def events_in(store: EventStore) -> dict[str, object]:
+    (absent,) = store.query("""
+        SELECT count() AS messages FROM (SELECT DISTINCT arrayJoin(message_hashes) AS hash FROM events)
+        WHERE hash NOT IN (SELECT content_hash FROM messages)
+    """)
+    return {"events": rows_by_call(store), "absent_messages": absent["messages"]}
+
+
 async def runs_in(dsn: str) -> dict[str, object]:
     connection = await asyncpg.connect(dsn)
     try:
@@ -66,12 +74,12 @@ def embedded(data_dir: Path) -> dict[str, object]:
         postgres.stop()
     engine = EmbeddedClickHouse(data_dir / "clickhouse")
     with contextlib.closing(engine), contextlib.closing(engine.connect()) as store:
-        return {**found, "events": rows_by_call(store)}
+        return {**found, **events_in(store)}
 
 
 def on_servers(data_dir: Path, dsn: str, clickhouse_url: str) -> dict[str, object]:
     with contextlib.closing(ClickHouseServer(clickhouse_url)) as store:
-        return {**in_postgres(data_dir, dsn), "events": rows_by_call(store)}
+        return {**in_postgres(data_dir, dsn), **events_in(store)}
 
 
 def in_postgres(data_dir: Path, dsn: str) -> dict[str, object]:

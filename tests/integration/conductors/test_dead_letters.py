@@ -17,7 +17,7 @@ from tests.integration.conductors.recording import (
     run_until_stored,
     until_true,
 )
-from watchllm_proxy import crash_points
+from watchllm_proxy import crash_points, inserting
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.outcomes import DeadLetterReason
@@ -177,14 +177,14 @@ async def test_a_letter_whose_rows_crash_is_found_by_bisection_among_those_tried
     bug(set(ids))
     await run_until_stored(recording.recorder())
     bug(set())
-    real = recorder_module.event_inserts
+    real = inserting.event_inserts
 
     def crashing(calls: list[tuple[Call, object]], *rest: object, **options: object) -> object:
         if any(call.call_id == ids[5] for call, _ in calls):
             raise KeyError
         return real(calls, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recorder_module, "event_inserts", crashing)
+    monkeypatch.setattr(inserting, "event_inserts", crashing)
     await letters.ask_again(ids, now_us())
     await run_until_stored(recording.recorder())
     (left,) = await letters.listed()

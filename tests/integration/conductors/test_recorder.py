@@ -13,7 +13,7 @@ import pytest
 
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.integration.conductors.recording import Killed, Recording, Running, chat, run_until_stored, until
-from watchllm_proxy import crash_points, pricing, recorder_metrics, thinking
+from watchllm_proxy import crash_points, inserting, pricing, recorder_metrics, thinking
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
@@ -311,14 +311,14 @@ async def test_a_record_whose_rows_crash_is_found_by_bisection(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, object]]
 ) -> None:
     ids = await recording.write([chat(n) for n in range(9)])
-    real = recorder_module.event_inserts
+    real = inserting.event_inserts
 
     def crashing(calls: Sequence[tuple[Call, Placement]], *rest: object, **options: object) -> list[Insert]:
         if any(call.call_id == ids[5] for call, _ in calls):
             raise KeyError("the words of a body")
         return real(calls, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recorder_module, "event_inserts", crashing)
+    monkeypatch.setattr(inserting, "event_inserts", crashing)
     await run_until_stored(recording.recorder())
     assert sorted(await recording.call_ids()) == sorted(ids[:5] + ids[6:])
     assert await recording.dead_letters() == {ids[5]: "crashed"}
