@@ -11,17 +11,11 @@ there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from uuid import UUID
-
 import structlog
 
 from watchllm_proxy.capture.merge import Batch
 from watchllm_proxy.patience import Patience
-from watchllm_proxy.records import BatchBounds, Call, LogPosition
-from watchllm_proxy.store.clickhouse import AsyncEventStore
-from watchllm_proxy.store.event_rows import calls_here_params, calls_here_sql
+from watchllm_proxy.records import BatchBounds, LogPosition
 from watchllm_proxy.store.postgres import RunStore
 
 log = structlog.get_logger(__name__)
@@ -31,12 +25,11 @@ _NOWHERE = LogPosition(0, 0)
 
 
 class Cutter:
-    """How much a batch may hold, and which of its calls are in ClickHouse from a batch that was cut."""
+    """How much a batch may hold, and whether it is a part of one that was cut."""
 
-    def __init__(self, runs: RunStore, events: AsyncEventStore, patience: Patience) -> None:
+    def __init__(self, runs: RunStore, patience: Patience) -> None:
         self._at_most: int | None = None  # records of the next batch; None: as many as ever
         self._runs = runs
-        self._events = events
         self._patience = patience
         self._tried: dict[str, LogPosition] = {}
 
@@ -64,17 +57,6 @@ class Cutter:
         if self._at_most is not None:
             self._at_most *= 2
 
-    async def here(self, bounds: BatchBounds, calls: Iterable[Call], *, is_tried: bool = False) -> set[UUID]:
-        """Those of these calls, of this batch, that have their row already; nearly always nobody needs to look.
-
-        `is_tried`: these were, whatever this knows of.
-        """
-        if not is_tried and not any(bounds.starts.get(name, _NOWHERE) < end for name, end in self._tried.items()):
-            return set()
-        found: set[UUID] = set()
-        for params in calls_here_params(calls):
-            rows: Sequence[dict[str, object]] = await self._patience.on_clickhouse(
-                partial(self._events.query, calls_here_sql(), params)
-            )
-            found.update(UUID(str(row["call_id"])) for row in rows)
-        return found
+    def is_tried(self, bounds: BatchBounds) -> bool:
+        """Rows of this batch may be there from a larger one."""
+        return any(bounds.starts.get(name, _NOWHERE) < end for name, end in self._tried.items())

@@ -21,20 +21,18 @@ from watchllm_proxy.patience import Patience
 from watchllm_proxy.records import BatchBounds, Call
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.event_rows import (
-    EVENT_COLUMNS,
     Insert,
     RecentMessages,
-    calls_here_params,
     event_inserts,
+    note_hours_params,
     note_hours_sql,
 )
+from watchllm_proxy.store.here import absent, questions
 from watchllm_proxy.store.reported_rows import reported_insert
 from watchllm_proxy.store.retention import Retention
 from watchllm_proxy.thinking import Thought
 
 log = structlog.get_logger(__name__)
-
-_CALL_ID = EVENT_COLUMNS.index("call_id")
 
 
 class Inserter:
@@ -62,22 +60,17 @@ class Inserter:
         self._is_part = True
 
     async def insert(self, bounds: BatchBounds, thought: Thought, retention: Retention) -> None:
-        calls = [call for call, _ in thought.calls]
         inserts = event_inserts(
-            thought.calls,
-            bounds,
-            keep_raw_days=self._keep_raw_days,
-            retention=retention,
-            recent=self._recent,
-            here=await self._cutter.here(bounds, calls, is_tried=self._is_part),
+            thought.calls, bounds, keep_raw_days=self._keep_raw_days, retention=retention, recent=self._recent
         )
         if thought.events:
             inserts.append(reported_insert(thought.events, bounds, retention))
+        is_part = self._is_part or self._cutter.is_tried(bounds)
         for insert in inserts:
-            await self._insert(insert)
+            await self._insert(await self._absent(insert) if is_part else insert)
             crash_points.reach(f"recorder.after_{insert.table}")
         if self._is_doubtful:
-            await self._make_sure(inserts, bounds, calls)
+            await self._make_sure(inserts, [call for call, _ in thought.calls])
         self._is_doubtful = self._is_part = False
         self._recent.remember(inserts)
 
@@ -91,15 +84,19 @@ class Inserter:
 
         await self._patience.on_clickhouse(attempt)
 
-    async def _make_sure(self, inserts: Iterable[Insert], bounds: BatchBounds, calls: Sequence[Call]) -> None:
-        """Calls that are not there are inserted; all else is inserted once more, and merged by its table."""
+    async def _make_sure(self, inserts: Iterable[Insert], calls: Sequence[Call]) -> None:
         for insert in inserts:
-            rows = insert.rows
-            if insert.table == "events":
-                here = await self._cutter.here(bounds, calls, is_tried=True)
-                rows = [row for row in rows if row[_CALL_ID] not in here]
-                if rows:
-                    log.warning("recorder.rows_were_nowhere", table=insert.table, rows=len(rows))
-            await self._insert(insert._replace(rows=rows, token=f"{insert.token}-{uuid.uuid4()}"))
-        for params in calls_here_params(calls):  # the table's view may have been broken off alone
+            again = await self._absent(insert)
+            if again.rows:
+                log.warning("recorder.rows_inserted_again", table=insert.table, rows=len(again.rows))
+            await self._insert(again._replace(token=f"{insert.token}-{uuid.uuid4()}"))
+        for params in note_hours_params(calls):  # the table's view may have been broken off alone
             await self._patience.on_clickhouse(partial(self._events.execute, note_hours_sql(), params))
+
+    async def _absent(self, insert: Insert) -> Insert:
+        """What is not there of it; reported events are all told again, for the later of two counts."""
+        found: set[str] = set()
+        for statement, params in questions(insert):
+            rows = await self._patience.on_clickhouse(partial(self._events.query, statement, params))
+            found.update(str(row["key"]) for row in rows)
+        return absent(insert, found)

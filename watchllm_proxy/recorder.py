@@ -114,7 +114,7 @@ class Recorder:
         self._offsets: dict[str, LogPosition] = {}
         self._move_sql = move_sql()
         self._suspicion = Suspicion(suspect_file)
-        self._cutter = Cutter(runs, events, self._patience)
+        self._cutter = Cutter(runs, self._patience)
         self._inserter = Inserter(events, self._cutter, self._patience, keep_raw_days=keep_raw_days)
         self._settler = Settler(runs, events, self._patience)
         self._reporting = Reporting(runs, self._pricing, self._patience)

@@ -128,10 +128,22 @@ WHERE project_id = {project_id:String}
 
 -- name: calls_here
 -- Those of these calls that have a row.
-SELECT DISTINCT toString(call_id) AS call_id
+SELECT DISTINCT toString(call_id) AS key
 FROM events
+WHERE project_id = {project_id:String} AND call_id IN (SELECT toUUID(arrayJoin({keys:Array(String)})));
+
+-- name: bodies_here
+-- Those of these calls of which exact bytes are kept.
+SELECT DISTINCT toString(call_id) AS key
+FROM raw_exchanges
+WHERE project_id = {project_id:String} AND call_id IN (SELECT toUUID(arrayJoin({keys:Array(String)})));
+
+-- name: messages_here
+-- In which partitions these messages are, by their hashes.
+SELECT DISTINCT concat(toString(expires_on), ' ', lower(hex(messages.content_hash))) AS key
+FROM messages
 WHERE project_id = {project_id:String}
-  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+  AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({keys:Array(String)})), 16));
 
 -- name: note_hours
 -- Figures of the hours in which these calls began are to be made anew.
@@ -139,7 +151,7 @@ INSERT INTO changed_hours SETTINGS insert_deduplicate = 0
 SELECT DISTINCT project_id, toStartOfHour(toDateTime(started_at, 'UTC')), now64(6, 'UTC')
 FROM events
 WHERE project_id = {project_id:String} AND expires_on > toDate(now('UTC'))
-  AND call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})));
+  AND call_id IN (SELECT toUUID(arrayJoin({keys:Array(String)})));
 
 -- name: redacted_of_run
 -- What was redacted in the calls of a run that began within [from_us, to_us).

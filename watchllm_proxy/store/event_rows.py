@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import NamedTuple, TypeVar
@@ -90,15 +90,9 @@ def event_inserts(
     keep_raw_days: int,
     retention: Retention = DEFAULT_RETENTION,
     recent: RecentMessages | None = None,
-    here: Collection[UUID] = (),
 ) -> list[Insert]:
-    """What a batch inserts, in the order to insert it: an event that can be read has its messages. Calls `here`
-    have their event already."""
-    events = [
-        event_row(call, placement, bounds.now_us, retention)
-        for call, placement in calls
-        if call.call_id not in here
-    ]
+    """What a batch inserts, in the order to insert it: an event that can be read has its messages."""
+    events = [event_row(call, placement, bounds.now_us, retention) for call, placement in calls]
     messages, raw = _message_rows(calls, retention, recent), _raw_rows(calls, retention, keep_raw_days)
     return [
         Insert("messages", MESSAGE_COLUMNS, messages, _kept_token(bounds, "messages", calls, retention)),
@@ -130,24 +124,19 @@ def move_params(moved: Iterable[Moved]) -> Iterator[dict[str, str | list[str]]]:
             }
 
 
-def calls_here_sql() -> str:
-    """The question that takes `calls_here_params`."""
-    return queries("clickhouse")["calls_here"]
-
-
 def note_hours_sql() -> str:
-    """The statement that takes `calls_here_params` and has the figures of their hours made anew."""
+    """The statement that takes `note_hours_params`."""
     return queries("clickhouse")["note_hours"]
 
 
-def calls_here_params(calls: Iterable[Call]) -> Iterator[dict[str, str | list[str]]]:
-    """Parameters of the query `calls_here`, one set for many calls of a project."""
+def note_hours_params(calls: Iterable[Call]) -> Iterator[dict[str, str | list[str]]]:
+    """Parameters of the query `note_hours`, one set for many calls of a project."""
     by_project: dict[str, list[str]] = {}
     for call in calls:
         by_project.setdefault(call.project_id, []).append(str(call.call_id))
     for project_id, call_ids in by_project.items():
         for batch in _batched(call_ids, MOVED_AT_ONCE):
-            yield {"project_id": project_id, "call_ids": list(batch)}
+            yield {"project_id": project_id, "keys": list(batch)}
 
 
 def without_run_params(project_id: str, call_id: UUID) -> dict[str, str | list[str]]:

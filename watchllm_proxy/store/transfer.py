@@ -202,9 +202,9 @@ class EventRows:
     async def _here(self, call_ids: list[str]) -> set[str]:
         if not call_ids:
             return set()
-        params = {"project_id": self._project_id, "call_ids": call_ids}
+        params = {"project_id": self._project_id, "keys": call_ids}
         found = await self._events.query(queries("clickhouse")["calls_here"], params)
-        return {str(row["call_id"]) for row in found}
+        return {str(row["key"]) for row in found}
 
     async def _columns_of(self, table: str) -> dict[str, str]:
         if table not in self._columns:
