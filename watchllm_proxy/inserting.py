@@ -94,7 +94,7 @@ class Inserter:
             await self._patience.on_clickhouse(partial(self._events.execute, note_hours_sql(), params))
 
     async def _absent(self, insert: Insert) -> Insert:
-        """What is not there of it; reported events are all told again, for the later of two counts."""
+        """What is not there of it."""
         found: set[str] = set()
         for statement, params in questions(insert):
             rows = await self._patience.on_clickhouse(partial(self._events.query, statement, params))

@@ -145,6 +145,13 @@ FROM messages
 WHERE project_id = {project_id:String}
   AND messages.content_hash IN (SELECT toFixedString(unhex(arrayJoin({keys:Array(String)})), 16));
 
+-- name: reported_here
+-- When these reported events were stored, by their ids: each time one is told again it is another row.
+SELECT DISTINCT concat(toString(toUnixTimestamp64Micro(stored_at)), ' ', lower(hex(reported_events.event_id))) AS key
+FROM reported_events
+WHERE project_id = {project_id:String}
+  AND reported_events.event_id IN (SELECT unhex(arrayJoin({keys:Array(String)})));
+
 -- name: note_hours
 -- Figures of the hours in which these calls began are to be made anew.
 INSERT INTO changed_hours SETTINGS insert_deduplicate = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+from watchllm_proxy.store import reported_rows
 from watchllm_proxy.store.event_rows import EVENT_COLUMNS, MESSAGE_COLUMNS, RAW_COLUMNS, Insert
 from watchllm_proxy.store.sql import queries
 
@@ -28,29 +30,32 @@ def _call_id(columns: Sequence[str]) -> Callable[[Row], str]:
     return lambda row: str(row[place])
 
 
-def _content_hash(row: Row) -> str:
-    digest = row[MESSAGE_COLUMNS.index("content_hash")]
-    assert isinstance(digest, bytes)  # noqa: S101 - the column's type
-    return digest.hex()
+def _hex(columns: Sequence[str], name: str) -> Callable[[Row], str]:
+    place = columns.index(name)
+    return lambda row: cast(bytes, row[place]).hex()
 
 
-def _message(row: Row) -> str:
-    return f"{row[MESSAGE_COLUMNS.index('expires_on')]} {_content_hash(row)}"
+def _behind(columns: Sequence[str], name: str, key: Callable[[Row], str]) -> Callable[[Row], str]:
+    place = columns.index(name)
+    return lambda row: f"{row[place]} {key(row)}"
+
+
+_content_hash = _hex(MESSAGE_COLUMNS, "content_hash")
+_event_id = _hex(reported_rows.COLUMNS, "event_id")
 
 
 _TABLES = {
     "events": _Table("calls_here", _call_id(EVENT_COLUMNS), _call_id(EVENT_COLUMNS)),
     "raw_exchanges": _Table("bodies_here", _call_id(RAW_COLUMNS), _call_id(RAW_COLUMNS)),
-    "messages": _Table("messages_here", _content_hash, _message),
+    "messages": _Table("messages_here", _content_hash, _behind(MESSAGE_COLUMNS, "expires_on", _content_hash)),
+    # Told again under the same id it is another row, and the later one counts.
+    "reported_events": _Table("reported_here", _event_id, _behind(reported_rows.COLUMNS, "stored_at", _event_id)),
 }
-"""Not `reported_events`: what is told again under the same id is another row, and the later one counts."""
 
 
 def questions(insert: Insert) -> Iterator[tuple[str, dict[str, str | list[str]]]]:
     """(statement, parameters): what to ask for `absent`."""
-    table = _TABLES.get(insert.table)
-    if table is None:
-        return
+    table = _TABLES[insert.table]
     statement = queries("clickhouse")[table.question]
     by_project: dict[str, dict[str, None]] = {}
     for row in insert.rows:
@@ -62,8 +67,6 @@ def questions(insert: Insert) -> Iterator[tuple[str, dict[str, str | list[str]]]
 
 
 def absent(insert: Insert, found: set[str]) -> Insert:
-    """Those of its rows that are not `found`; of a table that was not asked all."""
-    table = _TABLES.get(insert.table)
-    if table is None:
-        return insert
+    """Those of its rows that are not `found`."""
+    table = _TABLES[insert.table]
     return insert._replace(rows=[row for row in insert.rows if table.key(row) not in found])
