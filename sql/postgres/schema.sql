@@ -93,7 +93,7 @@ CREATE TABLE agent_debug_logs (
     parent_run_id text,                             -- the run that started it; NULL: none known
     agent_name text,                                -- NULL: not said
     agent_version text,                             -- NULL: not said
-    user_id text,                                   -- the client's end user; NULL: not said
+    user_id text,                                   -- the client's end user, of an overlong one its beginning and a hash; NULL: not said
     title text NOT NULL,                            -- what set it off, in one line
     status text NOT NULL,                           -- running, completed, failed, cancelled, abandoned
     started_at timestamptz NOT NULL,

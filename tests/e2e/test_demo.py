@@ -52,7 +52,7 @@ def test_each_sample_agent_is_one_run_with_its_steps_tokens_and_cost(
 ) -> None:
     title, figures, *_ = _block(demo.stdout, agent)
 
-    assert "completed" in title
+    assert "Done" in title
     assert f"{steps} steps" in figures
     assert "$0.00" in figures
     assert "unpriced" not in figures

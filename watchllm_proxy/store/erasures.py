@@ -135,7 +135,7 @@ async def end(
 
 async def runs_of_user(pool: asyncpg.Pool, project_id: str, user_id: str) -> list[str]:
     async with transaction(pool, UPKEEP) as connection:
-        found = await connection.fetch(queries("postgres")["runs_of_user"], project_id, views.text(user_id))
+        found = await connection.fetch(queries("postgres")["runs_of_user"], project_id, views.key(user_id))
     return [row["run_id"] for row in found]
 
 

@@ -304,7 +304,7 @@ def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
         views.optional_instant(query.since_us),
         views.optional_instant(query.until_us),
         query.with_chats,
-        views.optional_text(query.user),
+        views.optional_key(query.user),
     ]
 
 

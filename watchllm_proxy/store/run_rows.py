@@ -51,7 +51,7 @@ def run_row(run: Run, flags: Sequence[Flag], steps: Sequence[Step]) -> Row:
         views.key(run.project_id), views.key(run.run_id), views.key(run.session_id),
         views.optional_key(run.parent_run_id),
         views.optional_key(run.agent_name), views.optional_text(run.agent_version),
-        views.optional_text(run.user_id), views.text(run.title), run.status.value,
+        views.optional_key(run.user_id), views.text(run.title), run.status.value,
         views.instant(run.started_at_us), views.optional_instant(run.ended_at_us),
         views.instant(run.last_activity_at_us), run.is_agent,
         views.integer(run.total_steps), views.integer(run.total_calls), views.integer(run.error_count),
