@@ -253,6 +253,11 @@ async def test_the_argument_that_an_error_names_is_marked_and_base64_is_a_button
     assert await seen.page.locator("#detail .jk", has=seen.page.locator("mark")).all_inner_texts() == [
         "currency: the error names this "
     ]
+    tops = await seen.page.locator("#detail .card >> nth=0 >> .jk").evaluate_all(
+        "keys => keys.map((key) => key.getBoundingClientRect().top)"
+    )
+    assert len(tops) > 1
+    assert tops == sorted(set(tops)), "each key has a line of its own"
     await seen.page.evaluate("location.hash = '#step-1/request'")
     await seen.page.get_by_role("button", name="image/png, 3.0 MB · copy").wait_for()
     assert "iVBORw0K" not in await seen.page.locator("#detail").inner_text()

@@ -15,7 +15,7 @@ export function card(title, body, { cls = '', text, tools = [] } = {}) {
   const button = text === undefined ? null
     : h('button', { type: 'button', 'aria-label': `Copy ${heading.textContent}`, onclick: () => copy(text, 'Copied') }, 'Copy');
   return h('section', { class: `card ${cls}` },
-    h('div', { class: 'ch' }, heading, button || tools.length ? h('span', { class: 'grow' }) : null, tools, button), h('div', { class: 'in' }, body));
+    h('div', { class: 'card-head' }, heading, button || tools.length ? h('span', { class: 'grow' }) : null, tools, button), h('div', { class: 'in' }, body));
 }
 
 /** How messages of a role were wanted last; undefined: as suits the message. @param {string} role */
