@@ -535,6 +535,32 @@ SELECT
     NULL::text AS occurrence, reported
 FROM agent_debug_steps WHERE project_id = $1 AND run_id = $2 ORDER BY step_index;
 
+-- name: tokens_of_runs
+-- What the calls of the runs $2[i], of $3[i] steps, took in tokens, in order. Of a run of more than $4 steps the first call
+-- in each of $4 equal pieces: each is a look into the key, so that a long run takes no longer than a short one.
+WITH wanted AS (
+    SELECT run_id, total_steps FROM unnest($2::text[], $3::bigint[]) AS wanted (run_id, total_steps)
+), taken AS (
+    SELECT wanted.run_id, calls.*
+    FROM wanted CROSS JOIN LATERAL (
+        SELECT step_index, coalesce(input_tokens, 0) + coalesce(output_tokens, 0) AS tokens
+        FROM agent_debug_steps
+        WHERE project_id = $1 AND run_id = wanted.run_id AND coalesce(input_tokens, output_tokens) IS NOT NULL
+    ) AS calls
+    WHERE total_steps <= $4::integer
+    UNION ALL
+    SELECT wanted.run_id, calls.*
+    FROM wanted CROSS JOIN generate_series(0, $4::integer - 1) AS piece CROSS JOIN LATERAL (
+        SELECT step_index, coalesce(input_tokens, 0) + coalesce(output_tokens, 0) AS tokens
+        FROM agent_debug_steps
+        WHERE project_id = $1 AND run_id = wanted.run_id AND coalesce(input_tokens, output_tokens) IS NOT NULL
+            AND step_index >= piece * total_steps / $4 AND step_index < (piece + 1) * total_steps / $4
+        ORDER BY step_index LIMIT 1
+    ) AS calls
+    WHERE total_steps > $4
+)
+SELECT run_id, array_agg(tokens ORDER BY step_index) AS tokens FROM taken GROUP BY run_id;
+
 -- name: get_explanations
 -- Why the steps of a run are as they are.
 SELECT * FROM agent_debug_explanations WHERE project_id = $1 AND run_id = $2 ORDER BY step_index, ordinal;

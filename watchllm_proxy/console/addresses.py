@@ -56,9 +56,9 @@ def search_path(run_id: str) -> str:
     return f"/api/agent-runs/{encode_id(run_id)}/search"
 
 
-def runs_path(filters: Mapping[str, str]) -> str:
-    """The list of runs under some filters."""
-    return f"/runs?{urlencode(filters, errors='replace')}" if filters else "/runs"
+def runs_path(filters: Mapping[str, str], suffix: str = "") -> str:
+    """The list of runs under some filters, or a twin of it."""
+    return f"/runs{suffix}?{urlencode(filters, errors='replace')}" if filters else f"/runs{suffix}"
 
 
 def session_path(session_id: str) -> str:

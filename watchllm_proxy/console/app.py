@@ -42,8 +42,8 @@ from watchllm_proxy.console.pages import projects as projects_pages
 from watchllm_proxy.console.pages import redaction as redaction_pages
 from watchllm_proxy.console.pages import run as run_pages
 from watchllm_proxy.console.pages import runs as runs_pages
+from watchllm_proxy.console.pages import runs_table, welcome
 from watchllm_proxy.console.pages import sessions as sessions_pages
-from watchllm_proxy.console.pages import welcome
 from watchllm_proxy.console.polling import unchanged_is_304
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.console.redaction import NobodysRedaction, RedactionDesk
@@ -77,6 +77,7 @@ READ_ROUTES = (
     web.get("/runs", runs_pages.runs_page),
     web.get("/welcome.json", welcome.welcome_json),
     web.get("/runs.json", runs.list_runs),
+    web.get("/runs.csv", runs_table.runs_csv),
     web.get("/sessions", sessions_pages.sessions_page),
     web.get("/sessions.json", sessions_pages.sessions_json),
     web.get("/sessions/{session_id}.json", sessions_pages.session_json),
@@ -181,6 +182,7 @@ FEATURES: dict[object, Feature] = {
         (
             runs_pages.runs_page,
             runs.list_runs,
+            runs_table.runs_csv,
             sessions_pages.sessions_page,
             sessions_pages.sessions_json,
             sessions_pages.session_page,

@@ -42,6 +42,9 @@ class RunReading(Protocol):
         """All steps by index, as a list shows them: of each text the first 300 characters; whose call it is, its
         status and what only its detail tells are left out."""
 
+    async def get_tokens(self, project_id: str, runs: Sequence[Run]) -> Mapping[str, Sequence[int]]:
+        """By run, what its calls took in tokens, in order; of a long run some of them, at equal distances."""
+
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]: ...
 
     async def get_links(self, project_id: str, run_id: str) -> Mapping[UUID, Sequence[Link]]:

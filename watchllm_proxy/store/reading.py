@@ -65,6 +65,9 @@ MAX_COUNTED = 10_000
 LINE_CHARACTERS = 300
 """Of each text of a step in a list; two previews, and as much as a sentence about a run quotes of a step."""
 
+MAX_TOKEN_FIGURES = 60
+"""Of a run, that its line in a list is drawn from."""
+
 
 class StoreReading:
     """Answers about the runs and calls of one project at a time."""
@@ -106,6 +109,14 @@ class StoreReading:
         their detail tells."""
         found = await self._fetch("get_step_lines", project_id, views.key(run_id), LINE_CHARACTERS)
         return run_rows.step_lines_from(found)
+
+    async def get_tokens(self, project_id: str, runs: Sequence[Run]) -> Mapping[str, Sequence[int]]:
+        """By run, what its calls took in tokens, read and written together, in order: of a run of more than
+        `MAX_TOKEN_FIGURES` steps so many calls at equal distances. A run of which none is known is not there."""
+        ids, lengths = [views.key(run.run_id) for run in runs], [run.total_steps for run in runs]
+        found = await self._fetch("tokens_of_runs", project_id, ids, lengths, MAX_TOKEN_FIGURES)
+        tokens = {row["run_id"]: row["tokens"] for row in found}
+        return {run.run_id: tokens[key] for run, key in zip(runs, ids, strict=True) if key in tokens}
 
     async def get_explanations(self, project_id: str, run_id: str) -> Sequence[Explanation]:
         found = await self._fetch("get_explanations", project_id, views.key(run_id))

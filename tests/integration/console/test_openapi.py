@@ -22,6 +22,7 @@ ASKED = {
     "/welcome": "/welcome",
     "/welcome.json": "/welcome.json",
     "/runs.json": "/runs.json?limit=2",
+    "/runs.csv": None,
     "/usage.json": "/usage.json",
     "/pricing.json": "/pricing.json",
     "/settings/redaction.json": "/settings/redaction.json",

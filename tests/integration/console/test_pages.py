@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 from dataclasses import replace
 
@@ -73,6 +75,24 @@ async def test_the_list_shows_each_run_and_leads_to_it(client: TestClient) -> No
     page = await _page(client, "/runs")
     for text in ("support-refund-agent", "Failed", "loop", "sub-agent", "/runs/run_7q2k9fh4", "$0.0041"):
         assert text in page
+
+
+async def test_a_row_draws_the_tokens_of_its_calls_and_the_table_has_them_as_figures(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    page = await _page(client, "/runs")
+    assert "<title>Tokens by call: " in page
+    assert 'href="/runs.csv?limit=50"' in page
+    assert "<title>Tokens by call: " in await _page(client, "/sessions/session-1")
+    reading.runs.append(LoadedRun(make_run("run-2", title="=1+1", agent_name="other"), (), ()))
+    answer = await client.get("/runs.csv?agent=support-refund-agent")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="runs.csv"'
+    lines = list(csv.DictReader(io.StringIO(await answer.text())))
+    steps = [step for step in refund_run().steps if step.input_tokens]
+    assert [line["run_id"] for line in lines] == ["run_7q2k9fh4"]
+    assert lines[0]["tokens_by_call"].split() == [str(s.input_tokens + (s.output_tokens or 0)) for s in steps]
+    (other,) = csv.DictReader(io.StringIO(await (await client.get("/runs.csv?agent=other")).text()))
+    assert (other["title"], other["tokens_by_call"]) == ("'=1+1", "")
 
 
 async def test_an_unpriced_run_is_unpriced_and_not_free(client: TestClient, reading: MemoryReading) -> None:

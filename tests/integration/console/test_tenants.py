@@ -65,6 +65,7 @@ class Sent:
 
 SENT: dict[str, tuple[Sent, ...]] = {
     "GET /runs": tuple(Sent(each) for each in RUN_FILTERS),
+    "GET /runs.csv": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/agent-runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/calls": (Sent("after={call_id}"),),
     "GET /api/agent-runs/{run_id}/search": (Sent("q={text}"),),

@@ -408,6 +408,24 @@ async def test_a_session_is_all_its_runs_and_a_list_holds_those_of_several_turns
     assert await runs_only.get_session("nobody", "session-1") is None
 
 
+async def test_tokens_are_told_call_by_call_and_of_a_long_run_at_equal_distances(
+    store: RunStore, runs_only: StoreReading
+) -> None:
+    short, long = run("a-1", total_steps=4), run("a-2", total_steps=6_000)
+    tool = {"type": StepType.TOOL_CALL, "input_tokens": None, "output_tokens": None}
+    steps = [("a-1", step(index, input_tokens=100 * index, output_tokens=1)) for index in range(3)]
+    steps.append(("a-1", step(3, **tool)))
+    for index in range(0, 6_000, 50):  # two in each of sixty pieces; a tool's step has none
+        steps.append(("a-2", step(index, input_tokens=None, output_tokens=index)))
+        steps.append(("a-2", step(index + 1, **tool)))
+    changes = RunChanges(runs=(short, long), steps=tuple(("default", run_id, each) for run_id, each in steps))
+    await store.commit_batch(bounds(1), changes, {}, {})
+    found = await runs_only.get_tokens("default", [short, long, run("nobody")])
+    assert found == {"a-1": [1, 101, 201], "a-2": list(range(0, 6_000, 100))}
+    assert await runs_only.get_tokens("other", [short, long]) == {}
+    assert await runs_only.get_tokens("default", []) == {}
+
+
 async def test_costs_by_tool_are_those_of_the_calls_that_asked_for_it(
     store: RunStore, runs_only: StoreReading
 ) -> None:

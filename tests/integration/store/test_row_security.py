@@ -186,6 +186,7 @@ PICKY = {
     "runs_of_sessions",
     "sessions_touched",
     "spent_by_key",
+    "tokens_of_runs",
     "used_days",
 }
 """Whose other conditions no sample fits. Their tables are read whole by the test above."""

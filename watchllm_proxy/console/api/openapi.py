@@ -221,6 +221,12 @@ _PAGES: Final = {
         "The same for programs", json_answer("Where to send requests.", _WELCOME), errors="401 503"
     ),
     "/runs": _get("The list of runs", PAGE, parameters=_FILTERS, errors="401 402 422 503"),
+    "/runs.csv": _get(
+        "A line for each of these runs; `tokens_by_call`: what its calls took, of a long run some of them",
+        {"description": "The table.", "content": {"text/csv": {"schema": {"type": "string"}}}},
+        parameters=_FILTERS,
+        errors="401 402 422 503",
+    ),
     "/runs/{run_id}": _get("One run", PAGE, parameters=[_RUN_ID], errors="401 402 404 503"),
     "/runs/{run_id}.json": _get(
         "The run as /api/agent-runs/{run_id}/debug gives it; with `bodies=on`, also `calls`, each whole",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,12 +12,13 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from watchllm_proxy.console.addresses import agent_path, runs_path
-from watchllm_proxy.console.answers import json_answer, money_text
+from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.context import now_us
 from watchllm_proxy.console.costs import Costs, days_of, load_costs, load_what_is_known
 from watchllm_proxy.console.formats import compact, count_of, instant, usd
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.queries import CostsBy, CostsQuery, costs_query
+from watchllm_proxy.console.tables import table_answer, table_of
 from watchllm_proxy.store.costs import MAX_GROUPS, CostGroup
 
 BAR_WIDTH = 10
@@ -93,10 +92,7 @@ async def costs_csv(request: web.Request) -> web.Response:
     query = costs_query(request.query, now_us())
     costs = await load_costs(request, query)
     first, after = days_of(query)
-    name = f"costs-by-{query.by}-{first}-{after - timedelta(days=1)}.csv"
-    answer = web.Response(text=costs_table(costs), content_type="text/csv", charset="utf-8")
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    return table_answer(f"costs-by-{query.by}-{first}-{after - timedelta(days=1)}.csv", costs_table(costs))
 
 
 def costs_document(costs: Costs) -> dict[str, object]:
@@ -123,23 +119,8 @@ def _figures(group: CostGroup) -> dict[str, object]:
 
 
 def costs_table(costs: Costs) -> str:
-    """RFC 4180. What is not known is empty, money is exact."""
-    file = io.StringIO(newline="")
-    lines = csv.writer(file)
-    lines.writerow([costs.query.by.value, *_figures(costs.total)])
-    for group in costs.groups or ():
-        lines.writerow([_cell(group.name), *(_text(figure) for figure in _figures(group).values())])
-    return file.getvalue()
-
-
-def _text(figure: object) -> object:
-    return money_text(figure) if isinstance(figure, Decimal) else figure
-
-
-def _cell(name: str | None) -> str:
-    """A name from traffic as text: a spreadsheet would take `=…` for a formula, and run it."""
-    text = (name or "").encode("utf-8", "replace").decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    head = [costs.query.by.value, *_figures(costs.total)]
+    return table_of(head, ([group.name or "", *_figures(group).values()] for group in costs.groups or ()))
 
 
 def bars(days: Sequence[CostGroup]) -> list[Bar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from watchllm_proxy.console.context import now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import flag_label, status_label
 from watchllm_proxy.console.pages.figures import run_duration_us
+from watchllm_proxy.console.pages.sparks import sparks_of
 from watchllm_proxy.console.queries import run_query
 from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.console.redaction import as_stored
@@ -47,12 +49,16 @@ async def runs_page(request: web.Request) -> web.Response:
     found = await reading.list_runs(project_id, await as_stored(request, query))
     if not found.total and not given and await _has_chats(reading, project_id):
         raise web.HTTPFound(runs_path({"kind": "all"}))  # a first `curl` is a lone chat, and wants to be seen
-    counts = await reading.counts(project_id, with_chats=query.with_chats)
+    counts, sparks = await asyncio.gather(
+        reading.counts(project_id, with_chats=query.with_chats), sparks_of(reading, project_id, found.rows)
+    )
     return render(
         request,
         "runs.html",
         nav="runs",
         rows=found.rows,
+        sparks=sparks,
+        table_path=runs_path({"limit": str(query.limit), **given}, ".csv"),
         total=found.total,
         is_total_exact=found.is_total_exact,
         counts=counts,

@@ -14,6 +14,7 @@ from watchllm_proxy.console.context import REDACTION, now_us, project_of, readin
 from watchllm_proxy.console.formats import instant
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.pages.figures import run_duration_us
+from watchllm_proxy.console.pages.sparks import sparks_of
 from watchllm_proxy.console.queries import page_query, session_query
 from watchllm_proxy.store.sessions import SessionRow
 from watchllm_proxy.store.shapes import RunList, RunQuery, RunSort
@@ -70,6 +71,7 @@ async def session_page(request: web.Request) -> web.Response:
         nav="sessions",
         session=session,
         rows=runs.rows,
+        sparks=await sparks_of(reading_of(request), project_of(request), runs.rows),
         now=now_us(),
         duration_of=run_duration_us,
         pages=_neighbours(request, offset, limit, len(runs.rows), runs.total),
