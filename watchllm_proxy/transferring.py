@@ -42,7 +42,10 @@ Told = Callable[[int, int], None]
 
 
 class ExportDamaged(WatchLLMError):
-    """The file is no whole export: cut short, changed, or of a newer version. Nothing of it was imported."""
+    """The file is no whole export: cut short, changed, or of a newer version. Nothing of it was imported.
+
+    Or its checksum is right, but rows of it are none: what stood before them was.
+    """
 
 
 @dataclass(slots=True)
@@ -162,9 +165,15 @@ def _project_of(header: bytes) -> str:
 async def import_(runs: RunRows, events: EventRows, file: BinaryIO, total: int, told: Told) -> Imported:
     """Take over the runs of a file that was checked. Done again it changes nothing, so it may be cut short."""
     found = Imported()
-    for done, lines in enumerate(_runs(_lines(file)), start=1):
-        await _import_run(runs, events, lines, found)
-        told(done, total)
+    done = 0
+    try:
+        for done, lines in enumerate(_runs(_lines(file)), start=1):
+            await _import_run(runs, events, lines, found)
+            told(done, total)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ExportDamaged(
+            f"run {done} of it is none that watchllm wrote; those before it were taken over"
+        ) from exc
     return found
 
 

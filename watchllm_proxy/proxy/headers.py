@@ -183,6 +183,11 @@ def _without_session(cookies: Field) -> list[Field]:
     return [(name, kept)] if kept else []
 
 
+def _is_session(cookie: bytes) -> bool:
+    """What a browser would send back as the session. One without a name it sends as its value alone."""
+    return cookie.lstrip(b" \t=").partition(b"=")[0].rstrip(b" \t") == _SESSION_COOKIE
+
+
 def _drop_named(head: RequestHead, named: set[bytes]) -> None:
     """Take out the headers that `Connection` names."""
     head.fields = [field for field in head.fields if field[0].lower() not in named]
@@ -242,14 +247,22 @@ def encode_request(
     return b"%s %s HTTP/1.1\r\n%s\r\n\r\n" % (method.encode("ascii"), target, b"\r\n".join(lines))
 
 
-def encode_response(status: int, reason: bytes, fields: list[Field], *, own: Iterable[Field] = ()) -> bytes:
-    """The head for the client: `fields` without the hop-by-hop ones and those `Connection` names, then `own`."""
+def encode_response(
+    status: int, reason: bytes, fields: list[Field], *, own: Iterable[Field] = (), from_console: bool = False
+) -> bytes:
+    """The head for the client: `fields` without the hop-by-hop ones and those `Connection` names, then `own`.
+
+    Only the console opens sessions of the dashboard: an upstream, of the same host, could make somebody work in
+    one of its choice.
+    """
     lines = [b"HTTP/1.1 %d %s" % (status, reason)]
     named: set[bytes] = set()
     for name, value in fields:
         lower = name.lower()
         if lower == b"connection":
             named |= _tokens(value)
+        elif lower == b"set-cookie" and not from_console and _is_session(value):
+            continue
         elif lower not in HOP_BY_HOP:
             lines.append(name + b": " + value)
     named -= KEPT_IF_NAMED

@@ -196,7 +196,8 @@ class Relay:
             self._is_endless = is_event_stream(fields)
         if not self._upload.is_here:
             self._is_last = True  # answered before the request was whole
-        self._out.append(encode_response(status, reason, fields, own=self._own_fields()))
+        own, from_console = self._own_fields(), self._tee is None
+        self._out.append(encode_response(status, reason, fields, own=own, from_console=from_console))
 
     def response_body(self, chunk: bytes) -> None:
         self._counters.response_bytes += len(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from watchllm_proxy.records import DEFAULT_PROJECT_ID
 from watchllm_proxy.store import erasures
 from watchllm_proxy.store.retention import Retention
 from watchllm_proxy.store.transfer import EventRows, RunRows
-from watchllm_proxy.transferring import ExportDamaged, Imported, check, export, import_
+from watchllm_proxy.transferring import RUN_LINE, ExportDamaged, Imported, check, export, import_
 
 
 def rows(recording: Recording, project: str = DEFAULT_PROJECT_ID) -> tuple[RunRows, EventRows]:
@@ -120,3 +121,26 @@ async def test_a_file_that_is_not_whole_is_refused(recording: Recording, tmp_pat
     ):
         with pytest.raises(ExportDamaged):
             check(io.BytesIO(damaged))
+
+
+@only_embedded
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"table":"agent_debug_logs","row":{}}\n',
+        b'{"table":"agent_debug_logs","row":[1]}\n',
+        b'{"table":"agent_debug_logs","row":{"run_id":"\\ud800"}}\n',
+        b'{"table":"messages","row":{}}\n',
+        b"hello\n",
+    ],
+)
+async def test_rows_that_are_none_are_told_whatever_their_checksum_says(recording: Recording, line: bytes) -> None:
+    await recorded(recording)
+    *whole, _ = (await exported(recording, ["run-0"])).splitlines(keepends=True)
+    runs = 1 + line.startswith(RUN_LINE)
+    made = b"".join([*whole, line])
+    if not line.startswith(RUN_LINE):
+        made, runs = whole[0] + line, 0
+    said = {"runs": runs, "lines": made.count(b"\n") - 1, "sha256": hashlib.sha256(made).hexdigest()}
+    with pytest.raises(ExportDamaged, match="none that watchllm wrote"):
+        await imported(recording, made + orjson.dumps({"end": said}) + b"\n")

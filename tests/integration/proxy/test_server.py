@@ -148,6 +148,8 @@ async def test_the_operators_key_is_never_spent_on_anonymous_calls(build: Build)
 
 # --- the console -----------------------------------------------------------------------------------
 
+SESSION = (b"Set-Cookie", b"watchllm_session=1; Path=/")
+
 
 @pytest.fixture
 async def console(tmp_path: Path) -> AsyncIterator[RawUpstream]:
@@ -157,6 +159,8 @@ async def console(tmp_path: Path) -> AsyncIterator[RawUpstream]:
             await conversation.send(answer(json.dumps({"status": "degraded", "checks": checks}).encode()))
         elif conversation.request.target == b"/metrics":
             await conversation.send(answer(b"watchllm_recorder_lag_seconds 2.5\n"))
+        elif conversation.request.target == b"/login":
+            await conversation.send(answer(fields=(SESSION,)))
         else:
             await conversation.send(CHUNKED_HEAD + chunked(b"page of ", conversation.request.target) + LAST_CHUNK)
 
@@ -194,6 +198,19 @@ async def test_other_paths_pass_to_the_console_uncaptured(
     ]
     assert rig.upstream.connections == 0
     assert rig.log.exchanges == []
+
+
+async def test_only_the_console_sets_a_session_of_the_dashboard(
+    build: Build, console: RawUpstream, tmp_path: Path
+) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.send(answer(fields=(SESSION, (b"Set-Cookie", b"lb=2"))))
+
+    rig = await build(script, console_socket=tmp_path / "console.sock")
+    async with rig.client() as client:
+        assert (await client.ask(request())).values(b"set-cookie") == [b"lb=2"]
+        login = await client.ask(request("POST", "/login", body=b""))
+    assert login.values(b"set-cookie") == [SESSION[1]]
 
 
 async def test_a_console_that_is_away_is_said_in_words(build: Build, tmp_path: Path) -> None:

@@ -93,6 +93,26 @@ def test_the_session_of_the_dashboard_goes_to_the_console_alone(cookies: bytes, 
     assert read_request_head(sent, is_http_10=False, for_console=True).fields == sent
 
 
+@pytest.mark.parametrize(
+    ("cookie", "passes"),
+    [
+        (b"watchllm_session=evil; Path=/", False),
+        (b"\twatchllm_session =evil", False),
+        (b"=watchllm_session=evil", False),
+        (b"watchllm_session", False),
+        (b"my_watchllm_session=1", True),
+        (b"a=watchllm_session=1", True),
+    ],
+)
+def test_only_the_console_sets_a_session_of_the_dashboard(cookie: bytes, passes: bool) -> None:
+    """A browser would send it to the dashboard, which is of the same host."""
+    fields = [(b"Set-Cookie", cookie), (b"Set-Cookie", b"b=2")]
+    line = b"Set-Cookie: %s\r\n" % cookie
+    assert (line in encode_response(200, b"OK", fields)) is passes
+    assert line in encode_response(200, b"OK", fields, from_console=True)
+    assert b"Set-Cookie: b=2\r\n" in encode_response(200, b"OK", fields)
+
+
 def test_a_missing_host_is_put_first() -> None:
     head = read_request_head([(b"X", b"1")], is_http_10=True)
     assert (
