@@ -32,6 +32,7 @@ LISTED = 40
 CALLS_PER_S, STEADY_S = 17, 60  # 51 steps a second
 CALLERS, CALLS_EACH, PAGES = 4, 500, 20
 PICTURE_BYTES = 5_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
 WAIT_MS = 60_000
 
 LONG_TASKS = """() => {
@@ -186,7 +187,7 @@ def _send_steadily(stack: Stack) -> None:
 
 
 def _picture(stack: Stack, page: Page) -> float:
-    picture = base64.b64encode(os.urandom(PICTURE_BYTES * 3 // 4)).decode()
+    picture = base64.b64encode(PNG + os.urandom(PICTURE_BYTES * 3 // 4)).decode()
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},

@@ -31,7 +31,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",
+        "img-src 'self'",
         "font-src 'self'",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -245,8 +245,9 @@ async def known_visitors_only(request: web.Request, handler: Handler) -> web.Str
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Runs for every answer, errors of aiohttp included. Captured data is never left in a cache."""
+    """Runs for every answer, errors of aiohttp included; a file out of a call has a stricter policy of its own.
+    Captured data is never left in a cache."""
     for name, value in SECURITY_HEADERS.items():
-        response.headers[name] = value
+        response.headers.setdefault(name, value)
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     response.headers.popall(hdrs.SERVER, None)

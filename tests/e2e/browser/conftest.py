@@ -157,6 +157,7 @@ async def places(running_stack: Stack) -> Mapping[str, str]:
         "language": "curl",
         "part": "request",
         "version": "none",
+        "digest": "0" * 32,
         "key_id": str(UUID(int=1)),
         "project_id": "default",
         "job_id": await asyncio.to_thread(_export, running_stack),

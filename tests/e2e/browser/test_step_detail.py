@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from playwright.async_api import Response
 
 from tests.console_runs import MemoryReading, call_id, make_call, refund_run
 from tests.e2e.browser.test_dashboard import Open, _selected
@@ -13,6 +15,7 @@ from tests.e2e.browser.test_dashboard import Open, _selected
 pytestmark = pytest.mark.browser
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+WIDTH = "(img) => img.decode().then(() => img.naturalWidth)"
 LONG = json.dumps({"rows": [f"row {n} of the whole result" for n in range(200)]})
 
 
@@ -57,15 +60,63 @@ async def test_a_picture_is_a_button_until_somebody_wants_to_see_it(watched: Ope
     reading.calls = [make_call(2, request=request({"role": "user", "content": [big, script]}))]
     seen = await watched(reading)
     await seen.go("/runs/run_7q2k9fh4#step-3/conversation")
-    await seen.page.get_by_role("button", name="image/svg+xml, 3 kB · copy").wait_for()
+    save = seen.page.get_by_role("link", name="image/svg+xml, 3.0 kB · download")
+    assert re.fullmatch(rf"/api/calls/{call_id(2)}/files/[0-9a-f]{{32}}", await save.get_attribute("href") or "")
     assert await seen.page.locator("img").count() == 0
-    (show,) = await seen.page.get_by_role("button", name="show", exact=True).all()  # not of what may hold a script
+    (show,) = await seen.page.get_by_role(
+        "button", name="image/png, 3.1 kB"
+    ).all()  # not of what may hold a script
     await show.click()
-    assert (
-        await seen.page.locator("dialog img").evaluate("(img) => img.decode().then(() => img.naturalWidth)") == 1
-    )
+    thumbnail = seen.page.get_by_role("button", name="Enlarge image/png, 3.1 kB")
+    assert await thumbnail.locator("img").evaluate(WIDTH) == 1
+    await thumbnail.click()
+    assert await seen.page.locator("dialog img").evaluate(WIDTH) == 1
     await seen.page.keyboard.press("Escape")
+    await seen.page.locator("dialog").wait_for(state="detached")
+    await show.click()
     await seen.page.locator("img").wait_for(state="detached")
+    await seen.assert_clean()
+
+
+async def test_base64_never_comes_to_the_page_unless_somebody_copies_the_request(
+    watched: Open, reading: MemoryReading
+) -> None:
+    parts = [
+        {"type": "text", "text": f"Look: data:image/png;base64,{PIXEL} - is it **red**?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL[:-2]}{'A' * 4000}=="}},
+    ]
+    asked = request({"role": "user", "content": parts}, {"role": "tool", "content": json.dumps({"shot": PIXEL})})
+    reading.calls = [make_call(2, request=asked)]
+    seen = await watched(reading)
+    fetched: list[Response] = []
+
+    def note(answer: Response) -> None:
+        fetched.append(answer)
+
+    seen.page.on("response", note)
+    for tab, buttons in (("conversation", 3), ("diff", 0), ("request", 3)):
+        await seen.go(f"/runs/run_7q2k9fh4#step-3/{tab}")
+        await seen.page.get_by_role("tab", name=tab.title(), selected=True).wait_for()
+        await seen.page.locator("#part .muted, #part .card").first.wait_for()
+        assert await seen.page.locator(".file > button").count() == buttons
+        assert "iVBORw0K" not in await seen.page.content()
+    assert await seen.page.get_by_text("red", exact=True).evaluate("(each) => each.tagName") == "STRONG"
+    texts = [await each.text() for each in fetched if "json" in each.headers.get("content-type", "")]
+    assert len(texts) >= 3
+    assert not [text for text in texts if "iVBORw0K" in text]
+    async with seen.page.expect_response("**/api/calls/*") as exact:
+        await seen.page.get_by_role("button", name="Copy everything else").click()
+    assert PIXEL in await (await exact.value).text()
+    await seen.assert_clean()
+
+
+async def test_a_picture_that_is_broken_can_be_saved(watched: Open, reading: MemoryReading) -> None:
+    broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoA" + "A" * 4000}}
+    reading.calls = [make_call(2, request=request({"role": "user", "content": [broken]}))]
+    seen = await watched(reading)
+    await seen.go("/runs/run_7q2k9fh4#step-3/conversation")
+    await seen.page.get_by_role("button", name="image/png, 3.0 kB").click()
+    await seen.page.get_by_text("This picture cannot be shown: save it.").wait_for()
     await seen.assert_clean()
 
 

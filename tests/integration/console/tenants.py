@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,13 @@ from tests.console_runs import T0, MemoryExports
 from tests.integration.conductors.recording import Recording, chat, run_until_stored
 from watchllm_proxy.access import ConsoleAccess
 from watchllm_proxy.console import Health, build_app
+from watchllm_proxy.console.files import set_apart
 from watchllm_proxy.console.jobs import ExportJob, JobState
 from watchllm_proxy.decode import rebuild
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 from watchllm_proxy.grants import ALL_SCOPES, Scope
 from watchllm_proxy.proxy.auth import KeyRing
-from watchllm_proxy.records import Correction, CorrectionKind, Exchange, Report, ReportKind
+from watchllm_proxy.records import Body, Correction, CorrectionKind, Exchange, Report, ReportKind
 from watchllm_proxy.redacting import ProjectRedaction
 from watchllm_proxy.sealing import Vault
 from watchllm_proxy.settings import Settings
@@ -47,6 +49,7 @@ NOWHERE: Mapping[str, str] = {
     "user_id": "nowhere-user", "agent_name": "nowhere-agent", "project_id": "nowhere",
     "model": "nowhere-model", "other_model": "nowhere-model-2", "text": "nowhere-text",
     "call_id": "00000000-0000-4000-8000-00000000fffe", "job_id": "00000000-0000-4000-8000-00000000fffb",
+    "digest": "f" * 32,
     "key_id": "00000000-0000-4000-8000-00000000fffd", "correction_id": "00000000-0000-4000-8000-00000000fffc",
 }  # fmt: skip
 """What `Tenant.ids` holds, of nobody."""
@@ -203,9 +206,14 @@ async def _runs(recording: Recording, tenant: Tenant) -> None:
         ("X-Agent-Name", tenant.ids["agent_name"]),
     )
 
+    note = f"data:text/plain;base64,{b64encode(f'This is of {project_id}. '.encode() * 9).decode()}"
+    (tenant.ids["digest"],) = [file.digest for file in set_apart(note.encode()).files.values()]
+
     def call(number: int, run: str) -> Exchange:
         plain = chat(number, run=run, ended_at_us=at_us + number * 1_000_000)
-        return replace(plain, project_id=project_id, request_headers=(*plain.request_headers, *headers))
+        body = plain.request_body.content.replace(b"Question", f"{note} Question".encode())
+        sent = (*plain.request_headers, *headers)
+        return replace(plain, project_id=project_id, request_headers=sent, request_body=Body(body, len(body)))
 
     runs = [tenant.ids["run_id"]] * 3 + [tenant.ids["other_run_id"]]
     calls = await recording.write([call(number, run) for number, run in enumerate(runs)], log=project_id)

@@ -56,6 +56,7 @@ ASKED = {
     "/api/calls": "/api/calls?limit=3",
     "/api/calls/{call_id}": f"/api/calls/{call_id(5)}",
     "/api/calls/{call_id}/raw/{part}": None,  # no JSON: test_api
+    "/api/calls/{call_id}/files/{digest}": None,  # no JSON: test_files
     "/healthz": "/healthz",
     "/readyz": "/readyz",
     "/openapi.json": "/openapi.json",
@@ -125,6 +126,8 @@ REFUSED = (
     ("/api/agent-runs/fixture/{name}", "/api/agent-runs/fixture/odd", 404),
     ("/api/calls", "/api/calls?after=x", 422),
     ("/api/calls/{call_id}", f"/api/calls/{NOBODY}", 404),
+    ("/api/calls/{call_id}", f"/api/calls/{call_id(5)}?files=away", 422),
+    ("/api/calls/{call_id}/files/{digest}", f"/api/calls/{call_id(5)}/files/{'0' * 32}", 404),
     ("/runs/{run_id}.json", "/runs/nobody.json", 404),
     ("/runs/{run_id}.json", "/runs/run_7q2k9fh4.json?bodies=yes", 422),
     ("/runs/{run_id}.ndjson", "/runs/nobody.ndjson", 404),

@@ -1,15 +1,23 @@
-"""`GET /api/calls` (what `watchllm tail` follows), `GET /api/calls/{call_id}`, and its exact bytes where kept."""
+"""`GET /api/calls` (what `watchllm tail` follows), `GET /api/calls/{call_id}`, its files, its bytes where kept."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from aiohttp import web
 
-from watchllm_proxy.console.answers import dumps, is_mostly_base64, json_answer
+from watchllm_proxy.console import files
+from watchllm_proxy.console.answers import BadParameter, dumps, is_mostly_base64, json_answer
 from watchllm_proxy.console.api.debug import call_document, call_row
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.queries import tail_query
+from watchllm_proxy.store.shapes import CallDetail
+
+FILE_POLICY = "sandbox; default-src 'none'"
+"""What came out of a call runs nothing and asks for nothing, however it is opened."""
 
 
 async def recent_calls(request: web.Request) -> web.Response:
@@ -21,15 +29,34 @@ async def recent_calls(request: web.Request) -> web.Response:
 
 
 async def one_call(request: web.Request) -> web.Response:
-    call_id = _call_id(request.match_info["call_id"])
-    call = await reading_of(request).get_call(project_of(request), call_id) if call_id else None
-    if call is None:
-        raise web.HTTPNotFound
-    body = dumps(call_document(call))
+    """Exactly as it is stored; with `files=apart` without its pictures and the like, as pages read it."""
+    are_apart = _files_apart(request.query)
+    call = await _call_of(request)
+    body = await asyncio.to_thread(_body, call, are_apart=are_apart)  # it may have 100 MB
     answer = web.Response(body=body, content_type="application/json")
     if not is_mostly_base64(body):
         answer.enable_compression()
     return answer
+
+
+async def one_file(request: web.Request) -> web.Response:
+    """A picture, or whatever else stands in the call as base64. Nothing but a picture is shown: it is saved."""
+    call = await _call_of(request)
+    parts = (call.request, call.answer, call.response_metadata)
+    found = await asyncio.to_thread(files.file_of, parts, request.match_info["digest"])
+    if found is None:
+        raise web.HTTPNotFound
+    file, body = found
+    how = "inline" if file.is_picture else "attachment"
+    return web.Response(
+        body=body,
+        content_type=file.sent_as,
+        headers={
+            "Content-Disposition": f'{how}; filename="{file.name}"',
+            "Content-Security-Policy": FILE_POLICY,
+            "Cache-Control": "private, no-store",
+        },
+    )
 
 
 async def raw_body(request: web.Request) -> web.Response:
@@ -45,6 +72,31 @@ async def raw_body(request: web.Request) -> web.Response:
         content_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{call_id}.{part}"'},
     )
+
+
+async def _call_of(request: web.Request) -> CallDetail:
+    """The call of the address, whole. Raises HTTPNotFound."""
+    call_id = _call_id(request.match_info["call_id"])
+    call = await reading_of(request).get_call(project_of(request), call_id) if call_id else None
+    if call is None:
+        raise web.HTTPNotFound
+    return call
+
+
+def _files_apart(query: Mapping[str, str]) -> bool:
+    wanted = query.get("files", "")
+    if wanted not in {"", "apart"}:
+        raise BadParameter("files", "files must be apart, or left out.")
+    return bool(wanted)
+
+
+def _body(call: CallDetail, *, are_apart: bool) -> bytes:
+    if not are_apart:
+        return dumps(call_document(call))
+    parts = [files.set_apart(part or b"") for part in (call.request, call.answer, call.response_metadata)]
+    request, answer, metadata = (part.document or None for part in parts)
+    shown = replace(call, request=request, answer=answer, response_metadata=metadata)
+    return dumps({**call_document(shown), "files": files.references(call.row.call_id, *parts)})
 
 
 def _call_id(raw: str) -> UUID | None:

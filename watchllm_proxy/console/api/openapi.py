@@ -108,13 +108,23 @@ _COLUMNS: Final = json_answer("One list for each column.", ref("Columns"))
 _STEP: Final = json_answer("The step.", ref("StepDetail"))
 _RESULT: Final = json_answer(
     "The result, how long all of it is, and the step that read it first; null: it is not stored.",
-    closed({"output": TEXT, "characters": COUNT, "read_by": MAYBE_COUNT}),
+    closed({"output": TEXT, "characters": COUNT, "read_by": MAYBE_COUNT, "files": ref("Files")}),
 )
 _CALL_ID: Final = in_path("call_id", "The id in X-WatchLLM-Request-Id.", {"type": "string", "format": "uuid"})
 _PART: Final = in_path("part", "Which body.", {"enum": ["request", "answer"]})
 _BYTES: Final = {
     "description": "The bytes.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+_FILES: Final = in_query(
+    "files", "Files written as base64 are put behind labels, which `files` explains.", {"enum": ["apart"]}
+)
+_DIGEST: Final = in_path(
+    "digest", "As `files` gives it in an address.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+)
+_BYTES_OF_FILE: Final = {
+    "description": "The bytes: a picture as such, all else to be saved.",
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 _EVENTS: Final = {
     "description": "Server-sent events.",
@@ -169,8 +179,14 @@ _API: Final = {
     "/api/calls/{call_id}": _get(
         "One call: request, answer, usage, timing",
         json_answer("The call.", ref("Call")),
-        parameters=[_CALL_ID],
-        errors="401 402 404 503",
+        parameters=[_CALL_ID, _FILES],
+        errors="401 402 404 422 503",
+    ),
+    "/api/calls/{call_id}/files/{digest}": _get(
+        "A picture or another file that stands in the call as base64, decoded",
+        _BYTES_OF_FILE,
+        parameters=[_CALL_ID, _DIGEST],
+        errors="401 402 404 409 503",
     ),
     "/api/calls/{call_id}/raw/{part}": _get(
         "A body as it was on the wire, where it is kept: of calls not understood, and as WATCHLLM_KEEP_RAW says",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from aiohttp import web
 
-from watchllm_proxy.console import changes
+from watchllm_proxy.console import changes, files
 from watchllm_proxy.console.answers import json_answer, raw_json
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun
@@ -46,6 +47,16 @@ async def changes_answer(request: web.Request, loaded: LoadedRun, index: int) ->
     return answer
 
 
+def _document(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
+    """Files are compared by their labels, which tell them apart by their hashes."""
+    request, answer = files.set_apart(call.request or b""), files.set_apart(call.answer or b"")
+    found = _changes(
+        replace(call, request=request.document or None, answer=answer.document or None),
+        replace(earlier, request=files.set_apart(earlier.request or b"").document or None) if earlier else None,
+    )
+    return {**found, "files": files.references(call.row.call_id, request, answer)}
+
+
 def previous_step(loaded: LoadedRun, step: Step) -> Step | None:
     """The model step whose request this one goes on from, as the evidence says; without any the one before it."""
     earlier = [
@@ -66,7 +77,7 @@ async def _call(request: web.Request, call_id: UUID | None) -> CallDetail | None
     return await reading_of(request).get_call(project_of(request), call_id) if call_id else None
 
 
-def _document(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
+def _changes(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
     now = changes.parsed(call.request)
     if now is None:
         return {"note": call.opaque_reason or "This request is no JSON object.", "answer": raw_json(call.answer)}

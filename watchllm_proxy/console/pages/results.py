@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from watchllm_proxy.console import files
 from watchllm_proxy.console.answers import json_answer
 from watchllm_proxy.console.changes import parsed
 from watchllm_proxy.console.context import project_of, reading_of
@@ -15,6 +16,7 @@ from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES
 from watchllm_proxy.insights.differences import Request
 from watchllm_proxy.records import Step
+from watchllm_proxy.store.shapes import CallDetail
 
 MAX_SHOWN = 256 * 1024
 """Characters; of more the beginning is told."""
@@ -28,25 +30,34 @@ async def result_answer(request: web.Request, loaded: LoadedRun, index: int) -> 
     step = next((each for each in loaded.steps if each.step_index == index), None)
     if step is None:
         raise web.HTTPNotFound
-    text, read_by = await _result(request, loaded, step)
-    shown = None if text is None else text[:MAX_SHOWN]
-    answer = json_answer({"output": shown, "characters": len(text or ""), "read_by": read_by})
+    found = await _result(request, loaded, step)
+    answer = json_answer(found or {"output": None, "characters": 0, "read_by": None, "files": {}})
     answer.enable_compression()
     return answer
 
 
-async def _result(request: web.Request, loaded: LoadedRun, step: Step) -> tuple[str | None, int | None]:
+async def _result(request: web.Request, loaded: LoadedRun, step: Step) -> dict[str, object] | None:
     """And the step that read it."""
     if step.tool_call_id is None:
-        return None, None
+        return None
     later = (each for each in loaded.steps if each.type in MODEL_TYPES and each.step_index > step.step_index)
     readers = [each for each in later if each.call_id not in {None, step.call_id}]
     for reader in readers[:_MAX_LOOKED_INTO]:
         call = await reading_of(request).get_call(project_of(request), reader.call_id) if reader.call_id else None
-        text = await asyncio.to_thread(result_in, call.request, step.tool_call_id) if call else None
-        if text is not None:
-            return text, reader.step_index
-    return None, None
+        found = await asyncio.to_thread(_shown, call, step.tool_call_id) if call else None
+        if found is not None:
+            return {**found, "read_by": reader.step_index}
+    return None
+
+
+def _shown(call: CallDetail, tool_call_id: str) -> dict[str, object] | None:
+    apart = files.set_apart(call.request or b"")
+    text = result_in(apart.document, tool_call_id)
+    if text is None:
+        return None
+    held = files.references(call.row.call_id, apart)
+    in_it = {label: each for label, each in held.items() if label in text}
+    return {"output": text[:MAX_SHOWN], "characters": len(text), "files": in_it}
 
 
 def result_in(body: bytes | None, tool_call_id: str) -> str | None:

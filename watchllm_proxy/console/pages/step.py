@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from watchllm_proxy.console import formats
+from watchllm_proxy.console import files, formats
 from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.console.labels import link_sentence, redaction_note, step_shape
 from watchllm_proxy.console.loading import LoadedRun
@@ -23,6 +23,7 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
     step = next((s for s in loaded.steps if s.step_index == index), None)
     if step is None:
         return None
+    arguments, held = _arguments(step) if has_calls else (step.tool_args, {})
     return {
         "index": step.step_index,
         "type": step.type,
@@ -45,8 +46,9 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "error": {"type": step.error_type, "message": step.error_message} if step.error_type else None,
         "summary": step.summary,
         "decision": step.decision,
-        "tool_args": step.tool_args,
+        "tool_args": arguments,
         "tool_output": step.tool_output_summary,
+        "files": held,
         "output_chars": step.output_chars if has_calls else None,
         "related": _related(loaded.steps, step),
         "why": _why(loaded, _links_of(loaded, step)),
@@ -55,6 +57,16 @@ def step_detail(loaded: LoadedRun, index: int, *, has_calls: bool) -> dict[str, 
         "call_id": step.call_id if has_calls and step.type in MODEL_TYPES else None,
         "split": _split(loaded, step) if has_calls else None,
     }
+
+
+def _arguments(step: Step) -> tuple[str | None, Mapping[str, object]]:
+    """What a tool was given, without the files in it; and these, which its call has."""
+    if step.tool_args is None or step.call_id is None:
+        return step.tool_args, {}
+    apart = files.set_apart(step.tool_args.encode("utf-8", "replace"))
+    if not apart.files:
+        return step.tool_args, {}
+    return apart.document.decode(), files.references(step.call_id, apart)
 
 
 def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:

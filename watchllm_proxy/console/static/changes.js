@@ -1,6 +1,7 @@
 // @ts-check
 // What is new in a request since the one before it: the tabs Conversation and Diff.
 import { h } from './dom.js';
+import { withFiles } from './files.js';
 import { card, message } from './messages.js';
 import { jsonTree } from './render.js';
 /** @import { Kid } from './dom.js' */
@@ -63,5 +64,5 @@ function changed(title, each) {
 
 /** @param {[string, string]} piece @returns {Kid} */
 function piece([mark, text]) {
-  return mark === '…' ? h('em', { class: 'cut' }, ` … ${text} characters … `) : h(MARKS[mark], {}, text);
+  return mark === '…' ? h('em', { class: 'cut' }, ` … ${text} characters … `) : h(MARKS[mark], {}, withFiles(text));
 }

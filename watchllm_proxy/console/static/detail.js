@@ -3,6 +3,7 @@
 import { conversationBody, diffBody } from './changes.js';
 import { costBody } from './cost.js';
 import { formToken, h } from './dom.js';
+import { learnFiles } from './files.js';
 import { card, message } from './messages.js';
 import { copy, toast } from './shell.js';
 import { glyph } from './timeline.js';
@@ -29,7 +30,7 @@ class Kept {
   get(url) {
     let answer = this.answers.get(url);
     if (!answer) {
-      answer = getText(url).then(parseJson);
+      answer = getText(url).then(parseJson).then(learnFiles);
       answer.catch(() => this.answers.delete(url));
       this.answers.set(url, answer);
       if (this.answers.size > KEPT_CALLS) this.answers.delete(/** @type {string} */ (this.answers.keys().next().value));
@@ -209,11 +210,17 @@ export class Detail {
       const changes = await this.kept.get(`${this.path}/steps/${step.index}/changes`);
       return tab === 'Diff' ? diffBody(changes) : conversationBody(changes, () => this.open(step, 'Request'));
     }
-    const { call } = await this.kept.get(`/api/calls/${step.call_id}`);
+    const { call } = await this.kept.get(`/api/calls/${step.call_id}?files=apart`);
     const missing = call.is_truncated ? 'its request was not stored whole' : call.request === null ? call.opaque_reason ?? 'it had no body' : '';
     if (missing) this.noteUncopied(step, `This step cannot be sent again: ${missing}.`);
     if (tab === 'Cost') return costBody(step, call);
-    return tab === 'Request' ? requestBody(call) : responseBody(call);
+    return tab === 'Request' ? requestBody(call, () => this.exactly(step)) : responseBody(call);
+  }
+
+  /** The request with its files where they stood: much to fetch, so only to copy it. @param {any} step */
+  async exactly(step) {
+    const { call } = parseJson(await getText(`/api/calls/${step.call_id}`));
+    return JSON.stringify(call.request, null, 2);
   }
 
   /** @param {any} step @param {string} tab @param {HTMLElement} body */
@@ -258,8 +265,8 @@ function links(step) {
 const wire = (call, part) => (call.opaque_reason || call.is_truncated
   ? [h('p', { class: 'same' }, h('a', { href: `/api/calls/${call.call_id}/raw/${part}` }, `The bytes of the ${part}, where they are kept`))] : []);
 
-/** @param {any} call @returns {Node[]} */
-function requestBody(call) {
+/** @param {any} call @param {() => Promise<string>} exactly  its text, to copy it @returns {Node[]} */
+function requestBody(call, exactly) {
   const facts = h('div', { class: 'facts' }, [`${call.method} ${call.target}`, `${call.request_bytes.toLocaleString('en')} bytes`,
     call.user_agent, call.redaction_note].filter(Boolean).map((text) => h('span', {}, text)));
   if (call.request === null) return [facts, note(call.opaque_reason ?? 'This request had no body.'), ...wire(call, 'request')];
@@ -267,7 +274,7 @@ function requestBody(call) {
   const { messages, ...rest } = call.request;
   const shown = Array.isArray(messages) ? messages.map(message) : [];
   const warning = call.is_truncated ? [h('div', { class: 'note' }, 'The capture limit cut a body of this call: this is not all of it.'), ...wire(call, 'request')] : [];
-  return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: JSON.stringify(call.request, null, 2) })];
+  return [facts, ...warning, ...shown, card(shown.length ? 'everything else' : 'body', jsonTree(shown.length ? rest : call.request), { text: exactly })];
 }
 
 /** @param {any} call @returns {Node[]} */

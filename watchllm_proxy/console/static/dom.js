@@ -7,8 +7,8 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** A picture that is its own address, of a kind that holds no script. @param {unknown} address */
-export const isPicture = (address) => typeof address === 'string' && /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*$/.test(address);
+/** Of a file out of a call, which the server sends as a picture or not at all. @param {unknown} address */
+const isOfFile = (address) => typeof address === 'string' && /^\/api\/calls\/[0-9a-f-]{36}\/files\/[0-9a-f]{32}$/.test(address);
 
 /** @param {Element} element @param {Record<string, any>} props @param {Kids[]} kids */
 function dress(element, props, kids) {
@@ -17,8 +17,8 @@ function dress(element, props, kids) {
     if (name.startsWith('on')) {
       if (typeof value !== 'function') throw new TypeError(`${name} takes a function`);
       element.addEventListener(name.slice(2), value);
-    } else if (name === 'src' && !isPicture(value)) {
-      throw new TypeError('pictures come out of a capture only');
+    } else if (name === 'src' && !isOfFile(value)) {
+      throw new TypeError('pictures come out of calls only');
     } else if (name === 'href' && !/^(#|\/(?!\/))/.test(value)) {
       throw new TypeError('links lead to this console only');
     } else {

@@ -1,7 +1,7 @@
 // @ts-check
 // A message of a conversation as a card, and cards in general.
 import { h } from './dom.js';
-import { copy } from './shell.js';
+import { copy, toast } from './shell.js';
 import { jsonTree, longText, markdown, pretty, raw } from './render.js';
 /** @import { Kid } from './dom.js' */
 
@@ -9,13 +9,22 @@ const VIEWS = ['Raw', 'Pretty', 'Markdown'];
 const KEY = 'view of messages: ';
 const TEXT_PARTS = new Set(['text', 'input_text', 'output_text']);
 
-/** @param {Kid | Kid[]} title @param {Kid | Kid[]} body @param {{cls?: string, text?: string, tools?: Kid[]}} [options] */
+/** @param {Kid | Kid[]} title @param {Kid | Kid[]} body @param {{cls?: string, text?: string | (() => Promise<string>), tools?: Kid[]}} [options]  `text`: to copy, or how to get it */
 export function card(title, body, { cls = '', text, tools = [] } = {}) {
   const heading = h('h3', {}, title);
   const button = text === undefined ? null
-    : h('button', { type: 'button', 'aria-label': `Copy ${heading.textContent}`, onclick: () => copy(text, 'Copied') }, 'Copy');
+    : h('button', { type: 'button', 'aria-label': `Copy ${heading.textContent}`, onclick: () => copyText(text) }, 'Copy');
   return h('section', { class: `card ${cls}` },
     h('div', { class: 'card-head' }, heading, button || tools.length ? h('span', { class: 'grow' }) : null, tools, button), h('div', { class: 'in' }, body));
+}
+
+/** @param {string | (() => Promise<string>)} text */
+async function copyText(text) {
+  try {
+    await copy(typeof text === 'string' ? text : await text(), 'Copied');
+  } catch (error) {
+    toast(`This cannot be copied: ${/** @type {Error} */ (error).message}`);
+  }
 }
 
 /** How messages of a role were wanted last; undefined: as suits the message. @param {string} role */

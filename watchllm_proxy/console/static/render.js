@@ -1,6 +1,7 @@
 // @ts-check
-// Captured text turned into nodes. Nothing here parses HTML; links in text stay text, images never load.
-import { h, isPicture } from './dom.js';
+// Captured text turned into nodes. Nothing here parses HTML; links in text stay text, images never load by themselves.
+import { h } from './dom.js';
+import { cutBeforeFile, fileOf, withFiles } from './files.js';
 import { copy } from './shell.js';
 /** @import { Kid } from './dom.js' */
 
@@ -69,24 +70,13 @@ function base64Kind(text) {
   return `${url ? url[1] : 'base64'}, ${size((text.length - (url ? url[0].length : 0)) * 0.75)}`;
 }
 
-/** Buttons that say what it is: megabytes of base64 are never text to read. @param {string} text @param {string} kind */
-function binary(text, kind) {
-  const copying = h('button', { class: 'more', type: 'button', onclick: () => copy(text, 'Copied') }, `${kind} · copy`);
-  if (!isPicture(text)) return copying;
-  return h('span', {}, copying, ' ', h('button', { class: 'more', type: 'button', onclick: () => showPicture(text, kind) }, 'show'));
-}
-
-/** A picture out of the capture itself, over the page: nothing is fetched for it. @param {string} address @param {string} kind */
-function showPicture(address, kind) {
-  const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { class: 'picture', 'aria-label': kind }, h('img', { src: address, alt: kind })));
-  dialog.addEventListener('close', () => dialog.remove());
-  dialog.addEventListener('click', () => dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
-}
+/** What the server left: beginnings that a step holds, and what looks like base64. @param {string} text @param {string} kind */
+const binary = (text, kind) => h('button', { class: 'more', type: 'button', onclick: () => copy(text, 'Copied') }, `${kind} · copy`);
 
 /** @param {any} value */
 function leaf(value) {
+  const file = typeof value === 'string' ? fileOf(value) : undefined;
+  if (file) return file;
   const kind = typeof value === 'string' ? base64Kind(value) : undefined;
   if (kind) return binary(value, kind);
   if (typeof value === 'string') return longText(value, 'js', '"');
@@ -121,12 +111,13 @@ function children(value, keys, depth) {
 
 /** Text that is cut when long, and opens whole. @param {string} text @param {string} cls @param {string} [quote] */
 export function longText(text, cls, quote = '') {
-  if (text.length <= LONG * 1.5) return h('span', { class: cls }, quote, text, quote);
-  const shown = h('span', { class: cls }, quote, text.slice(0, LONG), '…');
+  if (text.length <= LONG * 1.5) return h('span', { class: cls }, quote, withFiles(text), quote);
+  const shown = h('span', { class: cls }, quote, withFiles(text.slice(0, cutBeforeFile(text, LONG))), '…');
   const isWhole = text.length <= MAX_SHOWN;
   const all = text.length.toLocaleString('en');
   const more = h('button', { class: 'more', type: 'button', onclick: () => {
-    shown.textContent = isWhole ? quote + text + quote : `${quote}${text.slice(0, MAX_SHOWN)}…`;
+    const beginning = isWhole ? text : text.slice(0, cutBeforeFile(text, MAX_SHOWN));
+    shown.replaceChildren(h('span', {}, quote, withFiles(beginning), isWhole ? quote : '…'));
     more.replaceWith(isWhole ? '' : h('em', { class: 'muted' }, `the first 256 k of ${all} characters: more would stop the page; Copy has all`));
   } }, isWhole ? `show all ${all} characters` : `show the first 256 k of ${all} characters`);
   return h('span', {}, shown, ' ', more);
@@ -181,10 +172,10 @@ function inline(line) {
   const pieces = /** @type {Kid[]} */ ([]);
   let start = 0;
   for (const match of line.matchAll(/`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*/g)) {
-    pieces.push(line.slice(start, match.index), mark(match[0]));
+    pieces.push(...withFiles(line.slice(start, match.index)), mark(match[0]));
     start = match.index + match[0].length;
   }
-  return [...pieces, line.slice(start)];
+  return [...pieces, ...withFiles(line.slice(start))];
 }
 
 /** @param {string} text */

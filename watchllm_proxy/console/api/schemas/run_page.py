@@ -18,6 +18,7 @@ from watchllm_proxy.console.api.schemas.words import (
     list_of,
     one_of,
     or_null,
+    ref,
 )
 from watchllm_proxy.records import (
     Confidence,
@@ -50,10 +51,18 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "cuts": list_of({"type": "array", "items": COUNT, "minItems": 2, "maxItems": 2}),
         }
     ),
+    "Files": {
+        "type": "object",
+        "description": "What was written as base64, by the label that stands in its place.",
+        "additionalProperties": closed(
+            {"address": STRING, "media_type": STRING, "size_bytes": COUNT, "is_picture": BOOLEAN}
+        ),
+    },
     "StepChanges": {
         "type": "object",
-        "required": ["note", "answer", "previous"],
+        "required": ["note", "answer", "previous", "files"],
         "properties": {
+            "files": ref("Files"),
             "previous": MAYBE_COUNT,
             "note": TEXT,
             "kept": COUNT,
@@ -95,6 +104,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "decision": TEXT,
             "tool_args": TEXT,
             "tool_output": TEXT,
+            "files": ref("Files"),
             "output_chars": MAYBE_COUNT,
             "tokens": list_of(closed({"label": STRING, "tokens": STRING, "share": _SHARE})),
             "attempts": list_of(

@@ -252,8 +252,12 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "CallRow": closed(_CALL_ROW),
     "CallList": closed({"calls": list_of(ref("CallRow")), "next_after": MAYBE_UUID}),
-    "Call": closed(
-        {
+    "Call": {
+        "type": "object",
+        "required": ["call"],
+        "additionalProperties": False,
+        "properties": {
+            "files": ref("Files"),
             "call": closed(
                 {
                     **_CALL_ROW,
@@ -283,7 +287,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     "redaction_note": TEXT,
                     "links": list_of(closed(_LINK)),
                 }
-            )
-        }
-    ),
+            ),
+        },
+    },
 }
