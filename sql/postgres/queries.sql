@@ -399,7 +399,8 @@ project_id = $1
     AND ($7::timestamptz IS NULL OR started_at >= $7)
     AND ($8::timestamptz IS NULL OR started_at < $8)
     AND ($9::boolean OR is_agent)
-    AND ($10::text IS NULL OR user_id = $10);
+    AND ($10::text IS NULL OR user_id = $10)
+    AND (NOT $11::boolean OR error_count > 0);
 
 -- name: list_runs
 -- One page of runs. The order is one of an allow-list in store/reading.py. Which runs it holds is found in an index alone,
@@ -407,7 +408,7 @@ project_id = $1
 SELECT runs.*
 FROM (
     SELECT project_id AS found_project_id, run_id AS found_run_id FROM agent_debug_logs
-    WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $11 OFFSET $12
+    WHERE /*run_filter*/ ORDER BY /*order*/ LIMIT $12 OFFSET $13
 ) AS found
 JOIN agent_debug_logs AS runs ON runs.project_id = found_project_id AND runs.run_id = found_run_id
 ORDER BY /*order*/;
@@ -419,19 +420,19 @@ SELECT *
 FROM (
     (
         SELECT *, false AS is_unknown FROM agent_debug_logs WHERE /*run_filter*/ AND /*key*/ IS NOT NULL
-        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $11::bigint + $12::bigint
+        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $12::bigint + $13::bigint
     ) UNION ALL (
         SELECT *, true AS is_unknown FROM agent_debug_logs WHERE /*run_filter*/ AND /*key*/ IS NULL
-        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $11::bigint + $12::bigint
+        ORDER BY /*key*/ NULLS FIRST, started_at, run_id DESC LIMIT $12::bigint + $13::bigint
     )
 ) AS found
 ORDER BY is_unknown, /*key*/, started_at, run_id DESC
-LIMIT $11 OFFSET $12;
+LIMIT $12 OFFSET $13;
 
 -- name: count_runs
--- How many runs match, counted up to $11: nobody waits for a number that nobody reads to its end.
+-- How many runs match, counted up to $12: nobody waits for a number that nobody reads to its end.
 SELECT count(*)
-FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $11) AS newest;
+FROM (SELECT FROM agent_debug_logs WHERE /*run_filter*/ ORDER BY started_at DESC, run_id LIMIT $12) AS newest;
 
 -- name: session_figures
 -- Fragment: what all runs of the session wanted.session_id come to. What a client told of a run that was captured as well

@@ -125,6 +125,8 @@ CREATE INDEX agent_debug_logs_flagged ON agent_debug_logs (project_id, started_a
 INCLUDE (is_agent, flag_kinds) WHERE flag_kinds <> '[]';
 CREATE INDEX agent_debug_logs_user ON agent_debug_logs (project_id, user_id, started_at DESC, run_id)
 INCLUDE (is_agent) WHERE user_id IS NOT NULL;
+CREATE INDEX agent_debug_logs_erred ON agent_debug_logs (project_id, started_at DESC, run_id)
+INCLUDE (is_agent) WHERE error_count > 0;
 CREATE INDEX agent_debug_logs_cost ON agent_debug_logs (project_id, total_cost_usd DESC NULLS LAST, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_duration ON agent_debug_logs (project_id, (ended_at - started_at) DESC NULLS LAST, started_at DESC, run_id);
 CREATE INDEX agent_debug_logs_steps ON agent_debug_logs (project_id, total_steps DESC, started_at DESC, run_id);

@@ -52,6 +52,7 @@ def runs(
     flag: Annotated[
         str | None, typer.Option("--flag", help="Only runs with this flag, e.g. loop_detected.")
     ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only runs with an error, however they ended.")] = False,
     search: Annotated[str | None, typer.Option("--search", "-q", help="Words in title, agent or id.")] = None,
     chats: Annotated[bool, typer.Option("--chats", help="Lone chats too, not only agents.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, newest first.")] = 20,
@@ -67,6 +68,7 @@ def runs(
             "agent": agent,
             "status": status.value if status else None,
             "flag": flag,
+            "errors": "any" if errors else None,
             "q": search,
             "kind": "all" if chats else None,
             "limit": limit,

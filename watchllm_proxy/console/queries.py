@@ -73,6 +73,12 @@ def _kind(raw: str, now_us: int) -> bool:
     return raw == "all"
 
 
+def _errors(raw: str, now_us: int) -> bool:
+    if raw != "any":
+        raise ValueError("must be any, for runs in which something went wrong, however they ended")
+    return True
+
+
 _PARAMETERS: Mapping[str, tuple[str, Parse]] = {
     "limit": ("limit", _whole(1, MAX_LIMIT)),
     "offset": ("offset", _whole(0, MAX_OFFSET)),
@@ -86,6 +92,7 @@ _PARAMETERS: Mapping[str, tuple[str, Parse]] = {
     "until": ("until_us", parse_instant),
     "sort": ("sort", _one_of(RunSort)),
     "kind": ("with_chats", _kind),
+    "errors": ("with_errors", _errors),
 }
 
 

@@ -304,7 +304,7 @@ def _days_of(call_id: UUID) -> list[tuple[int, int]]:
 
 
 def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
-    """$1 to $10 of `run_filter`."""
+    """$1 to $11 of `run_filter`."""
     return [
         views.key(project_id),
         query.status.value if query.status else None,
@@ -316,6 +316,7 @@ def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
         views.optional_instant(query.until_us),
         query.with_chats,
         views.optional_key(query.user),
+        query.with_errors,
     ]
 
 

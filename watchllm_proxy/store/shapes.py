@@ -50,6 +50,7 @@ class RunQuery:
     until_us: int | None = None
     sort: RunSort = RunSort.NEWEST
     with_chats: bool = False  # also runs that are a lone chat, not an agent's
+    with_errors: bool = False  # only runs with an error, however they ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from yarl import URL
 from tests.console_runs import MemoryReading, make_run, refund_run
 from tests.integration.console.crawling import crawl
 from watchllm_proxy.console.addresses import run_path
+from watchllm_proxy.console.context import now_us
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.records import RunStatus
 
@@ -142,6 +143,25 @@ async def test_the_figures_beside_the_filters_count_what_the_list_may_show(
     ]
     assert "Failed <b>1</b>" in await _page(client, "/runs")
     assert "Failed <b>2</b>" in await _page(client, "/runs?kind=all")
+
+
+async def test_runs_that_ended_well_with_errors_are_a_filter_away(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    reading.runs = [
+        LoadedRun(make_run("quiet"), (), ()),
+        LoadedRun(make_run("stumbled", error_count=5), (), ()),
+    ]
+    (chip,) = re.findall(
+        r'<a class="chip " href="([^"]+)">With errors</a>', await _page(client, "/runs?since=24h&kind=")
+    )
+    assert chip == "/runs?since=24h&errors=any"
+    reading.runs = [replace(each, run=replace(each.run, started_at_us=now_us())) for each in reading.runs]
+    page = await _page(client, chip)
+    assert "1 run with errors in the last 24 hours" in page
+    assert "/runs/stumbled" in page
+    assert "/runs/quiet" not in page
+    assert "errors must be any" in await _page(client, "/runs?errors=no", 422)
 
 
 async def test_a_run_that_is_not_there_is_told_to_people_without_the_api(client: TestClient) -> None:

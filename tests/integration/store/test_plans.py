@@ -39,7 +39,7 @@ INSERT INTO agent_debug_logs (
 SELECT 'project-' || n % {PROJECTS}, 'run-' || n, 'session-' || n / 20,
     CASE WHEN n % 7 = 0 THEN 'run-' || n / 7 END, 'agent-' || n % 30, 'Task ' || n,
     (ARRAY['completed', 'completed', 'completed', 'failed', 'abandoned'])[1 + n / 7 % 5],
-    at, at + n % 300 * interval '1 second', at, n % 3 > 0, n % 40, n % 20, 0, n, n, 0,
+    at, at + n % 300 * interval '1 second', at, n % 3 > 0, n % 40, n % 20, n % 5 / 4, n, n, 0,
     CASE WHEN n % 10 > 0 THEN n % 1000 / 1000.0 END, 0, '[]',
     CASE WHEN n % 25 = 0 THEN '[{{"kind": "loop_detected"}}]'::jsonb ELSE '[]' END, n % 4 = 0,
     CASE WHEN n % 2 = 0 THEN 'user-' || n % 500 END
@@ -120,14 +120,16 @@ async def plan_of(pool: asyncpg.Pool, work: Work, sql: str, *arguments: object) 
 # --- the list of runs -------------------------------------------------------------------------------
 
 FILTERS: dict[str, tuple[object, ...]] = {
-    # $2 status, $3 agent, $4 flag, $5 session, $6 text, $7 since, $8 until, $9 with chats, $10 user
-    "everything": (None, None, None, None, None, None, None, True, None),
-    "agents": (None, None, None, None, None, None, None, False, None),
-    "a status": (RunStatus.FAILED.value, None, None, None, None, None, None, False, None),
-    "an agent": (None, "agent-11", None, None, None, None, None, False, None),
-    "a flag": (None, None, FlagKind.LOOP_DETECTED.value, None, None, None, None, False, None),
-    "a session": (None, None, None, "session-77", None, None, None, True, None),
-    "a user": (None, None, None, None, None, None, None, False, "user-7"),
+    # $2 status, $3 agent, $4 flag, $5 session, $6 text, $7 since, $8 until, $9 with chats, $10 user, $11 errors
+    "everything": (None, None, None, None, None, None, None, True, None, False),
+    "agents": (None, None, None, None, None, None, None, False, None, False),
+    "a status": (RunStatus.FAILED.value, None, None, None, None, None, None, False, None, False),
+    "an agent": (None, "agent-11", None, None, None, None, None, False, None, False),
+    "a flag": (None, None, FlagKind.LOOP_DETECTED.value, None, None, None, None, False, None, False),
+    "a session": (None, None, None, "session-77", None, None, None, True, None, False),
+    "errors": (None, None, None, None, None, None, None, False, None, True),
+    "errors, chats too": (None, None, None, None, None, None, None, True, None, True),
+    "a user": (None, None, None, None, None, None, None, False, "user-7", False),
 }
 
 

@@ -63,11 +63,13 @@ def runs_only(store: RunStore, postgres_dsn: str) -> StoreReading:
 FIVE = (
     run("a-1", started_at_us=NOW_US, ended_at_us=NOW_US + 9, total_steps=1, status=RunStatus.COMPLETED,
         total_cost_usd=Decimal("0.5"), title="Find 100% of_it"),
-    run("a-2", started_at_us=NOW_US + SECOND_US, total_steps=5, total_cost_usd=None, session_id="other"),
+    run("a-2", started_at_us=NOW_US + SECOND_US, total_steps=5, total_cost_usd=None,
+        session_id="other", error_count=2),
     run("b-1", started_at_us=NOW_US + 2 * SECOND_US, ended_at_us=NOW_US + 60 * SECOND_US, total_steps=3,
         status=RunStatus.FAILED, agent_name="Writer", total_cost_usd=Decimal("0.1"), parent_run_id="a-1"),
     run("b-2", started_at_us=NOW_US + 3 * SECOND_US, total_steps=2, agent_name=None, total_cost_usd=Decimal(0)),
-    run("chat", started_at_us=NOW_US + 4 * SECOND_US, is_agent=False, total_steps=4, agent_name=None),
+    run("chat", started_at_us=NOW_US + 4 * SECOND_US, is_agent=False, total_steps=4, agent_name=None,
+        error_count=1),
 )  # fmt: skip
 
 
@@ -87,6 +89,8 @@ async def save_five(store: RunStore) -> None:
         (RunQuery(agent="writer"), ""),
         (RunQuery(flag=FlagKind.HIGH_COST_STEP), "b-1"),
         (RunQuery(flag=FlagKind.TIMEOUT_RETRY), ""),
+        (RunQuery(with_errors=True), "a-2"),
+        (RunQuery(with_errors=True, with_chats=True), "chat a-2"),
         (RunQuery(session="other"), "a-2"),
         (RunQuery(q="100% OF_"), "a-1"),
         (RunQuery(q="%"), "a-1"),

@@ -88,6 +88,7 @@ _FILTERS: Final = [
     in_query("since", "Only runs that started then or later: an instant, or a time ago.", _INSTANT),
     in_query("until", "Only runs that started before then.", _INSTANT),
     in_query("sort", "The order; a minus is descending.", {"enum": [*RunSort, ""], "default": RunSort.NEWEST}),
+    in_query("errors", "`any`: only runs with an error, however they ended.", {"enum": ["any", ""]}),
     in_query("kind", "`all` includes lone chats.", {"enum": ["agent", "all", ""], "default": "agent"}),
 ]
 _RUN_ID: Final = in_path("run_id", "Any printable characters, percent-encoded.", {"type": "string"})

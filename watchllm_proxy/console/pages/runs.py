@@ -91,6 +91,8 @@ def _chips(given: Mapping[str, str], query: RunQuery, counts: RunCounts) -> list
         is_on = given.get("status") == status
         path = _path(given, status=None if is_on else status.value)
         chips.append(Chip(status_label(status), counts.by_status.get(status, 0), tone, path, is_on))
+    errors_path = _path(given, errors=None if query.with_errors else "any")
+    chips.insert(1, Chip("With errors", None, "", errors_path, query.with_errors))
     chats_path = _path(given, kind=None if query.with_chats else "all")
     return [*chips, Chip("Lone chats too", None, "", chats_path, query.with_chats)]
 
@@ -100,6 +102,8 @@ def filter_in_words(query: RunQuery, given: Mapping[str, str]) -> str:
     words = []
     if query.status:
         words.append(f"that are {status_label(query.status).lower()}")
+    if query.with_errors:
+        words.append("with errors")
     if query.agent:
         words.append(f"of the agent “{query.agent}”")
     if query.flag:

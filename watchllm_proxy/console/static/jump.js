@@ -4,7 +4,7 @@ import { h } from './dom.js';
 
 const PLACES = [
   ['Runs', '/runs'],
-  ['Errors today', '/runs?status=failed&since=24h'],
+  ['Errors today', '/runs?errors=any&kind=all&since=24h'],
   ['Running now', '/runs?status=running'],
   ['Sessions', '/sessions'],
   ['Costs by model', '/costs?by=model'],
