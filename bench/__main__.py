@@ -1,12 +1,17 @@
 """`python -m bench [forwarding | recording | reading | …]`: measure, and write the page.
 
 Without words: forwarding, recording and storage, which take about five minutes.
+
+    --base DIR    `reading` asks the base that is there; where there is none, one is filled and stays
+    --runs N      `reading` fills N runs and 20 N calls; for trying, nothing is written to the page
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from bench import (
     conversations,
@@ -29,7 +34,7 @@ from bench.apart import end_in_order_on_sigterm
 
 USUAL = ("forwarding", "recording", "storage")
 STORED_CALLS = 600
-READ = reading.Amount(runs=1_000_000, steps_each=5, events=20_000_000)
+READ_RUNS, STEPS_EACH, CALLS_EACH = 1_000_000, 5, 20
 RENEWED = streams.Plan(streams=1000, seconds=120.0, events=40, pause_s=0.5, ramp_up_s=10.0)
 LASTING = streams.Plan(streams=1000, seconds=120.0, events=240, pause_s=0.5, ramp_up_s=10.0)
 SLOW_READERS, SLOW_SECONDS = 100, 30.0
@@ -65,8 +70,9 @@ def measure_storage() -> str:
     return report.storage(stored, inserting.measure())
 
 
-def measure_reading() -> str:
-    return report.reading(reading.measure(READ))
+def measure_reading(runs: int = READ_RUNS, base: Path | None = None) -> str:
+    amount = reading.Amount(runs, STEPS_EACH, runs * CALLS_EACH)
+    return report.reading(reading.measure(reading.Plan(amount, base)))
 
 
 def measure_memory() -> str:
@@ -106,17 +112,25 @@ MEASUREMENTS: dict[str, Callable[[], str]] = {
 }
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--base", type=Path, help="reading: a base that is kept")
+    parser.add_argument("--runs", type=int, help="reading: so many runs, for trying")
+    asked = parser.parse_args(arguments)
+    names: list[str] = asked.names
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         raise SystemExit(f"bench: there is no {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     end_in_order_on_sigterm()
     for name in names or USUAL:
         say(f"\n=== {name}")
-        text = MEASUREMENTS[name]()
+        is_reading = name == "reading"
+        text = measure_reading(asked.runs or READ_RUNS, asked.base) if is_reading else MEASUREMENTS[name]()
         say(text)
-        report.write_section(name, f"`python -m bench {name}`", text)
-    say(f"\nwritten to {report.PAGE}")
+        if not (is_reading and asked.runs):
+            report.write_section(name, f"`python -m bench {name}`", text)
+            say(f"\nwritten to {report.PAGE}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
 """What a page takes with many runs stored: a million runs and millions of steps in Postgres, calls in ClickHouse.
 
 The rows are made by the stores themselves out of numbers; what is measured is `StoreReading`, as the console asks
-it: as the reader's role, under row security, over the embedded stores.
+it: as the reader's role, under row security, over the embedded stores. Both stores are filled at the same time,
+each on a core. A base that was filled may be kept, and asked again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from bench import stores
 from bench.apart import in_a_process_of_its_own
@@ -35,6 +38,9 @@ ASKED, SLOWLY_ASKED = 200, 10
 LIMIT_MS, SEARCH_LIMIT_MS = 100, 150
 """What p95 should stay below: a page that is there at once, and a search of everything."""
 DELETED_RUNS, RUNS_A_DELETE = 20_000, 1_000
+
+_FILLED = "filled.json"
+"""In the directory of a base that is whole: how much is in it, and how long that took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +71,62 @@ class Loaded:
     delete_s: float
 
 
-def measure(amount: Amount) -> Loaded:
-    return in_a_process_of_its_own(_measure, amount)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`kept`: where the filled base is, or is put where there is none; None: nowhere, it goes again."""
+
+    amount: Amount
+    kept: Path | None = None
 
 
-def _measure(amount: Amount) -> Loaded:
-    with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
-        Path(folder).chmod(0o711)  # as root Postgres runs as another user
-        return asyncio.run(_load_and_ask(Path(folder), amount))
+def measure(plan: Plan) -> Loaded:
+    return in_a_process_of_its_own(_measure, plan)
 
 
-async def _load_and_ask(folder: Path, amount: Amount) -> Loaded:
+def _measure(plan: Plan) -> Loaded:
+    with _folder(plan.kept) as folder:
+        folder.chmod(0o711)  # as root Postgres runs as another user
+        return asyncio.run(_load_and_ask(folder, plan))
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="watchllm-bench-") as folder:
+            yield Path(folder)
+        return
+    kept.mkdir(parents=True, exist_ok=True)
+    if any(kept.iterdir()) and not (kept / _FILLED).exists():
+        raise SystemExit(f"bench: {kept} is neither empty nor a base that was filled to its end")
+    yield kept.absolute()
+
+
+async def _load_and_ask(folder: Path, plan: Plan) -> Loaded:
     async with stores.opened(folder) as opened:
+        amount, load_s = await _filled(opened, folder, plan.amount)
         owner = await asyncpg.connect(opened.postgres.owner_dsn)
-        began = time.monotonic()
-        await _fill_postgres(owner, amount)
-        filled = time.monotonic()
-        await _fill_clickhouse(opened, amount)
-        loaded = time.monotonic()
         timed = await _ask(opened, amount)
         postgres_bytes = int(await owner.fetchval(RUN_TABLES))
         delete_s = await _delete(owner)
+        if plan.kept is not None:
+            _say("putting back what was deleted")
+            await _make_runs(owner, 0, DELETED_RUNS * 2, amount)
+            await owner.execute("VACUUM ANALYZE")
         await owner.close()
         (parts,) = await opened.events.query(ACTIVE_PARTS)
         return Loaded(
             amount=amount,
             postgres_bytes=postgres_bytes,
             clickhouse_bytes=int(str(parts["bytes"])),
-            load_s=(filled - began, loaded - filled),
+            load_s=load_s,
             timed=tuple(timed),
             deleted_runs=DELETED_RUNS,
             delete_s=delete_s,
         )
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 # --- the rows ---------------------------------------------------------------------------------------
@@ -117,6 +147,7 @@ SELECT CASE WHEN n % 5 < 4 THEN 'project-0' ELSE 'project-' || 1 + n % 9 END, 'r
         ELSE '[]' END, 'user-' || n % 5000
 FROM generate_series($1::bigint, $2::bigint) AS n,
      LATERAL (SELECT timestamptz '2026-01-01' + n * interval '7 seconds' AS at)
+ON CONFLICT DO NOTHING
 """
 _OF_RUNS = {
     "agent_debug_steps": """
@@ -131,6 +162,7 @@ _OF_RUNS = {
         FROM agent_debug_logs, generate_series(0, $3 - 1) AS i
         WHERE started_at BETWEEN timestamptz '2026-01-01' + $1::bigint * interval '7 seconds'
             AND timestamptz '2026-01-01' + $2::bigint * interval '7 seconds'
+        ON CONFLICT DO NOTHING
     """,
     "run_links": """
         INSERT INTO run_links
@@ -139,6 +171,7 @@ _OF_RUNS = {
         FROM agent_debug_logs, generate_series(1, $3 / 2) AS i
         WHERE started_at BETWEEN timestamptz '2026-01-01' + $1::bigint * interval '7 seconds'
             AND timestamptz '2026-01-01' + $2::bigint * interval '7 seconds'
+        ON CONFLICT DO NOTHING
     """,
 }
 
@@ -169,25 +202,52 @@ FROM
         lower(hex(MD5(toString(number)))) AS chance
     FROM numbers({start:UInt64}, {count:UInt64})
 )
-SETTINGS max_insert_threads = 2
 """
 """Twenty calls of a run within its seven seconds, and ids as the proxy makes them (UUIDv7)."""
 
 
-async def _fill_postgres(owner: asyncpg.Connection, amount: Amount) -> None:
+async def _filled(opened: Stores, folder: Path, amount: Amount) -> tuple[Amount, tuple[float, float]]:
+    """What is in the stores, and how many seconds it took to fill Postgres and ClickHouse, both at once."""
+    note = folder / _FILLED
+    if note.exists():
+        found = orjson.loads(note.read_bytes())
+        _say(f"the base in {folder} is asked: {found['amount']}")
+        return Amount(**found["amount"]), (found["load_s"][0], found["load_s"][1])
+    async with asyncio.TaskGroup() as filling_group:
+        postgres = filling_group.create_task(_fill_postgres(opened.postgres.owner_dsn, amount))
+        clickhouse = filling_group.create_task(_fill_clickhouse(opened, amount))
+    load_s = postgres.result(), clickhouse.result()
+    note.write_bytes(orjson.dumps({"amount": asdict(amount), "load_s": load_s}))
+    return amount, load_s
+
+
+async def _fill_postgres(dsn: str, amount: Amount) -> float:
+    began = time.monotonic()
+    owner = await asyncpg.connect(dsn)
     await owner.execute("SET synchronous_commit = off")
     await owner.execute("INSERT INTO projects SELECT 'project-' || n, 'x', now() FROM generate_series(0, 9) AS n")
     for first in range(0, amount.runs, RUNS_A_CHUNK):
         last = min(first + RUNS_A_CHUNK, amount.runs) - 1
-        for statement in (_RUNS, *_OF_RUNS.values()):
-            await owner.execute(statement, first, last, amount.steps_each)
+        await _make_runs(owner, first, last, amount)
+        _say(f"{last + 1:,} of {amount.runs:,} runs in Postgres after {time.monotonic() - began:.0f} s")
     await owner.execute("VACUUM ANALYZE")
+    await owner.close()
+    return time.monotonic() - began
 
 
-async def _fill_clickhouse(opened: Stores, amount: Amount) -> None:
+async def _make_runs(owner: asyncpg.Connection, first: int, last: int, amount: Amount) -> None:
+    """Those of these numbers that are not there, with what hangs on them."""
+    for statement in (_RUNS, *_OF_RUNS.values()):
+        await owner.execute(statement, first, last, amount.steps_each)
+
+
+async def _fill_clickhouse(opened: Stores, amount: Amount) -> float:
+    began = time.monotonic()
     for start in range(0, amount.events, EVENTS_A_CHUNK):
         count = min(EVENTS_A_CHUNK, amount.events - start)
         await opened.events.execute(_EVENTS, {"start": start, "count": count})
+        _say(f"{start + count:,} of {amount.events:,} calls in ClickHouse after {time.monotonic() - began:.0f} s")
+    return time.monotonic() - began
 
 
 # --- the questions ----------------------------------------------------------------------------------
@@ -237,6 +297,15 @@ async def _ask(opened: Stores, amount: Amount) -> list[Timed]:
         if (await reading.list_runs(BIG, RunQuery(q="nowhere to be found"))).rows:
             raise RuntimeError("found what is not there")
 
+    async def one_match() -> None:
+        digest = hashlib.md5(some_run()[4:].encode(), usedforsecurity=False).hexdigest()
+        if len((await reading.list_runs(BIG, RunQuery(q=digest[:12].upper(), with_chats=True))).rows) != 1:
+            raise RuntimeError("it is in the title of one run")
+
+    async def short_match() -> None:
+        if (await reading.list_runs(BIG, RunQuery(q="zq"))).rows:
+            raise RuntimeError("found what is not there")
+
     def page(**query: object) -> Callable[[], Awaitable[None]]:
         return lambda: runs_page(RunQuery(limit=50, **query))  # type: ignore[arg-type]
 
@@ -251,12 +320,21 @@ async def _ask(opened: Stores, amount: Amount) -> list[Timed]:
         ("… page 200", LIMIT_MS, page(offset=10_000), SLOWLY_ASKED),
         ("… cheapest first", LIMIT_MS, page(sort=RunSort.CHEAPEST), ASKED),
         ("… a text that is in none of them", SEARCH_LIMIT_MS, no_match, SLOWLY_ASKED),
+        ("… a text that is in one of them", SEARCH_LIMIT_MS, one_match, SLOWLY_ASKED),
+        ("… a text that is in all of them", SEARCH_LIMIT_MS, page(q="somebody"), ASKED),
+        ("… a text that is in one of forty", SEARCH_LIMIT_MS, page(q="AGENT-11", with_chats=True), ASKED),
+        ("… two letters that are in none of them", SEARCH_LIMIT_MS, short_match, SLOWLY_ASKED),
         ("run page, without the text of its calls", LIMIT_MS, run_page, ASKED),
         ("call page", LIMIT_MS, call_page, ASKED),
         ("the newest 50 calls", LIMIT_MS, newest_calls, ASKED),
         ("calls since one of a moment ago", LIMIT_MS, calls_after, ASKED),
     ]
-    return [await _timed(*question) for question in questions]
+    timed = []
+    for question in questions:
+        timed.append(await _timed(*question))
+        p50, p95 = timed[-1].percentile(0.5), timed[-1].percentile(0.95)
+        _say(f"{timed[-1].what}: p50 {p50:.1f} ms, p95 {p95:.1f} ms (wanted below {timed[-1].limit_ms} ms)")
+    return timed
 
 
 def call_id(number: int) -> UUID:
