@@ -133,6 +133,11 @@ async def export_runs(
             return await export(runs, events, run_ids, out, told)
 
 
+async def is_project(settings: Settings, project_id: str) -> bool:
+    async with _runs(settings) as runs:
+        return await RunRows(runs.pool, project_id).is_there()
+
+
 async def import_runs(settings: Settings, file: BinaryIO, project_id: str | None, told: Told) -> Imported:
     """Take over the runs of an export, into the project that they came from or another one.
 

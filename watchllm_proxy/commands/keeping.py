@@ -75,7 +75,13 @@ def erase(
         terminal = Terminal()
         if not yes and not typer.confirm(f"Erase {_named(wanted)} for good?", err=True):
             raise typer.Exit(ExitStatus.ERROR)
-        erased = asyncio.run(_erased(wanted, terminal))
+        try:
+            erased = asyncio.run(_erased(wanted, terminal))
+        except KeyboardInterrupt:
+            terminal.say("It stays asked for: the next recorder erases it. Type it again to see it done.")
+            raise
+        if not any(erased.get(what) for what in ERASED):
+            terminal.say("There was nothing of it. Ids are exact; --project names another project than `default`.")
         if as_json:
             terminal.json({"erasure_id": str(wanted.erasure_id), "erased": erased})
         else:
@@ -198,11 +204,13 @@ def export(
             return
         if url is not None:
             raise CommandFailed("--url goes with --as: all else is read from the stores.", ExitStatus.USAGE)
-        from watchllm_proxy.upkeep import export_runs  # noqa: PLC0415
+        from watchllm_proxy.upkeep import export_runs, is_project  # noqa: PLC0415
 
-        loaded = _settings()
+        loaded, name = _settings(), project or DEFAULT_PROJECT_ID
         with _opened(to) as out, progress(terminal, "exported") as told:
-            count = asyncio.run(export_runs(loaded, project or DEFAULT_PROJECT_ID, run, out, told))
+            count = asyncio.run(export_runs(loaded, name, run, out, told))
+        if not count and not asyncio.run(is_project(loaded, name)):
+            raise NotFound(f"there is no project {clean(name)!r}: an export without runs was written")
         terminal.say(f"{count_of(count, 'run')} exported.")
         terminal.link(loaded.base_url + (run_path(run[0]) if run is not None and len(run) == 1 else "/runs"))
         if run is not None and count < len(set(run)):

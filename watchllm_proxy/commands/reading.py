@@ -98,11 +98,16 @@ def _print_runs(terminal: Terminal, document: JsonObject, now: datetime, *, as_n
     terminal.say(f"{len(found)} of {as_int(document.get('total')) or len(found)} runs", style="dim")
 
 
+FILTERS = ("since", "agent", "status", "flag", "q")
+
+
 def _say_nothing_found(terminal: Terminal, client: ApiClient, query: Query) -> None:
     """A first `curl` is a lone chat: whoever looks for it should learn where it is."""
     everything = as_object(client.get("/api/agent-runs", {**query, "kind": "all", "limit": 1}))
     if chats := as_int(everything.get("total")):
         terminal.say(f"No runs of agents, but {count_of(chats, 'lone chat')}: --chats shows them.")
+    elif any(query.get(name) is not None for name in FILTERS):
+        terminal.say("No run is like that. `watchllm runs` lists all.")
     else:
         terminal.say("No runs. Point an agent at the proxy, or try `watchllm demo`.")
 

@@ -42,6 +42,11 @@ def test_a_run_is_erased_after_a_yes_and_the_counts_are_told(clickhouse_url: str
     store.close()
 
 
+def test_an_erasure_of_nothing_says_so() -> None:
+    nothing = run("erase", "--user", "nobody", "--project", "mistyped", "--yes")
+    assert (nothing.exit_code, "There was nothing of it." in nothing.stderr) == (0, True)
+
+
 @pytest.mark.parametrize("words", [(), ("--run", "a", "--user", "b"), ("--run", ""), ("--project", "")])
 def test_what_to_erase_must_be_said(words: tuple[str, ...]) -> None:
     assert run("erase", "--yes", *words).exit_code == 2
@@ -64,6 +69,8 @@ def test_an_export_is_a_new_file_of_ours_alone_and_can_be_imported(installation:
     assert run("export", "--to", str(target)).exit_code == 2, "what is there is not overwritten"
     assert run("import", str(target)).exit_code == 0
     assert run("export", "--run", "nobody").exit_code == 3
+    assert run("export").exit_code == 0, "a project may have no runs"
+    assert run("export", "--project", "nobody").exit_code == 3, "no backup of a name that was mistyped"
     assert run("import", "--project", "nobody", str(target)).exit_code == 1
     target.write_bytes(target.read_bytes()[:-5])
     damaged = run("import", str(target))

@@ -79,6 +79,13 @@ def test_where_there_are_only_lone_chats_it_is_said_how_to_see_them(api: FakeApi
     assert "1 lone chat: --chats shows them" in result.stderr
 
 
+def test_a_filter_that_finds_nothing_does_not_say_that_there_are_no_runs(api: FakeApi, watchllm: Watchllm) -> None:
+    api.routes["/api/agent-runs"] = run_list()
+    filtered = watchllm("runs", "--url", api.url, "--status", "failed")
+    assert "No run is like that." in filtered.stderr
+    assert "Point an agent at the proxy" in watchllm("runs", "--url", api.url).stderr
+
+
 def test_an_unpriced_run_is_unpriced_and_never_free(api: FakeApi, watchllm: Watchllm) -> None:
     api.routes["/api/agent-runs"] = run_list(run_summary("a", total_cost_usd=None))
     out = watchllm("runs", "--url", api.url).stdout
