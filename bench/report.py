@@ -264,8 +264,8 @@ def reading(found: Loaded) -> str:
     return (
         f"{amount.runs:,} runs with {amount.runs * amount.steps_each:,} steps in Postgres "
         f"({found.postgres_bytes / 1e9:.1f} GB, indexes included; made in {found.load_s[0]:.0f} s), "
-        f"{amount.events:,} calls in ClickHouse ({found.clickhouse_bytes / 1e9:.2f} GB; in {found.load_s[1]:.0f} s, at "
-        "the same time). "
+        f"{amount.events:,} calls in ClickHouse ({found.clickhouse_bytes / 1e9:.2f} GB; "
+        f"in {found.load_s[1]:.0f} s, at the same time). "
         f"Four fifths are of the project that is asked.\n\n{table}\n\n"
         f"Deleting the oldest {found.deleted_runs:,} runs with all that hangs on them, by index, a thousand a "
         f"transaction: {found.delete_s:.1f} s, {found.deleted_runs / found.delete_s:,.0f} runs/s."

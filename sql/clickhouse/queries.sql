@@ -3,8 +3,8 @@
 -- insert_deduplicate = 0: what is broken off by a crash of ClickHouse itself must not be dropped when it is repeated.
 -- An alias hides the column of its name, in WHERE too: `events.x` is the column.
 
--- name: get_call
--- The row of one call, all of it but its messages, if it began within [from_us, to_us).
+-- name: get_calls
+-- The rows of these calls, all of them but their messages, of those that began within [from_us, to_us). In no order.
 SELECT
     toString(events.call_id) AS call_id,
     run_id,
@@ -28,12 +28,12 @@ FROM events
 WHERE project_id = {project_id:String}
   AND started_at >= fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
   AND started_at < fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
-  AND events.call_id = {call_id:UUID}
+  AND events.call_id IN (SELECT toUUID(arrayJoin({call_ids:Array(String)})))
 ORDER BY stored_at DESC
-LIMIT 1;
+LIMIT 1 BY events.call_id;
 
 -- name: message_contents
--- Contents of messages of one call by their hashes, each once. They stand in the partition of the call.
+-- Contents of messages by their hashes, each once. A call and its messages stand in one partition.
 SELECT hex(messages.content_hash) AS content_hash, content
 FROM messages
 WHERE project_id = {project_id:String} AND expires_on = {expires_on:Date}
@@ -393,10 +393,11 @@ FROM
 );
 
 -- name: stored_calls
--- How many calls of a project there are, and of how many the exact bytes. Rows that wait to be merged count.
+-- How many calls of a project there are, and of how many the exact bytes. What was stored twice, and waits to be merged,
+-- counts once.
 SELECT
-    (SELECT count() FROM events WHERE project_id = {project_id:String}) AS calls,
-    (SELECT count() FROM raw_exchanges WHERE project_id = {project_id:String}) AS raw_bodies;
+    (SELECT count() FROM events FINAL WHERE project_id = {project_id:String}) AS calls,
+    (SELECT count() FROM raw_exchanges FINAL WHERE project_id = {project_id:String}) AS raw_bodies;
 
 -- name: cost_groups
 -- What calls cost together, by one key; its source is one of the two fragments below.

@@ -570,9 +570,9 @@ SELECT * FROM agent_debug_explanations WHERE project_id = $1 AND run_id = $2 ORD
 -- Why the calls of a run belong to it; of each call the link that decided first.
 SELECT * FROM run_links WHERE project_id = $1 AND run_id = $2 ORDER BY call_id, ordinal;
 
--- name: links_of_call
--- Why a call belongs to its run; the link that decided first.
-SELECT * FROM run_links WHERE project_id = $1 AND call_id = $2 ORDER BY ordinal;
+-- name: links_of_calls
+-- Why calls belong to their runs; of each the link that decided first.
+SELECT * FROM run_links WHERE project_id = $1 AND call_id = ANY($2::uuid[]) ORDER BY call_id, ordinal;
 
 -- name: get_children
 -- Runs that name this one as their parent.

@@ -7,7 +7,7 @@ All of them may raise `StoreUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -67,11 +67,14 @@ class RunReading(Protocol):
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
 
+    def get_calls(self, project_id: str, call_ids: Sequence[UUID]) -> AsyncIterator[CallDetail | None]:
+        """What `get_call` gives of each, in their order; of some there is memory taken at a time."""
+
     async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
         """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
 
     async def stored_calls(self, project_id: str) -> StoredCalls:
-        """How many there are. A call that was stored twice counts twice until its rows are merged."""
+        """How many there are."""
 
     async def recent_calls(self, project_id: str, after: UUID | None, limit: int) -> Sequence[CallRow]:
         """Calls stored after `after`, oldest first; without it the newest `limit`, oldest first."""

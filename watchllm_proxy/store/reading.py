@@ -6,7 +6,7 @@ may raise `StoreUnavailable`. Runs come from Postgres, calls from ClickHouse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from uuid import UUID
@@ -14,14 +14,12 @@ from uuid import UUID
 import asyncpg
 
 from watchllm_proxy.records import Explanation, Link, Run, RunStatus, SentCall, Step
-from watchllm_proxy.store import run_rows, views
+from watchllm_proxy.store import run_rows, views, whole_calls
 from watchllm_proxy.store.call_shapes import Stored, StoredCalls, as_bytes, call_detail, call_row, redacted_from
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
-from watchllm_proxy.store.event_rows import LAST_INSTANT_US
 from watchllm_proxy.store.found_texts import FoundText, found_texts
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
-from watchllm_proxy.store.retention import DAY_US
 from watchllm_proxy.store.sent_calls import sent_calls
 from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow, get_session, list_sessions
 from watchllm_proxy.store.shapes import (
@@ -57,6 +55,9 @@ _ORDERS = {
 
 _KNOWN_FIRST = {RunSort.CHEAPEST: "total_cost_usd", RunSort.SHORTEST: "(ended_at - started_at)"}
 """Those of an index backwards, but for runs of which it is not known, which come last here too."""
+
+CALLS_AT_ONCE = 64
+"""That an export reads."""
 
 MAX_COUNTED = 10_000
 """Runs that a list counts; of more it says that they are more."""
@@ -192,17 +193,27 @@ class StoreReading:
         return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
     async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
-        row = await self._call_row(project_id, call_id)
-        if row is None:
-            return None
-        contents = await self._contents(project_id, row)
-        links = await self._fetch("links_of_call", project_id, call_id)
-        return call_detail(
-            row,
-            request=self._request(row, contents),
-            answer=contents.get(row["answer_hash"]) if row["has_answer"] else None,
-            links=[run_rows.link_from(link) for link in links],
-        )
+        return await anext(self.get_calls(project_id, [call_id]))
+
+    async def get_calls(self, project_id: str, call_ids: Sequence[UUID]) -> AsyncGenerator[CallDetail | None]:
+        """What `get_call` gives of each, in their order. Some are read at once: of these, and of one page of texts
+        that they share, there is memory taken at a time."""
+        for first in range(0, len(call_ids), CALLS_AT_ONCE):
+            ids = call_ids[first : first + CALLS_AT_ONCE]
+            rows = await whole_calls.rows_of(self._events, project_id, ids)
+            links: dict[UUID, list[Link]] = {}
+            for link in await self._fetch("links_of_calls", project_id, ids) if rows else ():
+                links.setdefault(run_rows.uuid_from(link["call_id"]), []).append(run_rows.link_from(link))
+            async for call_id, row, contents in whole_calls.with_contents(self._events, project_id, ids, rows):
+                if row is None:
+                    yield None
+                    continue
+                yield call_detail(
+                    row,
+                    request=self._request(row, contents),
+                    answer=contents.get(row["answer_hash"]) if row["has_answer"] else None,
+                    links=links.get(call_id, ()),
+                )
 
     async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
         """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
@@ -217,7 +228,7 @@ class StoreReading:
         )
 
     async def stored_calls(self, project_id: str) -> StoredCalls:
-        """How many there are. A call that was stored twice counts twice until its rows are merged."""
+        """How many there are."""
         (row,) = await self._events.query(self._calls_sql["stored_calls"], {"project_id": project_id})
         return StoredCalls(int(str(row["calls"])), int(str(row["raw_bodies"])))
 
@@ -228,33 +239,6 @@ class StoreReading:
             params["after"] = str(after)
         name = "newest_calls" if after is None else "calls_after"
         return [call_row(row) for row in await self._events.query(self._calls_sql[name], params)]
-
-    async def _call_row(self, project_id: str, call_id: UUID) -> Stored | None:
-        """By the day that its id names, if it names one: else the index of every part is to be looked through.
-        What was reported or brought in may have begun at any time, whatever its id says."""
-        for from_us, to_us in (*_days_of(call_id), (0, LAST_INSTANT_US + 1)):
-            params: dict[str, str | int] = {
-                "project_id": project_id,
-                "call_id": str(call_id),
-                "from_us": from_us,
-                "to_us": to_us,
-            }
-            found: Sequence[Stored] = await self._events.query(self._calls_sql["get_call"], params)
-            if found:
-                return found[0]
-        return None
-
-    async def _contents(self, project_id: str, row: Stored) -> dict[str, bytes]:
-        hashes = {*row["message_hashes"], *([row["answer_hash"]] if row["has_answer"] else [])}
-        if not hashes:
-            return {}
-        params = {
-            "project_id": project_id,
-            "expires_on": str(row["expires_on"]),  # a call and its messages are of one partition
-            "hashes": sorted(hashes),
-        }
-        found: Sequence[Stored] = await self._events.query(self._calls_sql["message_contents"], params)
-        return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
     def _request(self, row: Stored, contents: Mapping[str, bytes]) -> bytes | None:
         """None for a call without a skeleton, and for one whose messages are gone (retention, erasure)."""
@@ -293,14 +277,6 @@ def _span_of(run: Run) -> tuple[int, int]:
     """From when to when its calls began: the store of calls is in order of time, and knows a run by an index only,
     which is worth little without."""
     return run.started_at_us - _AROUND_A_RUN_US, run.last_activity_at_us + _AROUND_A_RUN_US
-
-
-def _days_of(call_id: UUID) -> list[tuple[int, int]]:
-    """From when to when a call with this id began in all likelihood: a UUIDv7 tells when it was made."""
-    if call_id.version != 7:
-        return []
-    made_at_us = min((call_id.int >> 80) * 1000, LAST_INSTANT_US)
-    return [(made_at_us - DAY_US, made_at_us + DAY_US)]
 
 
 def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -25,7 +25,8 @@ from watchllm_proxy.records import (
     Step,
     StepType,
 )
-from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore
+from watchllm_proxy.store import whole_calls
+from watchllm_proxy.store.clickhouse import AsyncEventStore, EventStore, Params
 from watchllm_proxy.store.event_rows import event_inserts, move_params, move_sql
 from watchllm_proxy.store.postgres import RunStore
 from watchllm_proxy.store.reading import StoreReading
@@ -333,6 +334,62 @@ async def test_the_newest_calls_are_each_told_once_as_they_are_now(
     assert [row.call_id for row in found] == [row.call_id for row in before]
     assert {row.run_id for row in found} == {"last"}
     assert len(await reading.recent_calls("default", None, 100)) == 30
+
+
+async def test_many_calls_are_what_each_is_alone_however_many_are_read_at_once(
+    store: RunStore, event_store: EventStore, reading: StoreReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are not there, one is another project's, one has moved; days differ, messages are shared."""
+    calls = [*busy_calls(11), full_call(20), placed(replace(full_call(21)[0], request_skeleton=b"{}"))]
+    late = replace(calls[3][0], started_at_us=calls[3][0].started_at_us + 40 * 86_400_000_000)
+    calls[3] = (replace(late, ended_at_us=late.started_at_us + 1), calls[3][1])
+    await save_calls(event_store, [*calls, full_call(0, project="other")])
+    moved = Moved(calls[5][0].call_id, "default", "elsewhere", "session", None)
+    for params in move_params([moved]):
+        event_store.execute(move_sql(), params)
+    placements = tuple(placement for _, placement in calls if placement is not None)
+    await store.commit_batch(bounds(1), RunChanges(runs=(run(),), placements=placements), {}, {})
+    wanted = [uuid4(), *(call.call_id for call, _ in calls), call_id_of(0, "other"), uuid4()]
+    alone = [await reading.get_call("default", each) for each in wanted]
+    assert [each is None for each in alone] == [True, *[False] * len(calls), True, True]
+    assert alone[-4] is not None
+    assert alone[-4].links == calls[-2][1].links != ()
+    for calls_at_once, bytes_at_once in ((64, 1 << 20), (3, 1 << 20), (64, 0)):
+        monkeypatch.setattr("watchllm_proxy.store.reading.CALLS_AT_ONCE", calls_at_once)
+        monkeypatch.setattr(whole_calls, "TEXT_BYTES_AT_ONCE", bytes_at_once)
+        assert [each async for each in reading.get_calls("default", wanted)] == alone
+
+
+async def test_a_run_of_calls_is_read_in_few_questions(
+    event_store: EventStore, reading: StoreReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = busy_calls(130)
+    await save_calls(event_store, calls)
+    asked: list[str] = []
+    query = reading._events.query
+
+    async def counted(sql: str, params: Params | None = None) -> Sequence[Mapping[str, object]]:
+        asked.append(sql)
+        return await query(sql, params)
+
+    monkeypatch.setattr(reading._events, "query", counted)
+    found = [each async for each in reading.get_calls("default", [call.call_id for call, _ in calls])]
+    assert (len(found), None in found) == (130, False)
+    assert len(asked) <= 3 * 3  # pages of 64, each by the days of its ids, by all days, and the messages
+
+
+async def test_calls_that_were_stored_twice_are_counted_once(
+    event_store: EventStore, reading: StoreReading
+) -> None:
+    """What a retry that was cut leaves, until the store merges it."""
+    event_store.execute("SYSTEM STOP MERGES events")
+    for number in (1, 2):
+        calls = [(replace(call, raw_request=b"{", raw_response=None), where) for call, where in busy_calls(8)]
+        await save_calls(event_store, calls, number)
+    rows = event_store.query("SELECT count() AS rows FROM events")
+    told = await reading.stored_calls("default")
+    event_store.execute("SYSTEM START MERGES events")
+    assert (rows[0]["rows"], told.calls) == (16, 8)
 
 
 @pytest.mark.parametrize("days_off", [0, 40], ids=["begun when its id was made", "brought in much later"])

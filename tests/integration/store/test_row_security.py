@@ -40,6 +40,7 @@ SAMPLES = {
 }  # fmt: skip
 
 CHOICES = {
+    "error_count": "1",
     "redaction": "'secrets'",
     "plan": "'pro'",
     "wanted_plan": "'pro'",
@@ -226,6 +227,7 @@ def argument_for(type_name: str) -> object:
         "int4": 1,
         "uuid": UUID(md5(MINE)),
         "text[]": ["x"],
+        "uuid[]": [UUID(md5(MINE))],
     }
     return samples.get(type_name)
 

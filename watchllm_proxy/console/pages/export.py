@@ -1,6 +1,6 @@
 """A run to take along: `/runs/{run_id}.ndjson` and `.md`, and `.json?bodies=on`. Whole, and written as it is read.
 
-One call at a time is in memory, whatever the run's size. Where the store goes away in between, the connection
+Some calls at a time are in memory, whatever the run's size. Where the store goes away in between, the connection
 breaks: what a reader has then ends without its last line, and its transfer failed.
 """
 
@@ -85,8 +85,9 @@ async def _calls(request: web.Request, steps: Sequence[Step]) -> Calls:
     for step in steps:
         if step.call_id is not None:
             indexes.setdefault(step.call_id, []).append(step.step_index)
+    found = reading_of(request).get_calls(project_of(request), list(indexes))
     for call_id, of_call in indexes.items():
-        yield call_id, of_call, await reading_of(request).get_call(project_of(request), call_id)
+        yield call_id, of_call, await anext(found)
 
 
 async def _as_json(loaded: LoadedRun, calls: Calls) -> AsyncIterator[bytes]:
