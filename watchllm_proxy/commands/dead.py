@@ -80,7 +80,7 @@ def list_letters(
     as_ndjson: options.Ndjson = False,
 ) -> None:
     """List records that were set aside, oldest first."""
-    with errors_told():
+    with errors_told("/runs", is_data=as_json or as_ndjson):
         terminal = Terminal()
         found = _run(_listed(reason, with_dropped=dropped))
         if as_json:
@@ -107,7 +107,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show why a record was set aside and what exchange it is of: never a body, a header's value or a query."""
-    with errors_told():
+    with errors_told("/runs", is_data=as_json):
         letter, payload = _run(_found(record))
         if save is not None:
             _save(save, payload)
@@ -135,7 +135,7 @@ def retry(
     as_json: options.Json = False,
 ) -> None:
     """Have the recorder try records again, each stored once at most. Exit status 1: not all are stored."""
-    with errors_told():
+    with errors_told("/runs", is_data=as_json):
         terminal = Terminal()
         asked, waiting, again = _run(_retried(_chosen(records, reason, all_=all_), reason, wait=wait))
         stored = [record_id for record_id in asked if wait and record_id not in {*waiting, *again}]
@@ -171,7 +171,7 @@ def drop(
     as_json: options.Json = False,
 ) -> None:
     """Delete the bytes of records for good; that they were given up stays counted."""
-    with errors_told():
+    with errors_told("/runs", is_data=as_json):
         terminal = Terminal()
         chosen = _run(_to_drop(_chosen(records, reason, all_=all_), reason))
         if not chosen:

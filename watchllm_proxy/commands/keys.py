@@ -72,7 +72,7 @@ def create_project(
     name: Annotated[str | None, typer.Option("--name", help="For people. Default: the id.")] = None,
 ) -> None:
     """Make a project: a tenant with keys and runs of its own."""
-    with errors_told():
+    with errors_told("/settings/projects"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         key_work.create_project(project, name or project)
@@ -85,7 +85,7 @@ def rename_project(
     name: Annotated[str, typer.Argument(help="For people.")],
 ) -> None:
     """Call a project something else."""
-    with errors_told():
+    with errors_told("/settings/projects"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         key_work.rename_project(project, name)
@@ -95,7 +95,7 @@ def rename_project(
 @projects.command("list")
 def list_projects(*, as_json: options.Json = False) -> None:
     """List the projects: keys in force, plan, and the plan that is asked for."""
-    with errors_told():
+    with errors_told("/settings/projects", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         terminal, found = Terminal(), key_work.list_projects()
@@ -112,7 +112,7 @@ def revoke_project(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """End every key of a project for good, on every proxy within seconds. What is stored stays."""
-    with errors_told():
+    with errors_told("/settings/projects"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         if not yes and not typer.confirm(f"End every key of the project {clean(project)!r}?", err=True):
@@ -125,7 +125,7 @@ def rotate_project(
     project: Annotated[str, typer.Argument(help="Its id.")], grace: Grace = "1h", *, as_json: options.Json = False
 ) -> None:
     """Replace every key of a project: prints the beginning of each old key, and the new one."""
-    with errors_told():
+    with errors_told("/settings/projects", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         terminal = Terminal()
@@ -160,7 +160,7 @@ def create_key(
     ] = None,
 ) -> None:
     """Make a project key and print it: the only time that it can be seen."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         key = key_work.create_key(project, name, scope or ())
@@ -175,7 +175,7 @@ def create_key(
 @keys.command("list")
 def list_keys(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = False) -> None:
     """List the keys of a project, revoked ones too."""
-    with errors_told():
+    with errors_told("/settings/keys", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         terminal, found = Terminal(), key_work.list_keys(project)
@@ -192,7 +192,7 @@ def list_keys(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = 
 @keys.command("rotate")
 def rotate_key(key: Key, project: Project = DEFAULT_PROJECT_ID, grace: Grace = "1h") -> None:
     """Make a key that may what this one may, and print it; this one ends after a time of grace."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         old, new = key_work.replace_key(project, key, options.duration_s(grace, "--grace"))
@@ -204,7 +204,7 @@ def rotate_key(key: Key, project: Project = DEFAULT_PROJECT_ID, grace: Grace = "
 @keys.command("revoke")
 def revoke_key(key: Key, project: Project = DEFAULT_PROJECT_ID) -> None:
     """End a key for good, on every proxy within seconds."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 
         ended = key_work.revoke_key(project, key)

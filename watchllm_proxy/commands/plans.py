@@ -5,7 +5,7 @@ They ask Postgres and not the running server; the proxies take a change up withi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated
@@ -64,9 +64,11 @@ def add_to(app: typer.Typer) -> None:
 def plan(
     project: Annotated[str, typer.Argument(help="The project.")],
     wanted: Annotated[str | None, typer.Argument(metavar="[PLAN]", help="Left out: show the plans.")] = None,
+    *,
+    as_json: options.Json = False,
 ) -> None:
     """Give a project a plan, or show what there is and which one it has."""
-    with errors_told():
+    with errors_told("/pricing", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import plans, project_settings  # noqa: PLC0415
 
@@ -85,7 +87,9 @@ def plan(
 
         found, current = key_work.asked(ask)
         terminal = Terminal()
-        if wanted is None:
+        if as_json:
+            terminal.json({"plans": [_plan(each) for each in found], "current": current})
+        elif wanted is None:
             for line in table(
                 PLAN_COLUMNS, [_plan_cells(each, is_current=each.plan == current) for each in found]
             ):
@@ -105,7 +109,7 @@ def limits(
     monthly_cap_usd: Cap = None,
 ) -> None:
     """Set what a project may send, and what becomes of the rest. What is left out stays."""
-    with errors_told():
+    with errors_told("/usage"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import project_settings  # noqa: PLC0415
         from watchllm_proxy.store.project_settings import OverQuota  # noqa: PLC0415
@@ -144,7 +148,7 @@ def key_limits(
     monthly_cap_usd: Cap = None,
 ) -> None:
     """Set both limits of a key: one that is left out is none."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import keys as stored  # noqa: PLC0415
 
@@ -167,7 +171,7 @@ def usage(
     as_json: options.Json = False,
 ) -> None:
     """Show what a project used in a month: requests, refusals, cost, by day."""
-    with errors_told():
+    with errors_told("/usage", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import plans  # noqa: PLC0415
         from watchllm_proxy.store import usage as stored  # noqa: PLC0415
@@ -199,6 +203,10 @@ def _plan_cells(each: Plan, *, is_current: bool) -> tuple[Text, ...]:
     kept = {None: "as set", 0: "ever"}.get(each.retention_days, f"{each.retention_days} d")
     name = Text(f"{each.plan} *" if is_current else each.plan, style="bold" if is_current else "")
     return name, Text(usd), Text(requests), Text(kept), Text(", ".join(sorted(each.features)))
+
+
+def _plan(each: Plan) -> dict[str, object]:
+    return {**asdict(each), "features": sorted(each.features)}
 
 
 def _day_cells(day: UsedDay) -> tuple[Text, ...]:

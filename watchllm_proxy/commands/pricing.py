@@ -42,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
 @prices.command("list")
 def list_prices(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = False) -> None:
     """List the prices that a project has set, and which lists were fetched."""
-    with errors_told():
+    with errors_told("/settings/prices", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import prices as stored  # noqa: PLC0415
 
@@ -86,7 +86,7 @@ def set_price(
     Holds for calls from now on; `watchllm replay --from` prices stored ones again. What an upstream says that a
     call cost always comes first.
     """
-    with errors_told():
+    with errors_told("/settings/prices"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.enrich.price_lists import read_prices, written_prices  # noqa: PLC0415
         from watchllm_proxy.store import prices as stored  # noqa: PLC0415
@@ -103,7 +103,7 @@ def set_price(
 @prices.command("remove")
 def remove_price(model: Model, project: Project = DEFAULT_PROJECT_ID) -> None:
     """Forget what a project set for a model: the lists hold again."""
-    with errors_told():
+    with errors_told("/settings/prices"):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import prices as stored  # noqa: PLC0415
 
@@ -117,7 +117,7 @@ def update_prices(
     source: Annotated[str, typer.Argument(metavar="FILE|URL", help="JSON as OpenRouter's /api/v1/models has it.")],
 ) -> None:
     """Take a newer list of OpenRouter's prices, in place of the one that came with this release."""
-    with errors_told():
+    with errors_told("/settings/prices"):
         from watchllm_proxy import price_updates  # noqa: PLC0415
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
 

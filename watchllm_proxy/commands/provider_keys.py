@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 @provider_keys.command("set")
 def set_provider_key(project: Project = DEFAULT_PROJECT_ID) -> None:
     """Set a project's provider key: typed unseen, or the first line of stdin. Arguments can be seen by others."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import provider_key_work  # noqa: PLC0415
 
         vault = _vault()
@@ -53,7 +53,7 @@ def _given() -> str:
 @provider_keys.command("list")
 def list_provider_keys(*, as_json: options.Json = False) -> None:
     """List the projects that have a provider key of their own, and how each ends."""
-    with errors_told():
+    with errors_told("/settings/keys", is_data=as_json):
         from watchllm_proxy.commands import provider_key_work  # noqa: PLC0415
 
         terminal, found = Terminal(), provider_key_work.list_provider_keys()
@@ -78,7 +78,7 @@ def list_provider_keys(*, as_json: options.Json = False) -> None:
 @provider_keys.command("remove")
 def remove_provider_key(project: Project = DEFAULT_PROJECT_ID) -> None:
     """Forget a project's provider key: it is back to WATCHLLM_UPSTREAM_API_KEY."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import provider_key_work  # noqa: PLC0415
 
         if not provider_key_work.remove_provider_key(project):
@@ -89,7 +89,7 @@ def remove_provider_key(project: Project = DEFAULT_PROJECT_ID) -> None:
 @provider_keys.command("reseal")
 def reseal() -> None:
     """Seal all provider keys with the first secret of WATCHLLM_SECRET_KEY; then the others may go."""
-    with errors_told():
+    with errors_told("/settings/keys"):
         from watchllm_proxy.commands import provider_key_work  # noqa: PLC0415
 
         done = provider_key_work.reseal(_vault())

@@ -56,7 +56,7 @@ def add_to(app: typer.Typer) -> None:
 @redaction.command("show")
 def show(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = False) -> None:
     """Show what a project has taken out, and its own rules."""
-    with errors_told():
+    with errors_told("/settings/redaction", is_data=as_json):
         wishes = _wishes(project)
         terminal = Terminal()
         if as_json:
@@ -64,7 +64,7 @@ def show(*, project: Project = DEFAULT_PROJECT_ID, as_json: options.Json = False
             shown = {"mode": wishes.mode, "store_content": wishes.store_content, "rules": rules}
             terminal.json({"redaction": {**shown, "default_mode": settings.load().redact}})
             return
-        terminal.say(_in_words(wishes))
+        terminal.line(_in_words(wishes))
         cells = [(Text(rule.name), Text(clean(rule.pattern))) for rule in wishes.rules]
         for line in table(COLUMNS, cells) if cells else ():
             terminal.line(line)
@@ -81,7 +81,7 @@ def set_mode(
     project: Project = DEFAULT_PROJECT_ID,
 ) -> None:
     """Set what is taken out of calls that are stored from now on. What is stored already stays."""
-    with errors_told():
+    with errors_told("/settings/redaction"):
         if mode is None and content is None:
             raise CommandFailed("say all, secrets, off or default, or --no-content", ExitStatus.USAGE)
 
@@ -104,7 +104,7 @@ def add_rule(
     project: Project = DEFAULT_PROJECT_ID,
 ) -> None:
     """Add a rule of the project's own, or set the pattern of the one of that name."""
-    with errors_told():
+    with errors_told("/settings/redaction"):
         from watchllm_proxy.enrich.redaction.own import BadRule, OwnRule  # noqa: PLC0415
 
         def edit(before: Wishes) -> Wishes:
@@ -121,7 +121,7 @@ def add_rule(
 @redaction.command("remove-rule")
 def remove_rule(name: Name, *, project: Project = DEFAULT_PROJECT_ID) -> None:
     """Remove a rule of the project's own."""
-    with errors_told():
+    with errors_told("/settings/redaction"):
 
         def edit(before: Wishes) -> Wishes:
             others = tuple(rule for rule in before.rules if rule.name != name)
@@ -136,7 +136,7 @@ def remove_rule(name: Name, *, project: Project = DEFAULT_PROJECT_ID) -> None:
 @redaction.command("try")
 def try_it(*, project: Project = DEFAULT_PROJECT_ID) -> None:
     """Redact the text of stdin as the project's calls are; its tags are made up, and it is kept nowhere."""
-    with errors_told():
+    with errors_told("/settings/redaction"):
         from watchllm_proxy.console.labels import redaction_note  # noqa: PLC0415
         from watchllm_proxy.enrich.redaction.kinds import RedactionMode  # noqa: PLC0415
 

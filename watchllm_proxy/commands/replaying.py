@@ -52,7 +52,7 @@ def replay(
     With --from today's rules and prices hold, and no recorder may run. Cut short it goes on when it
     is asked for the same dates.
     """
-    with errors_told():
+    with errors_told("/runs", is_data=as_json):
         if (corpus is None) == (since is None):
             raise CommandFailed("Give a corpus, or --from for calls that are stored.", ExitStatus.USAGE)
         if corpus is not None:

@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from watchllm_proxy import settings
 from watchllm_proxy.commands.api_client import CommandFailed, ExitStatus
 from watchllm_proxy.errors import SettingsError, WatchLLMError
 
@@ -28,6 +29,7 @@ class Terminal:
     def __init__(self) -> None:
         self.out = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._is_for_a_program = False
 
     @property
     def is_interactive(self) -> bool:
@@ -55,6 +57,7 @@ class Terminal:
 
     def json_bytes(self, document: bytes) -> None:
         """A JSON document as the server wrote it."""
+        self._is_for_a_program = True
         sys.stdout.write(document.decode() + "\n")
         sys.stdout.flush()
 
@@ -63,7 +66,9 @@ class Terminal:
         self.err.print(Text(text, style=style))
 
     def link(self, url: str) -> None:
-        """The closing line of every output: where to look at it."""
+        """The closing line of every output that a person reads: where to look at it."""
+        if self._is_for_a_program:
+            return
         where = self.out if self.is_interactive else self.err
         where.print(Text.assemble(("open ", "dim"), (url, "underline blue" if where.is_terminal else "")))
 
@@ -108,10 +113,15 @@ def clean(text: str) -> str:
 
 
 @contextlib.contextmanager
-def errors_told() -> Iterator[None]:
-    """Turn our errors into one line on stderr and the right exit status; end quietly when the reader left."""
+def errors_told(page: str = "", *, is_data: bool = False) -> Iterator[None]:
+    """Turn our errors into one line on stderr and the right exit status; end quietly when the reader left.
+
+    `page`: of the dashboard, where to go on from what was done; told at the end, but not to a program (`is_data`).
+    """
     try:
         yield
+        if page and not is_data:
+            Terminal().link(settings.load().base_url + page)
     except BrokenPipeError:
         # `watchllm runs | head`: the interpreter would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -40,7 +40,7 @@ def flags(
     as_json: options.Json = False,
 ) -> None:
     """Choose from where on something is a flag, or show that. What is not named stays."""
-    with errors_told():
+    with errors_told("/settings/flags", is_data=as_json):
         from watchllm_proxy.commands import key_work  # noqa: PLC0415
         from watchllm_proxy.store import project_settings  # noqa: PLC0415
 

@@ -38,7 +38,7 @@ def create_user(
     ] = None,
 ) -> None:
     """Let somebody log in. The password is typed unseen, or the first line of stdin."""
-    with errors_told():
+    with errors_told("/login"):
         from watchllm_proxy.commands import user_work  # noqa: PLC0415
 
         user_work.create_user(name, project, scope or (Scope.READ, Scope.ADMIN), _password())
@@ -48,7 +48,7 @@ def create_user(
 @users.command("list")
 def list_users(*, as_json: options.Json = False) -> None:
     """List who may log in, and what they may do."""
-    with errors_told():
+    with errors_told("/login", is_data=as_json):
         from watchllm_proxy.commands import user_work  # noqa: PLC0415
 
         terminal, found = Terminal(), user_work.list_users()
@@ -84,7 +84,7 @@ def list_users(*, as_json: options.Json = False) -> None:
 @users.command("remove")
 def remove_user(name: Name) -> None:
     """Let somebody in no more; their sessions end at once."""
-    with errors_told():
+    with errors_told("/login"):
         from watchllm_proxy.commands import user_work  # noqa: PLC0415
 
         if not user_work.remove_user(name):
@@ -95,7 +95,7 @@ def remove_user(name: Name) -> None:
 @users.command("password")
 def set_password(name: Name) -> None:
     """Set a new password; sessions of before end at once."""
-    with errors_told():
+    with errors_told("/login"):
         from watchllm_proxy.commands import user_work  # noqa: PLC0415
 
         if not user_work.set_password(name, _password()):

@@ -33,7 +33,7 @@ def test_what_is_set_is_shown_and_default_takes_it_back() -> None:
     assert shown() == {"mode": None, "store_content": True, "rules": [], "default_mode": "all"}
     assert "credentials." in watchllm("set", "secrets", "--no-content").stderr
     assert (shown()["mode"], shown()["store_content"]) == ("secrets", False)
-    assert "Figures are kept, and no text." in watchllm("show").stderr
+    assert "Figures are kept, and no text." in watchllm("show").stdout
     assert watchllm("set", "default", "--content").exit_code == 0
     assert (shown()["mode"], shown()["store_content"]) == (None, True)
 
