@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -87,14 +87,13 @@ def set_apart(document: bytes) -> Apart:
     return Apart(b"".join((*pieces, document[end:])) if pieces else document, files)
 
 
-def file_of(documents: Iterable[bytes | None], digest: str) -> tuple[File, bytes] | None:
-    """The file with its bytes; None: no document holds it. Raises `Problem` for one that is too large."""
-    for document in documents:
-        for found in _found(document or b""):
-            text = document[found.start : found.end] if document else b""
-            file = _file(text, found.claimed) if _digest(text) == digest else None
-            if file is not None:
-                return file, _decoded(_not_too_large(file, text))
+def file_of(document: bytes, digest: str) -> tuple[File, bytes] | None:
+    """The file with its bytes; None: it is not in there. Raises `Problem` for one that is too large."""
+    for found in _found(document):
+        text = document[found.start : found.end]
+        file = _file(text, found.claimed) if _digest(text) == digest else None
+        if file is not None:
+            return file, _decoded(_not_too_large(file, text))
     return None
 
 
@@ -106,18 +105,40 @@ def _not_too_large(file: File, text: bytes) -> bytes:
     return text
 
 
-def references(call_id: UUID, *parts: Apart) -> dict[str, dict[str, object]]:
-    """By label: what a page needs to show a file."""
-    return {
-        label: {
-            "address": f"/api/calls/{call_id}/files/{file.digest}",
-            "media_type": file.media_type,
-            "size_bytes": file.size_bytes,
-            "is_picture": file.is_picture,
+class FilesApart:
+    """Documents of calls are put through `take`; what it took is told by label, as a page needs it to show it."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, tuple[UUID, File]] = {}
+
+    def take(self, call_id: UUID, document: bytes) -> bytes:
+        apart = set_apart(document)
+        for label, file in apart.files.items():
+            self._taken.setdefault(label, (call_id, file))
+        return apart.document
+
+    def references(self) -> dict[str, dict[str, object]]:
+        return {
+            label: {
+                "address": f"/api/calls/{call_id}/files/{file.digest}",
+                "media_type": file.media_type,
+                "size_bytes": file.size_bytes,
+                "is_picture": file.is_picture,
+            }
+            for label, (call_id, file) in self._taken.items()
         }
-        for part in parts
-        for label, file in part.files.items()
-    }
+
+
+class FileSearch:
+    """Documents of a call are put through `look`, as they are, until the file is found."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+        self.found: tuple[File, bytes] | None = None
+
+    def look(self, _: UUID, document: bytes) -> bytes:
+        self.found = self.found or file_of(document, self._digest)
+        return document
 
 
 # --- where they are -------------------------------------------------------------------------------------

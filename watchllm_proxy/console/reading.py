@@ -17,7 +17,16 @@ from watchllm_proxy.store.costs import CostBy, CostGroup
 from watchllm_proxy.store.found_texts import FoundText
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow
-from watchllm_proxy.store.shapes import CallDetail, CallRow, RunCounts, RunList, RunQuery, RunRow
+from watchllm_proxy.store.shapes import (
+    CallDetail,
+    CallRow,
+    RunCounts,
+    RunList,
+    RunQuery,
+    RunRow,
+    Through,
+    unchanged,
+)
 
 RedactedCalls = Mapping[UUID, tuple[tuple[str, int], ...]]
 """By call: how many values were put behind tags, by kind. A call of which none was is not there."""
@@ -65,7 +74,15 @@ class RunReading(Protocol):
     async def find_texts(self, project_id: str, run: Run, wanted: str) -> Sequence[FoundText] | None:
         """Where a text stands in what the calls of the run sent and were answered; None: it is too long."""
 
-    async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None: ...
+    async def get_call(
+        self, project_id: str, call_id: UUID, *, through: Through = unchanged
+    ) -> CallDetail | None: ...
+
+    async def get_grown_call(
+        self, project_id: str, call_id: UUID, before_id: UUID, *, through: Through = unchanged
+    ) -> tuple[CallDetail | None, CallDetail | None]:
+        """A call and one before it, for comparing them: messages that both begin with may be stubs, the same in
+        both; no links are told."""
 
     def get_calls(self, project_id: str, call_ids: Sequence[UUID]) -> AsyncIterator[CallDetail | None]:
         """What `get_call` gives of each, in their order; of some there is memory taken at a time."""

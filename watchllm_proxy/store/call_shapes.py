@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from watchllm_proxy.records import Api, CallError, Cost, CostSource, ExchangeEnd, Link, Usage
+from watchllm_proxy.records import Api, CallError, Cost, CostSource, ExchangeEnd, Usage
 from watchllm_proxy.store.shapes import CallDetail, CallRow
 
 Stored = Mapping[str, Any]
@@ -42,7 +42,8 @@ def call_row(row: Stored) -> CallRow:
     )
 
 
-def call_detail(row: Stored, request: bytes | None, answer: bytes | None, links: Sequence[Link]) -> CallDetail:
+def call_detail(row: Stored, request: bytes | None, answer: bytes | None) -> CallDetail:
+    """Without its links, which another store has."""
     return CallDetail(
         row=call_row(row),
         provider_name=row["provider_name"],
@@ -58,7 +59,7 @@ def call_detail(row: Stored, request: bytes | None, answer: bytes | None, links:
         response_metadata=as_bytes(row["response_metadata"]) or None,
         opaque_reason=row["opaque_reason"],
         is_truncated=row["is_truncated"],
-        links=tuple(links),
+        links=(),
         redacted=redacted_from(row["redacted"]),
     )
 

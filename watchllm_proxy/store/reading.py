@@ -6,7 +6,8 @@ may raise `StoreUnavailable`. Runs come from Postgres, calls from ClickHouse.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from uuid import UUID
@@ -19,6 +20,7 @@ from watchllm_proxy.store.call_shapes import Stored, StoredCalls, as_bytes, call
 from watchllm_proxy.store.clickhouse import AsyncEventStore
 from watchllm_proxy.store.costs import CostBy, CostGroup, cost_groups
 from watchllm_proxy.store.found_texts import FoundText, found_texts
+from watchllm_proxy.store.grown_calls import shared_places, stub
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, search_events
 from watchllm_proxy.store.sent_calls import sent_calls
 from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow, get_session, list_sessions
@@ -31,6 +33,8 @@ from watchllm_proxy.store.shapes import (
     RunRow,
     RunSort,
     StoredMessage,
+    Through,
+    unchanged,
 )
 from watchllm_proxy.store.sql import queries
 from watchllm_proxy.store.tool_costs import tool_costs
@@ -192,10 +196,12 @@ class StoreReading:
         found: Sequence[Stored] = await self._events.query(self._calls_sql["messages_by_hash"], params)
         return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
-    async def get_call(self, project_id: str, call_id: UUID) -> CallDetail | None:
-        return await anext(self.get_calls(project_id, [call_id]))
+    async def get_call(self, project_id: str, call_id: UUID, *, through: Through = unchanged) -> CallDetail | None:
+        return await anext(self.get_calls(project_id, [call_id], through=through))
 
-    async def get_calls(self, project_id: str, call_ids: Sequence[UUID]) -> AsyncGenerator[CallDetail | None]:
+    async def get_calls(
+        self, project_id: str, call_ids: Sequence[UUID], *, through: Through = unchanged
+    ) -> AsyncGenerator[CallDetail | None]:
         """What `get_call` gives of each, in their order. Some are read at once: of these, and of one page of texts
         that they share, there is memory taken at a time."""
         for first in range(0, len(call_ids), CALLS_AT_ONCE):
@@ -208,12 +214,35 @@ class StoreReading:
                 if row is None:
                     yield None
                     continue
-                yield call_detail(
-                    row,
-                    request=self._request(row, contents),
-                    answer=contents.get(row["answer_hash"]) if row["has_answer"] else None,
-                    links=links.get(call_id, ()),
-                )
+                found = await asyncio.to_thread(self._detail, row, contents, through)
+                yield replace(found, links=tuple(links.get(call_id, ())))
+
+    async def get_grown_call(
+        self, project_id: str, call_id: UUID, before_id: UUID, *, through: Through = unchanged
+    ) -> tuple[CallDetail | None, CallDetail | None]:
+        """A call and one before it, for comparing them: what both begin with is not read, and a stub in both."""
+        rows = await whole_calls.rows_of(self._events, project_id, [call_id, before_id])
+        row, before = rows.get(call_id), rows.get(before_id)
+        shared = shared_places(row, before) if row and before else (frozenset(), frozenset())
+        found: list[CallDetail | None] = []
+        for each, places in zip((row, before), shared, strict=True):
+            if each is None:
+                found.append(None)
+                continue
+            contents = await whole_calls.contents_of(self._events, project_id, each, without=places)
+            found.append(await asyncio.to_thread(self._detail, each, contents, through, places))
+        return found[0], found[1]
+
+    def _detail(
+        self, row: Stored, contents: Mapping[str, bytes], through: Through, stubs: Set[int] = frozenset()
+    ) -> CallDetail:
+        """In a thread: bodies may have many megabytes. `contents`: of its messages and answer, among others."""
+        call_id = UUID(row["call_id"])
+        own = whole_calls.hashes_of(row, without=stubs)
+        told = {each: through(call_id, contents[each]) for each in own if each in contents}
+        answer = told.get(row["answer_hash"]) if row["has_answer"] else None
+        skeleton = through(call_id, as_bytes(row["request_skeleton"]))
+        return call_detail(row, request=self._request(row, skeleton, told, stubs), answer=answer)
 
     async def get_raw(self, project_id: str, call_id: UUID) -> tuple[bytes | None, bytes | None] | None:
         """Request and answer bodies as they were on the wire; None where they are not kept (any more)."""
@@ -240,14 +269,18 @@ class StoreReading:
         name = "newest_calls" if after is None else "calls_after"
         return [call_row(row) for row in await self._events.query(self._calls_sql[name], params)]
 
-    def _request(self, row: Stored, contents: Mapping[str, bytes]) -> bytes | None:
+    def _request(
+        self, row: Stored, skeleton: bytes, contents: Mapping[str, bytes], stubs: Set[int]
+    ) -> bytes | None:
         """None for a call without a skeleton, and for one whose messages are gone (retention, erasure)."""
-        skeleton = as_bytes(row["request_skeleton"])
-        if not skeleton or not all(each in contents for each in row["message_hashes"]):
-            return None
-        slots = zip(row["message_slots"], row["message_hashes"], strict=True)
+        messages = []
+        for place, (slot, each) in enumerate(zip(row["message_slots"], row["message_hashes"], strict=True)):
+            content = stub(each) if place in stubs else contents.get(each)
+            if content is None:
+                return None
+            messages.append(StoredMessage(slot, content))
         try:
-            return self._rebuild(skeleton, [StoredMessage(slot, contents[each]) for slot, each in slots])
+            return self._rebuild(skeleton, messages) if skeleton else None
         except ValueError:
             return None
 

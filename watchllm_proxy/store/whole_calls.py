@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence, Set
 from uuid import UUID
 
 from watchllm_proxy.store.call_shapes import Stored, as_bytes
@@ -64,24 +64,36 @@ def _cut(call_ids: Sequence[UUID], rows: Mapping[UUID, Stored]) -> Iterator[list
         yield some
 
 
+def hashes_of(row: Stored, *, without: Set[int] = frozenset()) -> list[str]:
+    """Of its messages, without those at some places, and of its answer; each once, in order."""
+    answer = [row["answer_hash"]] if row["has_answer"] else []
+    messages = [each for place, each in enumerate(row["message_hashes"]) if place not in without]
+    return list(dict.fromkeys([*messages, *answer]))
+
+
+async def contents_of(events: AsyncEventStore, project_id: str, row: Stored, *, without: Set[int]) -> Contents:
+    """Of its messages without those at some places."""
+    return await _read(events, project_id, str(row["expires_on"]), hashes_of(row, without=without))
+
+
 async def _contents(events: AsyncEventStore, project_id: str, rows: Sequence[Stored]) -> dict[str, Contents]:
     """By the day of their partition: a call and its messages are of one."""
     wanted: dict[str, set[str]] = {}
     for row in rows:
-        answer = [row["answer_hash"]] if row["has_answer"] else []
-        wanted.setdefault(str(row["expires_on"]), set()).update(row["message_hashes"], answer)
-    contents: dict[str, Contents] = {}
-    for day, hashes in wanted.items():
-        if not hashes:
-            continue
-        params: dict[str, str | list[str]] = {
-            "project_id": project_id,
-            "expires_on": day,
-            "hashes": sorted(hashes),
-        }
-        found: Sequence[Stored] = await events.query(queries("clickhouse")["message_contents"], params)
-        contents[day] = {each["content_hash"]: as_bytes(each["content"]) for each in found}
-    return contents
+        wanted.setdefault(str(row["expires_on"]), set()).update(hashes_of(row))
+    return {day: await _read(events, project_id, day, hashes) for day, hashes in wanted.items()}
+
+
+async def _read(events: AsyncEventStore, project_id: str, day: str, hashes: Collection[str]) -> Contents:
+    if not hashes:
+        return {}
+    params: dict[str, str | list[str]] = {
+        "project_id": project_id,
+        "expires_on": day,
+        "hashes": sorted(hashes),
+    }
+    found: Sequence[Stored] = await events.query(queries("clickhouse")["message_contents"], params)
+    return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
 
 def _days_of(call_ids: Sequence[UUID]) -> list[tuple[int, int]]:

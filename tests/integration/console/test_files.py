@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,8 @@ from watchllm_proxy.console.api.calls import FILE_POLICY
 from watchllm_proxy.console.app import build_app
 from watchllm_proxy.console.context import Health
 from watchllm_proxy.settings import Settings
+from watchllm_proxy.store.grown_calls import stub
+from watchllm_proxy.store.shapes import CallDetail
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 OTHER = b"\x89PNG\r\n\x1a\n" + bytes(range(255, -1, -1)) * 8
@@ -169,3 +172,18 @@ async def test_a_tools_result_and_what_a_tool_is_given_have_their_files_apart(
 async def test_a_sample_has_no_files_to_fetch(client: TestClient) -> None:
 
     assert (await (await client.get("/samples/loop/steps/1")).json())["files"] == {}
+
+
+async def test_where_stubs_would_show_whole_calls_are_compared(
+    client: TestClient, reading: MemoryReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reading.get_grown_call
+
+    async def stubbed(*asked: Any, **how: Any) -> tuple[CallDetail | None, CallDetail | None]:
+        now, before = await whole(*asked, **how)
+        assert now is not None
+        return replace(now, request=b'{"messages":[%s]}' % stub("0f")), before
+
+    held = await (await client.get(f"{STEP}/changes")).json()
+    monkeypatch.setattr(reading, "get_grown_call", stubbed)
+    assert await (await client.get(f"{STEP}/changes")).json() == held

@@ -269,6 +269,30 @@ async def test_a_call_comes_back_whole(store: RunStore, event_store: EventStore,
     assert found.row.duration_us == call.ended_at_us - call.started_at_us
 
 
+async def test_of_two_calls_what_both_begin_with_is_not_read(
+    event_store: EventStore, reading: StoreReading
+) -> None:
+    await save_calls(event_store, [full_call(1), full_call(2)])
+    read: list[bytes] = []
+
+    def note(of: UUID, part: bytes) -> bytes:
+        read.append(part)
+        return part.replace(b"What is new", b"What else" if of == call_id_of(2) else b"What")
+
+    now, before = await reading.get_grown_call("default", call_id_of(2), call_id_of(1), through=note)
+    assert now is not None
+    assert before is not None
+    stubs, said = zip(*[orjson.loads(each.request or b"")[1] for each in (now, before)], strict=True)
+    assert stubs[0] == stubs[1] != ["messages", {"content": "Be brief.", "role": "system"}]
+    assert [each[1]["content"] for each in said] == ["What else? 2", "What? 1"]
+    assert not [part for part in read if b"Be brief" in part]
+    assert now.answer == b'{"content":"Nothing.","role":"assistant"}'
+    assert await reading.get_grown_call("other", call_id_of(2), call_id_of(1)) == (None, None)
+    alone, _ = await reading.get_grown_call("default", call_id_of(2), uuid4())
+    assert alone is not None
+    assert b"Be brief" in (alone.request or b"")
+
+
 async def test_an_unknown_or_foreign_call_is_none(event_store: EventStore, reading: StoreReading) -> None:
     await save_calls(event_store, [full_call(), full_call(project="other")])
     assert await reading.get_call("default", call_id_of(0, "other")) is None

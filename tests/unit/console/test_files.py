@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from watchllm_proxy.console import files
 from watchllm_proxy.console.answers import Problem
-from watchllm_proxy.console.files import file_of, references, set_apart
+from watchllm_proxy.console.files import FilesApart, FileSearch, file_of, set_apart
 
 CALL = UUID(int=5)
 NOISE = random.Random(17).randbytes(3000)
@@ -114,7 +114,7 @@ def test_the_bytes_come_back_exactly(content: bytes, is_url_safe: bool, depth: i
     apart = set_apart(raw)
     (label,) = apart.files
     assert text.encode() not in apart.document
-    found = file_of((None, b"", raw), apart.files[label].digest)
+    found = file_of(raw, apart.files[label].digest)
     assert found == (apart.files[label], content)
     assert apart.files[label].size_bytes == len(content)
     address = f"data:application/x-odd;name=a.b;base64,{text}".encode()
@@ -136,9 +136,11 @@ def test_equal_files_have_one_label_and_others_another() -> None:
 
 
 def test_a_label_leads_to_the_call_that_holds_the_file() -> None:
-    apart = set_apart(document([URL]))
-    (file,) = apart.files.values()
-    assert references(CALL, apart, set_apart(b"{}")) == {
+    (file,) = set_apart(document([URL])).files.values()
+    apart = FilesApart()
+    taken = [apart.take(CALL, document([URL])), apart.take(UUID(int=6), document({"again": URL}))]
+    assert taken == [document([file.label]), document({"again": file.label})]
+    assert apart.references() == {
         file.label: {
             "address": f"/api/calls/{CALL}/files/{file.digest}",
             "media_type": "image/png",
@@ -146,7 +148,7 @@ def test_a_label_leads_to_the_call_that_holds_the_file() -> None:
             "is_picture": True,
         }
     }
-    assert file_of((document(["another"]), b"[]"), file.digest) is None
+    assert file_of(document(["another"]), file.digest) is None
 
 
 def test_a_file_that_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,4 +156,12 @@ def test_a_file_that_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     raw = document([URL])
     (file,) = set_apart(raw).files.values()
     with pytest.raises(Problem, match=r"This file has 3\.0 kB, and at most 3\.0 kB are sent"):
-        file_of([raw], file.digest)
+        file_of(raw, file.digest)
+
+
+def test_a_search_goes_on_until_the_file_is_found() -> None:
+    wanted = FileSearch(label_of([URL])[-33:-1])
+    for each in (b"{}", document([URL]), document(["another"])):
+        assert wanted.look(CALL, each) is each
+    assert wanted.found is not None
+    assert wanted.found[1] == PNG

@@ -14,7 +14,7 @@ from watchllm_proxy.console.answers import BadParameter, dumps, is_mostly_base64
 from watchllm_proxy.console.api.debug import call_document, call_row
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.queries import tail_query
-from watchllm_proxy.store.shapes import CallDetail
+from watchllm_proxy.store.shapes import CallDetail, Through, unchanged
 
 FILE_POLICY = "sandbox; default-src 'none'"
 """What came out of a call runs nothing and asks for nothing, however it is opened."""
@@ -31,8 +31,9 @@ async def recent_calls(request: web.Request) -> web.Response:
 async def one_call(request: web.Request) -> web.Response:
     """Exactly as it is stored; with `files=apart` without its pictures and the like, as pages read it."""
     are_apart = _files_apart(request.query)
-    call = await _call_of(request)
-    body = await asyncio.to_thread(_body, call, are_apart=are_apart)  # it may have 100 MB
+    apart = files.FilesApart()
+    call = await _call_of(request, apart.take if are_apart else unchanged)
+    body = await asyncio.to_thread(_body, call, apart if are_apart else None)  # it may have 30 MB
     answer = web.Response(body=body, content_type="application/json")
     if not is_mostly_base64(body):
         answer.enable_compression()
@@ -41,12 +42,12 @@ async def one_call(request: web.Request) -> web.Response:
 
 async def one_file(request: web.Request) -> web.Response:
     """A picture, or whatever else stands in the call as base64. Nothing but a picture is shown: it is saved."""
-    call = await _call_of(request)
-    parts = (call.request, call.answer, call.response_metadata)
-    found = await asyncio.to_thread(files.file_of, parts, request.match_info["digest"])
-    if found is None:
+    wanted = files.FileSearch(request.match_info["digest"])
+    call = await _call_of(request, wanted.look)
+    await asyncio.to_thread(wanted.look, call.row.call_id, call.response_metadata or b"")
+    if wanted.found is None:
         raise web.HTTPNotFound
-    file, body = found
+    file, body = wanted.found
     how = "inline" if file.is_picture else "attachment"
     return web.Response(
         body=body,
@@ -74,10 +75,12 @@ async def raw_body(request: web.Request) -> web.Response:
     )
 
 
-async def _call_of(request: web.Request) -> CallDetail:
-    """The call of the address, whole. Raises HTTPNotFound."""
+async def _call_of(request: web.Request, through: Through) -> CallDetail:
+    """The call of the address. Raises HTTPNotFound."""
     call_id = _call_id(request.match_info["call_id"])
-    call = await reading_of(request).get_call(project_of(request), call_id) if call_id else None
+    if call_id is None:
+        raise web.HTTPNotFound
+    call = await reading_of(request).get_call(project_of(request), call_id, through=through)
     if call is None:
         raise web.HTTPNotFound
     return call
@@ -90,13 +93,12 @@ def _files_apart(query: Mapping[str, str]) -> bool:
     return bool(wanted)
 
 
-def _body(call: CallDetail, *, are_apart: bool) -> bytes:
-    if not are_apart:
+def _body(call: CallDetail, apart: files.FilesApart | None) -> bytes:
+    """`apart`: what its messages went through."""
+    if apart is None:
         return dumps(call_document(call))
-    parts = [files.set_apart(part or b"") for part in (call.request, call.answer, call.response_metadata)]
-    request, answer, metadata = (part.document or None for part in parts)
-    shown = replace(call, request=request, answer=answer, response_metadata=metadata)
-    return dumps({**call_document(shown), "files": files.references(call.row.call_id, *parts)})
+    metadata = apart.take(call.row.call_id, call.response_metadata or b"") or None
+    return dumps({**call_document(replace(call, response_metadata=metadata)), "files": apart.references()})
 
 
 def _call_id(raw: str) -> UUID | None:

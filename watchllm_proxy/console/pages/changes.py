@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 from aiohttp import web
 
 from watchllm_proxy.console import changes, files
-from watchllm_proxy.console.answers import json_answer, raw_json
+from watchllm_proxy.console.answers import dumps, raw_json
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES
+from watchllm_proxy.console.reading import RunReading
 from watchllm_proxy.insights.differences import differences
 from watchllm_proxy.records import LinkKind, Step, Usage
-from watchllm_proxy.store.shapes import CallDetail
+from watchllm_proxy.store.grown_calls import STUB
+from watchllm_proxy.store.shapes import CallDetail, Through
 
 _FOLLOWED = {
     LinkKind.PREVIOUS_RESPONSE,
@@ -29,32 +32,26 @@ _FOLLOWED = {
 """Evidence that points at the request which this one goes on from, where several went on at once."""
 
 
+class GetTwo(Protocol):
+    """How a call and one before it are had."""
+
+    async def __call__(
+        self, project_id: str, call_id: UUID, before_id: UUID, *, through: Through
+    ) -> tuple[CallDetail | None, CallDetail | None]: ...
+
+
 async def changes_answer(request: web.Request, loaded: LoadedRun, index: int) -> web.Response:
     """Raises HTTPNotFound for a step that has no call of its own, or one that is not stored (any more)."""
     step = next((each for each in loaded.steps if each.step_index == index), None)
     if step is None or step.call_id is None or step.type not in MODEL_TYPES:
         raise web.HTTPNotFound
     before = previous_step(loaded, step)
-    now, earlier = await asyncio.gather(
-        _call(request, step.call_id), _call(request, before.call_id if before else None)
-    )
-    if now is None:
-        raise web.HTTPNotFound
-    document = await asyncio.to_thread(_document, now, earlier)
-    document["previous"] = before.step_index if before and earlier else None
-    answer = json_answer(document)
+    told = await _told(request, step.call_id, before, get_two=reading_of(request).get_grown_call)
+    if STUB in told:
+        told = await _told(request, step.call_id, before, get_two=partial(_get_whole, reading_of(request)))
+    answer = web.Response(body=told, content_type="application/json")
     answer.enable_compression()
     return answer
-
-
-def _document(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
-    """Files are compared by their labels, which tell them apart by their hashes."""
-    request, answer = files.set_apart(call.request or b""), files.set_apart(call.answer or b"")
-    found = _changes(
-        replace(call, request=request.document or None, answer=answer.document or None),
-        replace(earlier, request=files.set_apart(earlier.request or b"").document or None) if earlier else None,
-    )
-    return {**found, "files": files.references(call.row.call_id, request, answer)}
 
 
 def previous_step(loaded: LoadedRun, step: Step) -> Step | None:
@@ -73,11 +70,33 @@ def previous_step(loaded: LoadedRun, step: Step) -> Step | None:
     return found[-1] if found else None
 
 
-async def _call(request: web.Request, call_id: UUID | None) -> CallDetail | None:
-    return await reading_of(request).get_call(project_of(request), call_id) if call_id else None
+async def _told(request: web.Request, call_id: UUID, before: Step | None, *, get_two: GetTwo) -> bytes:
+    """Files are compared by their labels, which tell them apart by their hashes."""
+    apart, project_id = files.FilesApart(), project_of(request)
+    if before is None or before.call_id is None:
+        now, earlier = await reading_of(request).get_call(project_id, call_id, through=apart.take), None
+    else:
+        now, earlier = await get_two(project_id, call_id, before.call_id, through=apart.take)
+    if now is None:
+        raise web.HTTPNotFound
+    previous = before.step_index if before and earlier else None
+
+    def written() -> bytes:
+        return dumps({**_document(now, earlier), "files": apart.references(), "previous": previous})
+
+    return await asyncio.to_thread(written)
 
 
-def _changes(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
+async def _get_whole(
+    reading: RunReading, project_id: str, call_id: UUID, before_id: UUID, *, through: Through
+) -> tuple[CallDetail | None, CallDetail | None]:
+    return (
+        await reading.get_call(project_id, call_id, through=through),
+        await reading.get_call(project_id, before_id, through=through),
+    )
+
+
+def _document(call: CallDetail, earlier: CallDetail | None) -> dict[str, object]:
     now = changes.parsed(call.request)
     if now is None:
         return {"note": call.opaque_reason or "This request is no JSON object.", "answer": raw_json(call.answer)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from uuid import UUID
 
 from aiohttp import web
 
@@ -16,7 +17,6 @@ from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import MODEL_TYPES
 from watchllm_proxy.insights.differences import Request
 from watchllm_proxy.records import Step
-from watchllm_proxy.store.shapes import CallDetail
 
 MAX_SHOWN = 256 * 1024
 """Characters; of more the beginning is told."""
@@ -43,20 +43,20 @@ async def _result(request: web.Request, loaded: LoadedRun, step: Step) -> dict[s
     later = (each for each in loaded.steps if each.type in MODEL_TYPES and each.step_index > step.step_index)
     readers = [each for each in later if each.call_id not in {None, step.call_id}]
     for reader in readers[:_MAX_LOOKED_INTO]:
-        call = await reading_of(request).get_call(project_of(request), reader.call_id) if reader.call_id else None
-        found = await asyncio.to_thread(_shown, call, step.tool_call_id) if call else None
+        found = await _brought_by(request, reader.call_id, step.tool_call_id)
         if found is not None:
             return {**found, "read_by": reader.step_index}
     return None
 
 
-def _shown(call: CallDetail, tool_call_id: str) -> dict[str, object] | None:
-    apart = files.set_apart(call.request or b"")
-    text = result_in(apart.document, tool_call_id)
+async def _brought_by(request: web.Request, call_id: UUID | None, tool_call_id: str) -> dict[str, object] | None:
+    apart = files.FilesApart()
+    reading, project_id = reading_of(request), project_of(request)
+    call = await reading.get_call(project_id, call_id, through=apart.take) if call_id else None
+    text = await asyncio.to_thread(result_in, call.request, tool_call_id) if call else None
     if text is None:
         return None
-    held = files.references(call.row.call_id, apart)
-    in_it = {label: each for label, each in held.items() if label in text}
+    in_it = {label: each for label, each in apart.references().items() if label in text}
     return {"output": text[:MAX_SHOWN], "characters": len(text), "files": in_it}
 
 

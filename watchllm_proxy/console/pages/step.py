@@ -63,10 +63,10 @@ def _arguments(step: Step) -> tuple[str | None, Mapping[str, object]]:
     """What a tool was given, without the files in it; and these, which its call has."""
     if step.tool_args is None or step.call_id is None:
         return step.tool_args, {}
-    apart = files.set_apart(step.tool_args.encode("utf-8", "replace"))
-    if not apart.files:
-        return step.tool_args, {}
-    return apart.document.decode(), files.references(step.call_id, apart)
+    apart = files.FilesApart()
+    given = apart.take(step.call_id, step.tool_args.encode("utf-8", "replace"))
+    held = apart.references()
+    return (given.decode() if held else step.tool_args), held
 
 
 def _facts(step: Step, run_start_us: int) -> list[tuple[str, str]]:
