@@ -197,7 +197,8 @@ class StoreReading:
         return {each["content_hash"]: as_bytes(each["content"]) for each in found}
 
     async def get_call(self, project_id: str, call_id: UUID, *, through: Through = unchanged) -> CallDetail | None:
-        return await anext(self.get_calls(project_id, [call_id], through=through))
+        (found,) = [each async for each in self.get_calls(project_id, [call_id], through=through)]
+        return found
 
     async def get_calls(
         self, project_id: str, call_ids: Sequence[UUID], *, through: Through = unchanged

@@ -24,7 +24,6 @@ from watchllm_proxy.console.api.openapi_parts import (
     PAGE,
     SENT_ERRORS,
     asked,
-    closed,
     form,
     in_path,
     in_query,
@@ -33,7 +32,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     storable,
 )
 from watchllm_proxy.console.api.schemas import STRING, Schema, ref
-from watchllm_proxy.console.api.schemas.words import COUNT, MAYBE_COUNT, TEXT
+from watchllm_proxy.console.api.schemas.words import COUNT, MAYBE_COUNT, TEXT, closed
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET, MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
 from watchllm_proxy.records import FlagKind, RunStatus

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchllm_proxy.console.api.openapi_parts import BACK, PAGE, asked, closed, form, json_answer
+from watchllm_proxy.console.api.openapi_parts import BACK, PAGE, asked, form, json_answer
 from watchllm_proxy.console.api.schemas import BOOLEAN, COUNT, MAYBE_COUNT
-from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT
+from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT, closed
 from watchllm_proxy.enrich.redaction.kinds import RedactionMode
 
 _DATA: Final = closed(

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from watchllm_proxy.console.api.openapi_parts import closed, in_path, json_answer, sent
+from watchllm_proxy.console.api.openapi_parts import in_path, json_answer, sent
 from watchllm_proxy.console.api.schemas import COUNT, INSTANT, STRING, TEXT, USD, Schema, ref
+from watchllm_proxy.console.api.schemas.words import closed
 from watchllm_proxy.ingest.searching import EventQuery
 from watchllm_proxy.ingest.shapes import MAX_EVENTS, Change, Event, Run, Steps
 

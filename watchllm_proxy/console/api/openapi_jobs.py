@@ -9,7 +9,6 @@ from watchllm_proxy.console.api.openapi_parts import (
     PAGE,
     SENT_ERRORS,
     asked,
-    closed,
     form,
     in_path,
     json_answer,
@@ -17,7 +16,7 @@ from watchllm_proxy.console.api.openapi_parts import (
     storable,
 )
 from watchllm_proxy.console.api.schemas import BOOLEAN, COUNT, INSTANT, MAYBE_COUNT, STRING, TEXT, Schema
-from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT
+from watchllm_proxy.console.api.schemas.words import MAYBE_INSTANT, closed
 from watchllm_proxy.console.jobs import JobState
 from watchllm_proxy.console.pages.data import MAX_SUBJECT
 from watchllm_proxy.store.erasures import ErasureScope

@@ -37,16 +37,6 @@ SENT_ERRORS: Final = "400 401 403 404 413 415 422 503"
 # --- schemas and parameters ----------------------------------------------------------------------------
 
 
-def closed(properties: Mapping[str, object]) -> Schema:
-    """An object with all of these, and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _schema(schema: Schema | str) -> Schema:
     return ref(schema) if isinstance(schema, str) else schema
 

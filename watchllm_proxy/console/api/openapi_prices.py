@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchllm_proxy.console.api.openapi_parts import PAGE, asked, closed, form, in_query, json_answer, sent
+from watchllm_proxy.console.api.openapi_parts import PAGE, asked, form, in_query, json_answer, sent
 from watchllm_proxy.console.api.schemas import Schema
+from watchllm_proxy.console.api.schemas.words import closed
 from watchllm_proxy.console.prices import MAX_MODEL_CHARACTERS
 from watchllm_proxy.enrich.price_lists import Rate
 

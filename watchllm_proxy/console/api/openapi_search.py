@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchllm_proxy.console.api.openapi_parts import asked, closed, in_path, in_query, json_answer
+from watchllm_proxy.console.api.openapi_parts import asked, in_path, in_query, json_answer
 from watchllm_proxy.console.api.schemas import COUNT, TEXT, Schema
+from watchllm_proxy.console.api.schemas.words import closed
 from watchllm_proxy.console.finding import MAX_TEXT
 from watchllm_proxy.console.samples import NAMES
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from watchllm_proxy.console.api import schemas
-from watchllm_proxy.console.api.openapi_parts import PAGE, asked, closed, in_path, in_query, json_answer
+from watchllm_proxy.console.api.openapi_parts import PAGE, asked, in_path, in_query, json_answer
 from watchllm_proxy.console.api.schemas import BOOLEAN, COUNT, INSTANT, STRING, TEXT, USD, Schema
+from watchllm_proxy.console.api.schemas.words import closed
 from watchllm_proxy.console.pages.sessions import RUNS_A_PAGE
 from watchllm_proxy.console.queries import MAX_LIMIT, MAX_OFFSET
 
