@@ -223,10 +223,13 @@ ORDER BY started_at, call_id;
 
 -- name: message_sizes
 -- How long messages are, what is base64 by the piece: a picture takes as much of a prompt as a page of text. And the
--- tool calls whose results they bring, in three dialects, with how long each result is.
+-- tool calls whose results they bring, in three dialects, with how long each result is. A pattern that counts to 900
+-- takes 25 ms a megabyte of picture: it tells whether there is one, no more.
 SELECT
     hex(messages.content_hash) AS content_hash, role,
-    length(replaceRegexpAll(content, '[A-Za-z0-9+/]{900,}=*', '')) + 4000 * countMatches(content, '[A-Za-z0-9+/]{900,}=*') AS size,
+    length(content) + if(match(content, '[A-Za-z0-9+/]{900}'), arraySum(run -> 4000 - toInt64(length(run)), arrayFilter(
+        run -> length(run) >= 900 AND substring(run, 900, 1) != '=', extractAll(content, '[A-Za-z0-9+/]+=*')
+    )), 0) AS size,
     arrayFilter(result -> result.1 != '', arrayConcat(
         [(JSONExtractString(content, 'tool_call_id'), length(content))],
         [(if(endsWith(JSONExtractString(content, 'type'), '_output'), JSONExtractString(content, 'call_id'), ''), length(content))],

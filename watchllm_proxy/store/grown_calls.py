@@ -16,15 +16,15 @@ _CONVERSATION = ("system", "instructions", "messages", "input", "prompt")
 _OF_MESSAGES = frozenset({"messages", "input"})
 
 
+STUB = b"watchllmstub"
+"""In every stub, one word with its hash. Where a comparison shows it after all (one request has an empty list of
+system parts, say), it is to be made of whole calls."""
+
+
 def shared_places(now: Stored, before: Stored) -> tuple[frozenset[int], frozenset[int]]:
     """Of both rows the places in `message_hashes` of what they begin with alike."""
     found = [pair for pair in _alike(now, before) if now["message_slots"][pair[0]] in _OF_MESSAGES]
     return frozenset(one for one, _ in found), frozenset(other for _, other in found)
-
-
-STUB = b"watchllmstub"
-"""In every stub, one word with its hash. Where a comparison shows it after all (one request has an empty list of
-system parts, say), it is to be made of whole calls."""
 
 
 def stub(content_hash: str) -> bytes:
