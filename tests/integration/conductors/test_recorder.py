@@ -17,7 +17,7 @@ from watchllm_proxy import crash_points, inserting, pricing, recorder_metrics, t
 from watchllm_proxy import recorder as recorder_module
 from watchllm_proxy.capture.merge import LogSet
 from watchllm_proxy.capture.writer import LogWriter
-from watchllm_proxy.errors import StoreRejected
+from watchllm_proxy.errors import StoreRejected, StoreUnavailable
 from watchllm_proxy.health import StoresAway, checks
 from watchllm_proxy.outcomes import ShedReason
 from watchllm_proxy.records import (
@@ -223,16 +223,41 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
 
 
 @pytest.mark.parametrize("empty_event_store", ["server"], indirect=True)
-async def test_an_insert_whose_answer_is_lost_is_made_once(
+async def test_an_insert_that_is_cut_is_made_once(
     recording: Recording, clickhouse_url: str, clickhouse_wire: FaultProxy
 ) -> None:
     events = AsyncEventStore(ClickHouseServer(through(clickhouse_url, clickhouse_wire)))
     ids = await recording.write([chat(n) for n in range(30)])
-    clickhouse_wire.lose_answer_after(b"request_skeleton")  # a column's name stands in the block of rows
+    clickhouse_wire.lose_answer_after(b"request_skeleton")  # stands in the statement, before any of its rows
     await run_until_stored_despite_waits(recording.recorder(events=events))
     await events.close()
     assert clickhouse_wire.answers_lost == 1
     assert sorted(await recording.call_ids()) == sorted(ids)
+
+
+class _AnswerLost(AsyncEventStore):
+    """The rows of this table are there, and who sent them never hears of it: once."""
+
+    table: str | None = None
+
+    async def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str
+    ) -> None:
+        await super().insert(table, columns, rows, token)
+        if rows and table == self.table:
+            self.table = None
+            raise StoreUnavailable("the answer is lost")
+
+
+@pytest.mark.parametrize(("table", "rows"), [("events", 30), ("messages", 60)])
+async def test_an_insert_whose_answer_is_lost_is_made_once(recording: Recording, table: str, rows: int) -> None:
+    events = _AnswerLost(recording.store)
+    events.table = table
+    await recording.write([chat(n) for n in range(30)])
+    await run_until_stored_despite_waits(recording.recorder(events=events))
+    assert events.table is None
+    assert await recording.count(table) == rows, "as they lie there"
+    await recording.assert_adds_up()
 
 
 async def run_until_stored_despite_waits(recorder: recorder_module.Recorder) -> None:
