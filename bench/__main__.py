@@ -4,6 +4,7 @@ Without words: forwarding, recording and storage, which take about five minutes.
 
     --base DIR    `reading` asks the base that is there; where there is none, one is filled and stays
     --runs N      `reading` fills N runs and 20 N calls; for trying, nothing is written to the page
+    --seconds N   `outage` takes each store away for N seconds; for trying, as well
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bench import (
@@ -93,9 +95,16 @@ def measure_live() -> str:
     return report.live(live.measure())
 
 
-def measure_outage() -> str:
-    return report.outage([(STILL, outage.recorder_stands_still(STILL)), (AWAY, outage.stores_away(AWAY))])
+def measure_outage(seconds: float | None = None) -> str:
+    """Whoever misses a demand is told by the exit status as well, once all is said."""
+    still, away = (replace(plan, outage_s=seconds or plan.outage_s) for plan in (STILL, AWAY))
+    measured = [(still, outage.recorder_stands_still(still)), (away, outage.stores_away(away))]
+    missed.extend(demand for _, found in measured for demand in outage.demands(found) if not demand.is_met)
+    return report.outage(measured)
 
+
+missed: list[outage.Demand] = []
+"""Of what was measured by this process."""
 
 MEASUREMENTS: dict[str, Callable[[], str]] = {
     "forwarding": measure_forwarding,
@@ -117,6 +126,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
     parser.add_argument("--base", type=Path, help="reading: a base that is kept")
     parser.add_argument("--runs", type=int, help="reading: so many runs, for trying")
+    parser.add_argument("--seconds", type=float, help="outage: each so long, for trying")
     asked = parser.parse_args(arguments)
     names: list[str] = asked.names
     unknown = [name for name in names if name not in MEASUREMENTS]
@@ -125,12 +135,20 @@ def main(arguments: list[str]) -> None:
     end_in_order_on_sigterm()
     for name in names or USUAL:
         say(f"\n=== {name}")
-        is_reading = name == "reading"
-        text = measure_reading(asked.runs or READ_RUNS, asked.base) if is_reading else MEASUREMENTS[name]()
+        is_trial = bool(asked.runs if name == "reading" else asked.seconds if name == "outage" else None)
+        text = _measured(name, asked)
         say(text)
-        if not (is_reading and asked.runs):
+        if not is_trial:
             report.write_section(name, f"`python -m bench {name}`", text)
             say(f"\nwritten to {report.PAGE}")
+    if missed:
+        raise SystemExit(f"bench: missed: {'; '.join(f'{each.asked} (seen {each.seen})' for each in missed)}")
+
+
+def _measured(name: str, asked: argparse.Namespace) -> str:
+    if name == "reading":
+        return measure_reading(asked.runs or READ_RUNS, asked.base)
+    return measure_outage(asked.seconds) if name == "outage" else MEASUREMENTS[name]()
 
 
 if __name__ == "__main__":

@@ -87,6 +87,36 @@ class Outcome:
     stored: Stored
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What must hold of an outage, beside what was seen."""
+
+    asked: str
+    seen: str
+    is_met: bool
+
+
+def demands(found: Outcome) -> list[Demand]:
+    """Of all outages of one course: the worst of each. What is added is added to the model asked directly."""
+    base_ms = found.direct.percentile_ms(0.99)
+    errors = sum(len(each.asked.errors) for each in found.outages)
+    added_ms = max(each.asked.percentile_ms(0.99) for each in found.outages) - base_ms
+    memory_mb = max(each.memory_added_mb for each in found.outages)
+    drain_s = max(each.drain_s for each in found.outages)
+    stored, books = found.stored, found.stored.books
+    lost, doubled = len(stored.lost), max(len(stored.doubled), stored.calls - found.sent)
+    is_whole = (books.accepted, books.stored, stored.unreadable) == (found.sent, found.sent, 0)
+    return [
+        Demand("no client error", f"{errors}", errors == 0),
+        Demand("p99 added < 2 ms", f"{added_ms:+.1f} ms", added_ms < 2),
+        Demand("none lost", f"{lost}", lost == 0),
+        Demand("none doubled", f"{doubled}", doubled == 0),
+        Demand("the product's sum is what was sent", books.in_words(), is_whole),
+        Demand("proxy's memory + < 100 MB", f"{memory_mb:+.0f} MB", memory_mb < 100),
+        Demand("all stored within 60 s", f"{drain_s:.1f} s", drain_s < 60),
+    ]
+
+
 @dataclass(slots=True)
 class Course:
     """A product under questions that are numbered from its start to its end."""

@@ -14,7 +14,7 @@ from bench.forwarding import Figures, WholeProduct
 from bench.inserting import Inserted
 from bench.live import Live
 from bench.memory import Held
-from bench.outage import Outcome
+from bench.outage import Demand, Outcome, demands
 from bench.outage import Plan as OutagePlan
 from bench.pages import Opened
 from bench.questions import Asked
@@ -337,8 +337,14 @@ def _one_outage(plan: OutagePlan, found: Outcome) -> str:
     return (
         f"{table}\n\n"
         f"Sent {found.sent:,}, stored {stored.calls:,}: {len(stored.lost)} lost, {len(stored.doubled)} stored "
-        f"twice, {stored.unreadable} messages missing. The product's own sum: {stored.books.in_words()}."
+        f"twice, {stored.unreadable} messages missing. The product's own sum: {stored.books.in_words()}.\n\n"
+        f"{demanded(demands(found))}"
     )
+
+
+def demanded(asked: Sequence[Demand]) -> str:
+    rows = [[demand.asked, demand.seen, "held" if demand.is_met else "**missed**"] for demand in asked]
+    return _table("must hold", "seen", "", rows=rows)
 
 
 def _asked(seconds: float, asked: Asked, base_ms: float | None = None) -> list[str]:

@@ -32,6 +32,8 @@ REFUSED_PAUSE_S = 0.05
 REQUEST_TIMEOUT_S = 30.0
 DEADLINE_S = 60.0
 REQUEST_ID = "X-WatchLLM-Request-Id"
+WORTH_EXPLAINING_S = 2.5
+"""Of a restart that took longer, what `/readyz` waited for is printed, and from when."""
 
 
 class Load:
@@ -92,13 +94,14 @@ class Victim:
     """One kind of child of the running stack, `proxy` or `core`, to be killed again and again.
 
     `down_s` holds, for each kill that was waited for, the time from it until the product was all right again, and
-    `cpu_s` the CPU time that the successor had used by then.
+    `cpu_s` the CPU time that the successor had used by then. `long` tells what those waited for that took long.
     """
 
     def __init__(self, stack: Stack, command: str) -> None:
         self.kills = 0
         self.down_s: list[float] = []
         self.cpu_s: list[float] = []
+        self.long: list[str] = []
         self._stack = stack
         self._command = command
         self._dead_pid = 0
@@ -121,11 +124,17 @@ class Victim:
 
     async def until_back(self) -> None:
         """Another process stands in the place of the dead, and everything is well."""
+        waited: list[tuple[float, str]] = []
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            while self._successor() is None or not await self._is_well(session):
-                assert time.monotonic() < self._killed_at + DEADLINE_S, f"no {self._command} for {DEADLINE_S} s"
+            while awaited := await self._awaited(session):
+                down_s = time.monotonic() - self._killed_at
+                assert down_s < DEADLINE_S, f"no {self._command} for {DEADLINE_S} s: {in_order(waited)}"
+                if not waited or waited[-1][1] != awaited:
+                    waited.append((down_s, awaited))
                 await asyncio.sleep(0.02)
         self.down_s.append(time.monotonic() - self._killed_at)
+        if self.down_s[-1] > WORTH_EXPLAINING_S:
+            self.long.append(f"{self.down_s[-1]:.2f} s: {in_order(waited)}")
         if (successor := self._successor()) is not None:
             used = successor.cpu_times()
             self.cpu_s.append(used.user + used.system)
@@ -135,12 +144,22 @@ class Victim:
         self.kills += 1
         self._killed_at = time.monotonic()
 
-    async def _is_well(self, session: aiohttp.ClientSession) -> bool:
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+    async def _awaited(self, session: aiohttp.ClientSession) -> str:
+        """What is not well, in words; nothing where all is."""
+        if self._successor() is None:
+            return f"no {self._command}"
+        try:
             async with session.get(f"{self._stack.origin}/readyz", timeout=aiohttp.ClientTimeout(2)) as answer:
                 found = await answer.json()
-                return bool(found["status"] == "ok")
-        return False
+        except (aiohttp.ClientError, TimeoutError):
+            return "no answer"
+        if found["status"] == "ok":
+            return ""
+        ill = {name: check["detail"] for name, check in found["checks"].items() if check["status"] != "ok"}
+        return (
+            ", ".join(f"{name} {str(detail).partition(':')[0]}" for name, detail in sorted(ill.items()))
+            or "not ok"
+        )
 
     def _successor(self) -> psutil.Process | None:
         for child in psutil.Process(self._stack.pid).children():
@@ -150,6 +169,10 @@ class Victim:
                 if self._command in child.cmdline():
                     return child
         return None
+
+
+def in_order(waited: Sequence[tuple[float, str]]) -> str:
+    return " | ".join(f"from {since_s:.2f} s {what}" for since_s, what in waited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +256,8 @@ def report(what: str, seed: int, victim: Victim, load: Load, stored: Stored) -> 
         f"CPU p50 {statistics.median(cpu_s):.2f} s, max {cpu_s[-1]:.2f} s; "
         f"{load.broken} broken off, {load.refused} refused, {len(stored.events)} in the stores, seed {seed}"
     )
+    for told in victim.long:
+        print(f"    a restart of {told}")
 
 
 def new_seed() -> int:
