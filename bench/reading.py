@@ -322,7 +322,7 @@ async def _ask(opened: Stores, amount: Amount) -> list[Timed]:
         ("… a text that is in none of them", SEARCH_LIMIT_MS, no_match, SLOWLY_ASKED),
         ("… a text that is in one of them", SEARCH_LIMIT_MS, one_match, SLOWLY_ASKED),
         ("… a text that is in all of them", SEARCH_LIMIT_MS, page(q="somebody"), ASKED),
-        ("… a text that is in one of forty", SEARCH_LIMIT_MS, page(q="AGENT-11", with_chats=True), ASKED),
+        ("… a text that is in one of forty", SEARCH_LIMIT_MS, page(q="AGENT-11", with_chats=True), SLOWLY_ASKED),
         ("… two letters that are in none of them", SEARCH_LIMIT_MS, short_match, SLOWLY_ASKED),
         ("run page, without the text of its calls", LIMIT_MS, run_page, ASKED),
         ("call page", LIMIT_MS, call_page, ASKED),

@@ -66,6 +66,9 @@ CALLS_AT_ONCE = 64
 MAX_COUNTED = 10_000
 """Runs that a list counts; of more it says that they are more."""
 
+MAX_COUNTED_WITH_TEXT = 1_000
+"""Of those with a text: no index knows it, so each run on the way to the last that counts is read."""
+
 
 LINE_CHARACTERS = 300
 """Of each text of a step in a list; two previews, and as much as a sentence about a run quotes of a step."""
@@ -89,15 +92,16 @@ class StoreReading:
     async def list_runs(self, project_id: str, query: RunQuery) -> RunList:
         arguments = _filter_arguments(project_id, query)
         page_sql = self._page_sql(RunSort(query.sort.value))
+        most = MAX_COUNTED if query.q is None else MAX_COUNTED_WITH_TEXT
         async with self._asking(project_id) as connection:
             found = await connection.fetch(page_sql, *arguments, query.limit + 1, query.offset)
             seen = query.offset + len(found)
             is_last_page = len(found) <= query.limit and (bool(found) or query.offset == 0)
             counted = seen
             if not is_last_page:
-                counted = await connection.fetchval(self._filtered("count_runs"), *arguments, MAX_COUNTED + 1)
-        is_total_exact = is_last_page or counted <= MAX_COUNTED
-        total = counted if is_total_exact else max(MAX_COUNTED, seen if found else 0)
+                counted = await connection.fetchval(self._filtered("count_runs"), *arguments, most + 1)
+        is_total_exact = is_last_page or counted <= most
+        total = counted if is_total_exact else max(most, seen if found else 0)
         return RunList(tuple(_run_row(row) for row in found[: query.limit]), total, is_total_exact)
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None:

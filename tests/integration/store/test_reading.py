@@ -467,6 +467,10 @@ async def test_a_list_counts_so_far_and_says_when_there_are_more(
     page = await runs_only.list_runs("default", RunQuery(limit=limit, offset=offset))
     assert (len(page.rows), page.total, page.is_total_exact) == (rows, total, is_exact)
     assert (offset + rows < page.total) == (offset + rows < 4)
+    monkeypatch.setattr("watchllm_proxy.store.reading.MAX_COUNTED", 4)
+    monkeypatch.setattr("watchllm_proxy.store.reading.MAX_COUNTED_WITH_TEXT", 2)  # a text has a limit of its own
+    assert await runs_only.list_runs("default", RunQuery(q="-", limit=limit, offset=offset)) == page
+    assert (await runs_only.list_runs("default", RunQuery(limit=limit, offset=offset))).is_total_exact
 
 
 async def test_a_session_is_all_its_runs_and_a_list_holds_those_of_several_turns(
