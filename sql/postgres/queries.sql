@@ -578,6 +578,12 @@ SELECT * FROM run_links WHERE project_id = $1 AND call_id = ANY($2::uuid[]) ORDE
 -- Runs that name this one as their parent.
 SELECT * FROM agent_debug_logs WHERE project_id = $1 AND parent_run_id = $2 ORDER BY started_at, run_id;
 
+-- name: peers_of_run
+-- The newest $4 runs of the agent $3 beside the run $2, as far as that is compared with them.
+SELECT run_id, title, status, total_cost_usd FROM agent_debug_logs
+WHERE project_id = $1 AND agent_name = $3 AND run_id <> $2
+ORDER BY started_at DESC, run_id LIMIT $4;
+
 -- name: count_by_status
 -- The newest $3 runs by status; $2 counts lone chats as well.
 SELECT status, count(*) AS runs

@@ -252,6 +252,7 @@ def build_app(
     app[context.READING] = reading
     app[SPENDING] = SpendingMemory()
     app[context.LINES] = LineMemory()
+    app[run_pages.MADE] = run_pages.MadeMemory()
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.ACCOUNTS] = StoredAccounts(pool) if pool is not None else NobodysAccounts()

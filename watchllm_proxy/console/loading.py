@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from watchllm_proxy.console.api.told import redacted_of
@@ -14,7 +16,12 @@ from watchllm_proxy.console.reading import RedactedCalls, RunReading
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, Link, Run, Step
-from watchllm_proxy.store.shapes import RunRow
+from watchllm_proxy.store.shapes import Peer, RunRow
+
+T = TypeVar("T")
+
+COMPARED_RUNS = 20
+"""Of the same agent, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class LoadedRun:
     corrections: Sequence[CarriedOut] = ()  # in force, about this run or its calls
     redacted: RedactedCalls | None = field(default_factory=dict)  # None: not known now, or not asked for
     spending: Spending | None = None  # None: not known, or not asked for
+    peers: Sequence[Peer] = ()  # other runs of its agent, the newest first
+    key: Hashable = None  # stands for this run, its flags and its steps as they are; None: for nothing
 
     @property
     def is_redaction_known(self) -> bool:
@@ -60,26 +69,43 @@ KEPT_LINES = 60_000
 """Of all runs together; a line takes about a kilobyte."""
 
 
-class LineMemory:
-    """The steps, as lists show them, of the runs that were looked at last, each as of one version."""
+REDACTED_KNOWN_S = 30.0
+"""Calls may be erased while their run stays as it is."""
 
-    def __init__(self, kept_lines: int = KEPT_LINES) -> None:
-        self._known: OrderedDict[Hashable, Sequence[Step]] = OrderedDict()
-        self._lines = 0
-        self._kept_lines = kept_lines
 
-    def get(self, key: Hashable) -> Sequence[Step] | None:
+class Memory(Generic[T]):
+    """What was looked at last, by keys that never stand for anything else. What weighs too much together is
+    forgotten, the oldest first."""
+
+    def __init__(self, kept: int, weight_of: Callable[[T], int]) -> None:
+        self._known: OrderedDict[Hashable, T] = OrderedDict()
+        self._weight = 0
+        self._kept = kept
+        self._weight_of = weight_of
+
+    def get(self, key: Hashable) -> T | None:
         if key not in self._known:
             return None
         self._known.move_to_end(key)
         return self._known[key]
 
-    def put(self, key: Hashable, steps: Sequence[Step]) -> None:
-        self._lines += len(steps) - len(self._known.pop(key, ()))
-        self._known[key] = steps
-        while self._lines > self._kept_lines:
+    def put(self, key: Hashable, value: T) -> None:
+        if key in self._known:
+            self._weight -= self._weight_of(self._known.pop(key))
+        self._known[key] = value
+        self._weight += self._weight_of(value)
+        while self._weight > self._kept:
             _, oldest = self._known.popitem(last=False)
-            self._lines -= len(oldest)
+            self._weight -= self._weight_of(oldest)
+
+
+class LineMemory(Memory[Sequence[Step]]):
+    """The steps, as lists show them, of the runs that were looked at last, each as of one version."""
+
+    def __init__(self, kept_lines: int = KEPT_LINES) -> None:
+        super().__init__(kept_lines, len)
+        self.redacted: Memory[tuple[float, RedactedCalls]] = Memory(kept_lines, lambda known: 1 + len(known[1]))
+        """With the time until which it may be told again."""
 
 
 async def load_run(
@@ -106,7 +132,8 @@ async def load_lines(reading: RunReading, memory: LineMemory, project_id: str, r
     row = await reading.get_run(project_id, run_id)
     if row is None:
         return None
-    return LoadedRun(row.run, row.flags, await _lines(reading, memory, project_id, row))
+    steps = await _lines(reading, memory, project_id, row)
+    return LoadedRun(row.run, row.flags, steps, key=_key(project_id, row))
 
 
 async def load_page(
@@ -116,26 +143,51 @@ async def load_page(
     row = await reading.get_run(project_id, run_id)
     if row is None:
         return None
-    steps, children, corrections, redacted = await asyncio.gather(
+    steps, around, corrections, redacted = await asyncio.gather(
         _lines(reading, memory, project_id, row),
-        reading.get_children(project_id, run_id),
+        reading.get_around(project_id, row.run, COMPARED_RUNS),
         desk.of_run(project_id, run_id),
-        _redacted(reading, project_id, row.run),
+        _lately_redacted(reading, memory, project_id, row),
     )
-    return LoadedRun(row.run, row.flags, steps, children=children, corrections=corrections, redacted=redacted)
+    return LoadedRun(
+        row.run,
+        row.flags,
+        steps,
+        children=around.children,
+        corrections=corrections,
+        redacted=redacted,
+        peers=around.peers,
+        key=_key(project_id, row),
+    )
+
+
+def _key(project_id: str, row: RunRow) -> Hashable:
+    return None if row.version is None else (project_id, row.run.run_id, row.version)
 
 
 async def _lines(reading: RunReading, memory: LineMemory, project_id: str, row: RunRow) -> Sequence[Step]:
     """A page asks for its list at once: what was just read is not read again while it is the same."""
-    run_id = row.run.run_id
-    if row.version is None:
+    run_id, key = row.run.run_id, _key(project_id, row)
+    if key is None:
         return await reading.get_step_lines(project_id, run_id)
-    key = (project_id, run_id, row.version)
     known = memory.get(key)
     if known is None:
         known = await reading.get_step_lines(project_id, run_id)
         memory.put(key, known)
     return known
+
+
+async def _lately_redacted(
+    reading: RunReading, memory: LineMemory, project_id: str, row: RunRow
+) -> RedactedCalls | None:
+    key, now_s = _key(project_id, row), time.monotonic()
+    known = memory.redacted.get(key)
+    if known is not None and now_s < known[0]:
+        return known[1]
+    found = await _redacted(reading, project_id, row.run)
+    if key is not None and found is not None:
+        memory.redacted.put(key, (now_s + REDACTED_KNOWN_S, found))
+    return found
 
 
 async def _redacted(reading: RunReading, project_id: str, run: Run) -> RedactedCalls | None:

@@ -18,6 +18,7 @@ from watchllm_proxy.store.found_texts import FoundText
 from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents
 from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow
 from watchllm_proxy.store.shapes import (
+    Around,
     CallDetail,
     CallRow,
     RunCounts,
@@ -64,6 +65,9 @@ class RunReading(Protocol):
 
     async def get_children(self, project_id: str, run_id: str) -> Sequence[RunRow]:
         """Runs that name this one as their parent, oldest first."""
+
+    async def get_around(self, project_id: str, run: Run, peers: int) -> Around:
+        """Its children, and at most so many other runs of its agent."""
 
     async def get_sent_calls(self, project_id: str, run: Run) -> Sequence[SentCall] | None:
         """All calls of the run, in order, with what is new in each; None: it is too long."""

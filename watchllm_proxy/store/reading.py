@@ -25,8 +25,10 @@ from watchllm_proxy.store.reported_reading import EventFilter, FoundEvents, sear
 from watchllm_proxy.store.sent_calls import sent_calls
 from watchllm_proxy.store.sessions import SessionList, SessionQuery, SessionRow, get_session, list_sessions
 from watchllm_proxy.store.shapes import (
+    Around,
     CallDetail,
     CallRow,
+    Peer,
     RunCounts,
     RunList,
     RunQuery,
@@ -142,6 +144,16 @@ class StoreReading:
         """Runs that name this one as their parent, oldest first."""
         found = await self._fetch("get_children", project_id, views.key(run_id))
         return [_run_row(row) for row in found]
+
+    async def get_around(self, project_id: str, run: Run, peers: int) -> Around:
+        """Its children, and at most so many other runs of its agent, in one transaction."""
+        project, run_id, agent = views.key(project_id), views.key(run.run_id), views.optional_text(run.agent_name)
+        async with self._asking(project_id) as connection:
+            children = await connection.fetch(self._runs_sql["get_children"], project, run_id)
+            alike: Sequence[Stored] = ()
+            if agent is not None:
+                alike = await connection.fetch(self._runs_sql["peers_of_run"], project, run_id, agent, peers)
+        return Around([_run_row(row) for row in children], [_peer(row) for row in alike])
 
     async def list_sessions(self, project_id: str, query: SessionQuery) -> SessionList:
         """Conversations, the one with the newest run first."""
@@ -336,3 +348,7 @@ def _filter_arguments(project_id: str, query: RunQuery) -> list[object]:
 
 def _run_row(row: Stored) -> RunRow:
     return RunRow(run_rows.run_from(row), run_rows.flags_from(row))
+
+
+def _peer(row: Stored) -> Peer:
+    return Peer(row["run_id"], row["title"], RunStatus(row["status"]), run_rows.usd_from(row["total_cost_usd"]))

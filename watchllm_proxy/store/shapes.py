@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -70,6 +71,24 @@ class RunList:
     rows: tuple[RunRow, ...]
     total: int
     is_total_exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A run as far as another run of the same agent is compared with it."""
+
+    run_id: str
+    title: str | None
+    status: RunStatus
+    total_cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What stands around a run: `children`, oldest first, and the newest runs of the same agent."""
+
+    children: Sequence[RunRow] = ()
+    peers: Sequence[Peer] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,7 @@ UPKEEP = Work(
 )
 """Nobody waits for it: keys and projects made by hand, rows that are deleted by age."""
 
-_OPEN = """
-    SELECT set_config('role', $1, true), set_config('watchllm.project_id', $2, true),
-        set_config('statement_timeout', $3, true), set_config('lock_timeout', $4, true),
-        set_config('idle_in_transaction_session_timeout', $5, true)
-"""
+_ISOLATIONS = {"read_committed": "READ COMMITTED", "repeatable_read": "REPEATABLE READ"}
 
 
 async def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
@@ -100,6 +96,7 @@ async def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 4) -> asyncp
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=0,
             server_settings={"application_name": "watchllm"},
+            reset=_nothing_to_reset,
         )
 
 
@@ -109,19 +106,36 @@ async def transaction(pool: asyncpg.Pool, work: Work, project_id: str = "") -> A
 
     Raises `StoreUnavailable` or `StoreRejected`, also for what happens in its body.
     """
-    async with (
-        translated(),
-        pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
-        connection.transaction(isolation=work.isolation, readonly=work.is_readonly),
-    ):
-        await _limit(connection, work, project_id)
-        yield connection
+    async with translated(), pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        try:
+            await _begin(connection, work, project_id)
+            yield connection
+        except BaseException:
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
 
 
-async def _limit(connection: asyncpg.Connection, work: Work, project_id: str) -> None:
-    limits = (work.statement_timeout_ms, work.lock_timeout_ms, work.idle_timeout_ms)
+async def _begin(connection: asyncpg.Connection, work: Work, project_id: str) -> None:
     try:
         async with translated():
-            await connection.execute(_OPEN, work.role.value, project_id, *map(str, limits))
+            await connection.execute(_opening(work, project_id))
     except StoreError as exc:  # whatever it is: no row is to blame
         raise StoreUnavailable(f"cannot work as {work.role} (`watchllm migrate` makes it so): {exc}") from exc
+
+
+def _opening(work: Work, project_id: str) -> str:
+    """All in one way to the server and back, which takes no parameters: the only text of others goes as hex."""
+    project = f"convert_from(decode('{project_id.encode().hex()}', 'hex'), 'UTF8')"
+    return f"""
+        BEGIN ISOLATION LEVEL {_ISOLATIONS[work.isolation]}{" READ ONLY" if work.is_readonly else ""};
+        SELECT set_config('role', '{work.role}', true), set_config('watchllm.project_id', {project}, true),
+            set_config('statement_timeout', '{work.statement_timeout_ms}', true),
+            set_config('lock_timeout', '{work.lock_timeout_ms}', true),
+            set_config('idle_in_transaction_session_timeout', '{work.idle_timeout_ms}', true)
+    """
+
+
+async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+    """What is set ends with its transaction."""

@@ -182,6 +182,7 @@ PICKY = {
     "export_runs",
     "list_runs_known_first",
     "list_sessions",
+    "peers_of_run",
     "run_merged_into",
     "runs_of_calls",
     "runs_of_sessions",

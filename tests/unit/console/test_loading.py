@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
+
 from tests.console_runs import MemoryReading, long_run, refund_run
-from watchllm_proxy.console.loading import LineMemory, load_lines
-from watchllm_proxy.records import Step
+from watchllm_proxy.console import loading
+from watchllm_proxy.console.desk import NobodysDesk
+from watchllm_proxy.console.loading import LineMemory, load_lines, load_page
+from watchllm_proxy.console.reading import RedactedCalls
+from watchllm_proxy.errors import StoreUnavailable
+from watchllm_proxy.records import Run, Step
 from watchllm_proxy.store.shapes import RunRow
 
 
@@ -13,6 +21,8 @@ class _Versioned(MemoryReading):
 
     version: str | None = "1"
     reads = 0
+    asked = 0  # what was redacted
+    is_away = False  # the store of calls
 
     async def get_run(self, project_id: str, run_id: str) -> RunRow | None:
         row = await super().get_run(project_id, run_id)
@@ -21,6 +31,12 @@ class _Versioned(MemoryReading):
     async def get_step_lines(self, project_id: str, run_id: str) -> list[Step]:
         self.reads += 1
         return list(await super().get_step_lines(project_id, run_id))
+
+    async def get_redacted(self, project_id: str, run: Run) -> RedactedCalls:
+        self.asked += 1
+        if self.is_away:
+            raise StoreUnavailable("ClickHouse does not answer")
+        return {}
 
 
 async def test_steps_are_read_again_only_when_they_were_stored_anew() -> None:
@@ -32,6 +48,31 @@ async def test_steps_are_read_again_only_when_they_were_stored_anew() -> None:
         assert found is not None
         assert [step.step_index for step in found.steps] == [step.step_index for step in run.steps]
         assert reading.reads == reads
+
+
+async def test_what_was_redacted_is_asked_again_after_a_while_or_when_the_store_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Calls may be erased while their run stays as it is."""
+    run = refund_run()
+    reading, memory = _Versioned([run]), LineMemory()
+    now_s = 1000.0
+    monkeypatch.setattr(loading, "time", SimpleNamespace(monotonic=lambda: now_s))
+    for version, waited_s, is_away, asked in (
+        ("1", 0, True, 1),
+        ("1", 0, False, 2),
+        ("1", 29, True, 2),
+        ("1", 2, False, 3),
+        ("2", 0, False, 4),
+        (None, 0, False, 5),
+        (None, 0, False, 6),
+    ):
+        now_s += waited_s
+        reading.version, reading.is_away = version, is_away
+        page = await load_page(reading, NobodysDesk(), memory, reading.project_id, run.run.run_id)
+        assert page is not None
+        assert (page.redacted is None) == (is_away and asked == 1)
+        assert reading.asked == asked
 
 
 async def test_what_is_remembered_of_one_project_is_nothing_to_another() -> None:

@@ -12,6 +12,7 @@ from watchllm_proxy.console import formats
 from watchllm_proxy.console.labels import flag_label
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.records import Run, RunStatus, Step, StepType
+from watchllm_proxy.store.shapes import Peer
 
 MODEL_TYPES = frozenset({StepType.DECISION, StepType.MODEL_RESPONSE, StepType.ERROR})
 """One step of each call is of these: it carries the call's figures."""
@@ -38,27 +39,49 @@ def is_failed_step(step: Step) -> bool:
     return step.type is StepType.ERROR or step.is_tool_error is True or step.error_type is not None
 
 
-def six_figures(loaded: LoadedRun, peers: Sequence[Run], now_us: int) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """What the figures say of the steps, which takes a look at each of them."""
+
+    model_steps: int
+    model_us: int
+    tool_steps: int
+    tool_us: int
+    failed: Counter[str]  # by kind
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> StepFigures:
+        model = [step for step in steps if step.type in MODEL_TYPES]
+        tool = [step for step in steps if step.type is StepType.TOOL_CALL]
+        return cls(
+            model_steps=len(model),
+            model_us=sum(step.duration_us or 0 for step in model),
+            tool_steps=len(tool),
+            tool_us=sum(step.duration_us or 0 for step in tool),
+            failed=Counter(step.error_type or "tool" for step in steps if is_failed_step(step)),
+        )
+
+
+def six_figures(loaded: LoadedRun, of_steps: StepFigures, peers: Sequence[Peer], now_us: int) -> list[Figure]:
     """`peers` are other runs of the same agent, for the comparison of costs."""
     return [
-        _duration(loaded, now_us),
+        _duration(loaded.run, of_steps, now_us),
         _cost(loaded.run, peers),
         _tokens(loaded.run),
-        _steps(loaded),
-        _errors(loaded),
+        _steps(loaded, of_steps),
+        _errors(of_steps),
         _anomalies(loaded),
     ]
 
 
-def _duration(loaded: LoadedRun, now_us: int) -> Figure:
-    total_us = run_duration_us(loaded.run, now_us)
-    model_us = sum(s.duration_us or 0 for s in loaded.steps if s.type in MODEL_TYPES)
-    tool_us = sum(s.duration_us or 0 for s in loaded.steps if s.type is StepType.TOOL_CALL)
-    note = f"model {formats.percent(model_us, total_us)} · tools ≈{formats.percent(tool_us, total_us)}"
+def _duration(run: Run, of_steps: StepFigures, now_us: int) -> Figure:
+    total_us = run_duration_us(run, now_us)
+    model, tools = (formats.percent(us, total_us) for us in (of_steps.model_us, of_steps.tool_us))
+    note = f"model {model} · tools ≈{tools}"
     return Figure("Duration", formats.duration(total_us), note)
 
 
-def _cost(run: Run, peers: Sequence[Run]) -> Figure:
+def _cost(run: Run, peers: Sequence[Peer]) -> Figure:
     value = formats.usd(run.total_cost_usd)
     if run.total_cost_usd is None:
         note = "no price is known for its calls" if run.total_calls else "no model calls"
@@ -82,17 +105,15 @@ def _tokens(run: Run) -> Figure:
     return Figure("Tokens in → out", value, note)
 
 
-def _steps(loaded: LoadedRun) -> Figure:
-    model = sum(s.type in MODEL_TYPES for s in loaded.steps)
-    tool = sum(s.type is StepType.TOOL_CALL for s in loaded.steps)
-    note = f"{model} model · {tool} tool"
+def _steps(loaded: LoadedRun, of_steps: StepFigures) -> Figure:
+    note = f"{of_steps.model_steps} model · {of_steps.tool_steps} tool"
     if loaded.children:
         note += f" · {formats.count_of(len(loaded.children), 'sub-agent')}"
     return Figure("Steps", f"{loaded.run.total_steps:,}", note)
 
 
-def _errors(loaded: LoadedRun) -> Figure:
-    kinds = Counter(s.error_type or "tool" for s in loaded.steps if is_failed_step(s))
+def _errors(of_steps: StepFigures) -> Figure:
+    kinds = of_steps.failed
     if not kinds:
         return Figure("Errors", "0", "none seen")
     note = " · ".join(f"{n} {kind}" for kind, n in kinds.most_common(3))

@@ -17,26 +17,26 @@ from watchllm_proxy.console.addresses import (
     search_path,
     summary_path,
 )
-from watchllm_proxy.console.answers import json_answer, zipped_json_answer
+from watchllm_proxy.console.answers import json_answer, takes_gzip, zipped_json_answer
 from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import LINES, desk_of, may, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import redaction_note
-from watchllm_proxy.console.loading import LoadedRun, load_lines, load_page, load_run
+from watchllm_proxy.console.loading import LoadedRun, Memory, load_lines, load_page, load_run
 from watchllm_proxy.console.pages.changes import changes_answer
 from watchllm_proxy.console.pages.copying import copy_answer
 from watchllm_proxy.console.pages.corrections import Remark, remarks
-from watchllm_proxy.console.pages.figures import six_figures
+from watchllm_proxy.console.pages.figures import StepFigures, six_figures
 from watchllm_proxy.console.pages.overview import Overview, overview_of
 from watchllm_proxy.console.pages.results import result_answer
 from watchllm_proxy.console.pages.step import step_detail
 from watchllm_proxy.console.pages.timeline import Timeline, columns, timeline_of
-from watchllm_proxy.console.pages.verdict import verdict_of
+from watchllm_proxy.console.pages.verdict import Verdict, verdict_of
 from watchllm_proxy.console.samples import sample_run
 from watchllm_proxy.console.spending import with_spending
 from watchllm_proxy.grants import Scope
 from watchllm_proxy.records import Run, RunStatus
-from watchllm_proxy.store.shapes import RunQuery, RunRow
+from watchllm_proxy.store.shapes import RunRow
 
 FIRST_ROWS = 36
 """Rows in the page itself: enough to read without the script, little enough to be fast with it."""
@@ -45,7 +45,12 @@ MANY_STEPS = 1000
 """More are worked through in a thread."""
 
 MAX_LANES = 50
-_PEERS = 21
+KEPT_DRAWN = 64
+"""Some tens of kilobytes each, whatever the length of the run."""
+
+KEPT_LIST_BYTES = 16_000_000
+"""Of lists of steps, compressed most of them: 2,000 steps take 35 kB."""
+
 _Made = TypeVar("_Made")
 
 
@@ -54,12 +59,11 @@ async def run_page(request: web.Request) -> web.Response:
     stores = reading_of(request), desk_of(request), request.app[LINES]
     loaded = await load_page(*stores, project_of(request), run_id) or await _moved(request, run_path)
     run_id = loaded.run.run_id
-    peers, below = await asyncio.gather(_peers(request, loaded.run), _all_below(request, loaded.children))
-    loaded = replace(loaded, children=below)
+    loaded = replace(loaded, children=await _all_below(request, loaded.children))
     said = remarks(loaded.corrections, run_id)
     lane = await _lane(request, loaded)
     json_path = run_json_path(run_id)
-    return await _page(request, loaded, peers, lane=lane, path=run_path(run_id), json_path=json_path, remarks=said)
+    return await _page(request, loaded, lane=lane, path=run_path(run_id), json_path=json_path, remarks=said)
 
 
 async def run_json(request: web.Request) -> web.Response:
@@ -94,7 +98,7 @@ async def run_result(request: web.Request) -> web.Response:
 async def sample_page(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     json_path = f"/api/agent-runs/fixture/{name}"
-    return await _page(request, _sample(request), (), path=f"/samples/{name}", json_path=json_path, is_sample=True)
+    return await _page(request, _sample(request), path=f"/samples/{name}", json_path=json_path, is_sample=True)
 
 
 async def sample_columns(request: web.Request) -> web.Response:
@@ -170,18 +174,9 @@ async def _lane(request: web.Request, loaded: LoadedRun) -> LoadedRun | None:
     return found
 
 
-async def _peers(request: web.Request, run: Run) -> Sequence[Run]:
-    if run.agent_name is None:
-        return ()
-    query = RunQuery(limit=_PEERS, agent=run.agent_name, with_chats=True)
-    found = await reading_of(request).list_runs(project_of(request), query)
-    return [row.run for row in found.rows if row.run.run_id != run.run_id]
-
-
 async def _page(
     request: web.Request,
     loaded: LoadedRun,
-    peers: Sequence[Run],
     *,
     path: str,
     json_path: str,
@@ -191,7 +186,7 @@ async def _page(
 ) -> web.Response:
     """`lane` is the sub-agent whose steps are listed instead of the run's own."""
     now = now_us()
-    drawn = await _aside(_drawn, loaded)
+    drawn = await _known_drawn(request, loaded)
     whole, listed = drawn.timeline, lane or loaded
     timeline = whole if lane is None else await _aside(timeline_of, lane, FIRST_ROWS)
     listed_path = path if is_sample else run_path(listed.run.run_id)
@@ -210,13 +205,13 @@ async def _page(
         search_path=f"{path}/search" if is_sample else search_path(listed.run.run_id),
         events_path=events_path(listed.run.run_id) if not is_sample and _may_go_on(listed.run) else None,
         summary_path=summary_path(listed.run.run_id) if not is_sample and listed.run.is_explicit else None,
-        figures=six_figures(loaded, peers, now),
-        verdict=verdict_of(loaded),
+        figures=six_figures(loaded, drawn.figures, loaded.peers, now),
+        verdict=drawn.verdict,
         is_sample=is_sample,
         can_correct=not is_sample and loaded.run.status is not RunStatus.RUNNING and may(request, Scope.ADMIN),
         remarks=remarks,
         redaction_note=redaction_note(loaded.redacted_values),
-        peers=[peer for peer in peers if peer.status is not RunStatus.RUNNING],
+        peers=[peer for peer in loaded.peers if peer.status is not RunStatus.RUNNING],
         overview=drawn.whole,
         folded_overview=None if lane else drawn.folded,
         whole_span_us=whole.span_us,
@@ -233,18 +228,56 @@ def _may_go_on(run: Run) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A run's timeline with its overview, whole and with idle time cut out if there is any."""
+    """What takes a look at each step: the first rows of the timeline, its overview, whole and with idle time cut
+    out if there is any, and what is said of them. Nothing of it changes with the hour."""
 
+    children: Sequence[RunRow]
     timeline: Timeline
     whole: Overview
     folded: Overview | None
+    figures: StepFigures
+    verdict: Verdict | None
 
 
 def _drawn(loaded: LoadedRun) -> _Drawn:
     timeline = timeline_of(loaded, FIRST_ROWS)
     cut = timeline.folding
-    folded = overview_of(loaded, timeline, cut) if cut.cuts else None
-    return _Drawn(timeline, overview_of(loaded, timeline), folded)
+    first = replace(timeline, rows=timeline.rows[:FIRST_ROWS], left_out=len(timeline.rows[FIRST_ROWS:]))
+    return _Drawn(
+        loaded.children,
+        first,
+        overview_of(loaded, timeline),
+        overview_of(loaded, timeline, cut) if cut.cuts else None,
+        StepFigures.of(loaded.steps),
+        verdict_of(loaded),
+    )
+
+
+class MadeMemory:
+    """What was made of the steps of the runs that were looked at last, by the key of the run as it was read."""
+
+    def __init__(self) -> None:
+        self.drawn: Memory[_Drawn] = Memory(KEPT_DRAWN, lambda drawn: 1)
+        self.lists: Memory[web.Response] = Memory(KEPT_LIST_BYTES, _length)
+
+
+def _length(answer: web.Response) -> int:
+    return len(answer.body) if isinstance(answer.body, bytes) else 0
+
+
+MADE: web.AppKey[MadeMemory] = web.AppKey("MADE")
+
+
+async def _known_drawn(request: web.Request, loaded: LoadedRun) -> _Drawn:
+    """Sub-agents are drawn with the run, and go on while it stays as it is."""
+    memory = request.app[MADE].drawn
+    known = memory.get(loaded.key)
+    if known is not None and known.children == loaded.children:
+        return known
+    drawn = await _aside(_drawn, loaded)
+    if loaded.key is not None:
+        memory.put(loaded.key, drawn)
+    return drawn
 
 
 async def _aside(work: Callable[..., _Made], loaded: LoadedRun, *rest: object) -> _Made:
@@ -255,7 +288,13 @@ async def _aside(work: Callable[..., _Made], loaded: LoadedRun, *rest: object) -
 
 
 async def _columns_answer(request: web.Request, loaded: LoadedRun) -> web.Response:
-    return await _aside(lambda run: zipped_json_answer(request, columns(timeline_of(run))), loaded)
+    memory, key = request.app[MADE].lists, (loaded.key, takes_gzip(request))
+    known = memory.get(key)
+    if known is None:
+        known = await _aside(lambda run: zipped_json_answer(request, columns(timeline_of(run))), loaded)
+        if loaded.key is not None:
+            memory.put(key, known)
+    return web.Response(body=known.body, headers=known.headers.copy())  # each is told apart on its way out
 
 
 def _step_answer(request: web.Request, loaded: LoadedRun, *, has_calls: bool) -> web.Response:

@@ -49,6 +49,11 @@ class Timeline:
     folding: Folding = UNFOLDED
     dearest: tuple[int, ...] = ()  # places of the dearest steps in `rows`
     open: tuple[int, ...] = ()  # places of those that are going on
+    left_out: int = 0  # rows behind these that are not kept
+
+    @property
+    def length(self) -> int:
+        return len(self.rows) + self.left_out
 
     def share(self, us: int) -> float:
         """Per cent of the span, to three decimals: an SVG length."""
@@ -57,7 +62,7 @@ class Timeline:
     @property
     def is_long(self) -> bool:
         """Whether it is shown folded unless its reader says otherwise."""
-        return len(self.rows) > FOLDED_ABOVE_STEPS and bool(self.folding.cuts)
+        return self.length > FOLDED_ABOVE_STEPS and bool(self.folding.cuts)
 
 
 def timeline_of(loaded: LoadedRun, written: int | None = None) -> Timeline:

@@ -5,12 +5,14 @@ from decimal import Decimal
 
 from tests.console_runs import T0, make_run, refund_run
 from watchllm_proxy.console.loading import LoadedRun
-from watchllm_proxy.console.pages.figures import Figure, run_duration_us, six_figures
-from watchllm_proxy.records import Run, RunStatus
+from watchllm_proxy.console.pages.figures import Figure, StepFigures, run_duration_us, six_figures
+from watchllm_proxy.records import RunStatus
+from watchllm_proxy.store.shapes import Peer
 
 
-def _figures(loaded: LoadedRun, *peers: Run) -> dict[str, Figure]:
-    return {figure.label: figure for figure in six_figures(loaded, peers, now_us=T0 + 60_000_000)}
+def _figures(loaded: LoadedRun, *peers: Peer) -> dict[str, Figure]:
+    of_steps = StepFigures.of(loaded.steps)
+    return {figure.label: figure for figure in six_figures(loaded, of_steps, peers, now_us=T0 + 60_000_000)}
 
 
 def _costing(usd: str | None, **changes: object) -> LoadedRun:
@@ -19,13 +21,13 @@ def _costing(usd: str | None, **changes: object) -> LoadedRun:
 
 
 def test_there_are_six_and_each_has_a_second_line() -> None:
-    figures = six_figures(refund_run(), (), T0)
+    figures = six_figures(refund_run(), StepFigures.of(refund_run().steps), (), T0)
     assert len(figures) == 6
     assert all(figure.note for figure in figures)
 
 
 def test_the_cost_is_compared_with_other_runs_of_the_agent() -> None:
-    peers = [make_run(total_cost_usd=Decimal(usd)) for usd in ("0.010", "0.011", "0.030")]
+    peers = [Peer(usd, None, RunStatus.COMPLETED, Decimal(usd)) for usd in ("0.010", "0.011", "0.030")]
     assert _figures(_costing("0.0275"), *peers)["Cost"].note == "2.5× this agent's median"
     assert _figures(_costing("0.0111"), *peers)["Cost"].note == "in line with 3 other runs"
     assert _figures(_costing("0.0111"))["Cost"].note == "no other run to compare with"
