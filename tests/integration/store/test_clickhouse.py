@@ -176,6 +176,16 @@ def test_a_missing_table_waits_for_its_migration(empty_event_store: EventStore) 
         empty_event_store.query("SELECT * FROM events")
 
 
+def test_what_there_is_no_memory_for_waits_and_is_stored_once_there_is(empty_event_store: EventStore) -> None:
+    empty_event_store.execute("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    much = "INSERT INTO t SELECT arrayStringConcat(groupArray(toString(number)), ',') FROM numbers(200000)"
+    with pytest.raises(StoreUnavailable, match="code 241"):
+        empty_event_store.execute(f"{much} SETTINGS max_memory_usage = 1000000")
+    assert empty_event_store.query("SELECT count() AS rows FROM t") == [{"rows": 0}]
+    empty_event_store.execute(much)
+    assert empty_event_store.query("SELECT count() AS rows FROM t") == [{"rows": 1}]
+
+
 def test_a_server_that_is_away_is_unavailable_at_once() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
