@@ -71,6 +71,7 @@ async def test_a_kill_between_the_cut_and_its_batch_cuts_once_more(recording: Re
     await run_until_stored(recording.recorder())
     assert sorted(await recording.call_ids()) == sorted(ids)
     assert await recording.in_postgres("SELECT count(*) FROM pending_batches") == 0
+    await recording.assert_adds_up()
 
 
 @only_embedded

@@ -94,6 +94,7 @@ async def test_a_retry_cut_short_anywhere_is_finished_with_the_same_rows(
     assert await recording.dead_letters() == {}
     assert await recording.in_postgres("SELECT sum(total_calls) FROM agent_debug_logs") == 5
     assert await recording.in_postgres("SELECT stored_records FROM capture_offsets") == 5
+    await recording.assert_adds_up()
 
 
 @only_embedded

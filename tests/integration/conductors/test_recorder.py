@@ -183,6 +183,7 @@ async def test_postgres_away_for_a_while_is_told_and_waited_for(
         assert checks(recorder.stats, StoresAway()) == dict.fromkeys(("postgres", "clickhouse", "recorder"))
     await runs.close()
     assert sorted(await recording.call_ids()) == sorted(ids)
+    await recording.assert_adds_up()
 
 
 @pytest.mark.parametrize("empty_event_store", ["server"], indirect=True)
@@ -204,6 +205,7 @@ async def test_clickhouse_away_for_a_while_is_told_and_waited_for(
         assert recorder.stats.waiting_for is None
     await events.close()
     assert sorted(await recording.call_ids()) == sorted(ids)
+    await recording.assert_adds_up()
 
 
 @only_embedded
@@ -220,6 +222,7 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
     assert await recording.count("events") == 30
     assert await recording.in_postgres("SELECT total_steps FROM agent_debug_logs") == 60
     assert await recording.in_postgres("SELECT count(*) FROM agent_debug_steps") == 60
+    await recording.assert_adds_up()
 
 
 @pytest.mark.parametrize("empty_event_store", ["server"], indirect=True)
@@ -233,6 +236,7 @@ async def test_an_insert_that_is_cut_is_made_once(
     await events.close()
     assert clickhouse_wire.answers_lost == 1
     assert sorted(await recording.call_ids()) == sorted(ids)
+    await recording.assert_adds_up()
 
 
 class _AnswerLost(AsyncEventStore):
@@ -301,6 +305,7 @@ async def test_garbage_with_a_right_checksum_is_set_aside_and_holds_up_nothing(
     assert await recording.dead_letters() == {garbage: "corrupt"}
     assert await recording.in_postgres("SELECT payload FROM dead_letters") == b"\xff" * 100
     assert "dead list" in (checks(recorder.stats, StoresAway())["recorder"] or "")
+    await recording.assert_adds_up()
 
 
 @only_embedded
@@ -426,6 +431,7 @@ async def test_a_bisection_cut_short_goes_on_where_it_was(recording: Recording) 
     await run_until_stored(recording.recorder(events=picky))
     assert sorted(await recording.call_ids()) == sorted(ids[:7] + ids[8:])
     assert await recording.dead_letters() == {ids[7]: "rejected"}
+    await recording.assert_adds_up()
 
 
 # --- the sum ----------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ async def test_kills_from_outside_accuse_nobody(recording: Recording, tmp_path: 
     await run_until_stored(recording.recorder(suspect_file=note))
     assert await recording.call_ids() == ids
     assert await recording.dead_letters() == {}
+    await recording.assert_adds_up()
 
 
 async def test_one_thought_that_came_to_its_end_clears_a_record(recording: Recording, tmp_path: Path) -> None:
@@ -127,6 +128,7 @@ async def test_a_kill_while_it_waits_for_a_store_does_not_count(
     await run_until_stored(recording.recorder(suspect_file=note))
     assert ids[0] in await recording.call_ids()
     assert await recording.dead_letters() == {}
+    await recording.assert_adds_up()
 
 
 async def test_one_that_ends_who_redacts_it_too_is_set_aside_without_bytes(

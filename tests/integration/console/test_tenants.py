@@ -69,9 +69,9 @@ SENT: dict[str, tuple[Sent, ...]] = {
     "GET /api/agent-runs": tuple(Sent(each) for each in RUN_FILTERS),
     "GET /api/calls": (Sent("after={call_id}"),),
     "GET /api/agent-runs/{run_id}/search": (Sent("q={text}"),),
-    "GET /costs": (Sent("by=agent"),),
-    "GET /costs.json": (Sent("by=agent"),),
-    "GET /costs.csv": (Sent("by=agent"),),
+    "GET /costs": (Sent("by=agent"), Sent("by=version")),
+    "GET /costs.json": (Sent("by=agent"), Sent("by=version")),
+    "GET /costs.csv": (Sent("by=agent"), Sent("by=version")),
     "GET /api/keys": (Sent("project_id={project_id}"),),
     "GET /api/provider-key": (Sent("project_id={project_id}"),),
     "POST /v1/events/query": (
