@@ -257,6 +257,20 @@ async def test_a_lane_shows_its_sub_agents_steps_alone_without_a_script_too(
     assert set(links) == {"/runs/run_7q2k9fh4"}, "what went wrong is told of the run's own steps"
 
 
+async def test_each_of_two_sub_agents_of_one_name_has_an_address_by_it(
+    client: TestClient, reading: MemoryReading
+) -> None:
+    child = next(each for each in reading.runs if each.run.run_id == "run_child")
+    reading.runs.append(replace(child, run=replace(child.run, run_id="run_child_2")))
+    asked = {"agent": "policy-researcher"}
+    for lane, shown in ((None, "run_child"), ("1", "run_child"), ("2", "run_child_2")):
+        params = {**asked, "lane": lane} if lane else asked
+        page = await (await client.get("/runs/run_7q2k9fh4", params=params)).text()
+        assert f'data-path="/runs/{shown}"' in page
+    for lane in ("3", "0", "x", "²"):
+        assert (await client.get("/runs/run_7q2k9fh4", params={**asked, "lane": lane})).status == 404
+
+
 async def test_an_agent_that_is_no_part_of_the_run_is_not_found(client: TestClient) -> None:
     answers = [await client.get("/runs/run_7q2k9fh4", params={"agent": each}) for each in ("run_b", "nobody")]
     assert [answer.status for answer in answers] == [404, 404]

@@ -159,19 +159,26 @@ def _in_lanes(children: Sequence[RunRow], below: Mapping[str, Sequence[RunRow]])
 
 
 async def _lane(request: web.Request, loaded: LoadedRun) -> LoadedRun | None:
-    """The sub-agent that the address asks for, by the id of its run or by its name; None: nobody's steps alone."""
+    """The sub-agent that the address asks for, by the id of its run, or by its name and which of that name it is
+    (`lane`, from 1); None: nobody's steps alone."""
     wanted = request.query.get("agent")
     if not wanted or wanted == loaded.run.run_id:
         return None
     below = [row.run for row in loaded.children]
-    ids = [run.run_id for run in below if run.run_id == wanted] or [
-        r.run_id for r in below if r.agent_name == wanted
-    ]
+    ids = [run.run_id for run in below if run.run_id == wanted] or _nth(
+        [run.run_id for run in below if run.agent_name == wanted], request.query.get("lane") or "1"
+    )
     stores = reading_of(request), request.app[LINES]
     found = await load_lines(*stores, project_of(request), ids[0]) if ids else None
     if found is None:
         raise web.HTTPNotFound
     return found
+
+
+def _nth(ids: Sequence[str], place: str) -> Sequence[str]:
+    """The one of these, in the order of their lanes, whose place from 1 on is `place`; none: there is none."""
+    places = [str(number) for number in range(1, len(ids) + 1)]
+    return [run_id for run_id, number in zip(ids, places, strict=True) if number == place]
 
 
 async def _page(
