@@ -482,7 +482,7 @@ SELECT * FROM wanted CROSS JOIN LATERAL (/*session_figures*/) AS figures ORDER B
 
 -- name: costs_by_tool
 -- What the calls within [$2, $3) cost by the tools that they asked for: those of the newest $4 runs with at most $5 steps
--- together. A call's cost is shared evenly among its tools.
+-- together. A call's cost, and what it wrote, is shared evenly among its tools.
 WITH newest AS (
     SELECT run_id, started_at, total_steps FROM agent_debug_logs
     WHERE project_id = $1 AND reported IS NULL AND started_at < $3 AND last_activity_at >= $2
@@ -493,7 +493,7 @@ WITH newest AS (
     ) AS counted
     WHERE steps_so_far <= $5
 ), steps AS (
-    SELECT call_id, type, tool, cost_usd, is_priced, error_type, started_at
+    SELECT call_id, type, tool, cost_usd, output_tokens, is_priced, error_type, started_at
     FROM agent_debug_steps JOIN looked_at USING (run_id)
     WHERE project_id = $1 AND call_id IS NOT NULL AND (is_priced OR type = 'tool_call')
 ), asked_for AS (
@@ -503,6 +503,7 @@ WITH newest AS (
 SELECT
     asked_for.tool AS name,
     round(sum(steps.cost_usd / coalesce(asked_for.tools, 1)), 12) AS cost_usd,
+    round(sum(steps.output_tokens / coalesce(asked_for.tools, 1)::numeric))::bigint AS output_tokens,
     count(*) AS calls,
     count(*) FILTER (WHERE steps.error_type IS NOT NULL) AS failed_calls,
     count(*) FILTER (WHERE steps.cost_usd IS NULL) AS unpriced_calls

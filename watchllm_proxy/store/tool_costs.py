@@ -21,8 +21,8 @@ async def tool_costs(
 ) -> Sequence[CostGroup]:
     """Of the calls that began within [from_us, to_us), the dearest tool first; None: of calls that asked for none.
 
-    What a call cost is shared evenly among the tools that its answer calls; it counts as a call of each. How
-    many of its tokens were for which is not known.
+    What a call cost and wrote is shared evenly among the tools that its answer calls; it counts as a call
+    of each. How much of what it read was for which is not known.
     """
     found = await connection.fetch(
         queries("postgres")["costs_by_tool"],
@@ -40,6 +40,7 @@ async def tool_costs(
             unpriced_calls=row["unpriced_calls"],
             calls=row["calls"],
             failed_calls=row["failed_calls"],
+            output_tokens=row["output_tokens"],
         )
         for row in found
     ]

@@ -28,8 +28,17 @@ async def test_a_few_letters_lead_to_a_page_and_others_to_runs(watched: Open) ->
     await seen.page.keyboard.press("Control+k")
     await seen.page.keyboard.type("run_7q2k")
     await seen.page.keyboard.press("Enter")
-    await seen.page.wait_for_url("**/runs?kind=all&q=run_7q2k")
-    await seen.page.locator("tr[data-run=run_7q2k9fh4]").wait_for()
+    await seen.page.wait_for_url("**/runs/run_7q2k9fh4*")
+    await seen.page.keyboard.press("Control+k")
+    await seen.page.keyboard.type("refund")
+    links = seen.page.locator("dialog.jump a")
+    await links.get_by_text("Runs of support-refund-agent").wait_for()
+    assert [(await each.inner_text())[:14] for each in await links.all()] == [
+        "support-refund", "Runs of suppor", "Runs with “ref",
+    ]  # fmt: skip
+    await seen.page.keyboard.type(" nobody has")
+    await seen.page.keyboard.press("Enter")
+    await seen.page.wait_for_url("**/runs?kind=all&q=refund%20nobody%20has")
     await seen.assert_clean()
 
 

@@ -532,8 +532,8 @@ async def test_costs_by_tool_are_those_of_the_calls_that_asked_for_it(
         )
 
     steps = (
-        priced(0, 1, "0.5"), tool(1, 1, "search"), tool(2, 1, "search"), tool(3, 1, "read"),
-        priced(4, 2, "0.25"), tool(5, 2, "read"), priced(6, 3, None, error_type="overloaded"),
+        priced(0, 1, "0.5", output_tokens=31), tool(1, 1, "search"), tool(2, 1, "search"), tool(3, 1, "read"),
+        priced(4, 2, "0.25", output_tokens=10), tool(5, 2, "read"), priced(6, 3, None, error_type="overloaded"),
         priced(7, 4, "9", started_at_us=NOW_US - 3_600 * SECOND_US), tool(8, 4, "read"),
     )  # fmt: skip
     one = run("a-1", total_steps=len(steps))
@@ -545,4 +545,5 @@ async def test_costs_by_tool_are_those_of_the_calls_that_asked_for_it(
         ("search", Decimal("0.25"), 1, 0, 0),
         (None, Decimal(0), 1, 1, 1),
     ]
+    assert [each.output_tokens for each in found] == [26, 16, None], "what was written, shared in the same way"
     assert await runs_only.costs_by_tool("other", from_us=0, to_us=NOW_US * 2) == []

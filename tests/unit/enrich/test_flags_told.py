@@ -11,9 +11,8 @@ from watchllm_proxy.enrich.flags.thresholds import CHOICES
 from watchllm_proxy.records import FlagKind
 
 ROOT = Path(__file__).parents[3]
-ROWS = re.findall(
-    r"^\| `(\w+)` \| (info|warning|error) \| .+ \|([^|]*)\|$", (ROOT / "docs/flags.md").read_text(), re.MULTILINE
-)
+ROW = re.compile(r"^\| `(\w+)` \| (info|warning|error) \| .+ \|([^|]*)\|$", re.MULTILINE)
+ROWS = ROW.findall((ROOT / "docs/flags.md").read_text())
 
 
 def test_every_kind_has_a_row_and_a_label_of_its_own() -> None:

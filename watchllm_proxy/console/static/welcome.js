@@ -1,5 +1,6 @@
 // @ts-check
 // Waits for the first request and moves to its run, unless told to stay.
+import { runPath } from './addresses.js';
 import { byId, h } from './dom.js';
 
 const POLL_MS = 600;
@@ -7,13 +8,6 @@ const MOVE_AFTER_MS = 1200;
 const main = byId('main');
 const known = main.dataset.newestRun ?? '';
 const started = Date.now();
-
-/** @param {string} runId */
-function runPath(runId) {
-  // The same rule as addresses.py: dots and a trailing ".json" need the mark to survive as a path segment.
-  const needsMark = runId === '.' || runId === '..' || runId.endsWith('.json');
-  return `/runs/${encodeURIComponent(needsMark ? `${runId}\x7f` : runId)}`;
-}
 
 /** @param {string} url */
 async function getJson(url) {
