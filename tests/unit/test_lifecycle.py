@@ -31,7 +31,7 @@ async def test_the_first_signal_stops_and_the_second_cuts() -> None:
 
 @pytest.fixture
 async def hangups() -> AsyncIterator[None]:
-    before = signal.getsignal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup these tests are started with it ignored
     yield
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(number)

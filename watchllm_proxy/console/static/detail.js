@@ -156,8 +156,8 @@ export class Detail {
   draw(step) {
     const tab = this.tabOf(step);
     const body = h('div', { class: 'db', role: 'tabpanel', id: 'part', 'aria-label': labelOf(step, tab) });
+    this.pane.scrollTop = 0; // before: after it the page would be laid out at once
     this.pane.replaceChildren(this.head(step, tab), body);
-    this.pane.scrollTop = 0;
     if (tab === 'Step') body.append(...stepBody(step, this.output(step)));
     else this.drawCall(step, tab, body);
     if (tab === 'Step' && step.split) body.append(this.splitForm(step.split));

@@ -119,6 +119,7 @@ export class Timeline {
     this.rows = /** @type {RowView[]} */ ([]);
     this.isQueued = false;
     this.isZoomed = true;
+    this.look();
     this.marks = [0, 50].map((x) => {
       const mark = h('span');
       mark.style.left = `${x}%`;
@@ -127,7 +128,7 @@ export class Timeline {
     byId('axis').append(...this.marks);
     this.pad.replaceChildren();
     this.pad.classList.add('virtual');
-    this.grid.addEventListener('scroll', () => this.queue(), { passive: true });
+    this.grid.addEventListener('scroll', () => requestAnimationFrame(() => this.follow()), { passive: true });
     this.pad.addEventListener('click', (event) => {
       const row = this.rows.find((each) => each.element.contains(/** @type {Node} */ (event.target)));
       if (row) onPick(row.step);
@@ -155,6 +156,25 @@ export class Timeline {
     this.span = at(span);
   }
 
+  /** What part of the list is in view, in pixels. Read once a frame, before anything is written: later it would have the browser lay out the page at once. */
+  look() {
+    this.top = this.grid.scrollTop;
+    this.height = this.grid.clientHeight;
+  }
+
+  /** Paints what came into view, unless it is what was painted: a step that was selected is, before it scrolls. */
+  follow() {
+    const { top, height } = this;
+    this.look();
+    if (this.top !== top || this.height !== height) this.paint();
+  }
+
+  /** @param {number} top  in pixels */
+  scrollTo(top) {
+    this.top = Math.max(0, Math.min(top, this.shown.length * ROW_HEIGHT - this.height));
+    this.grid.scrollTop = this.top;
+  }
+
   /** Whether the last row is in view. */
   get isAtEnd() {
     return this.grid.scrollTop + this.grid.clientHeight > (this.shown.length - 1) * ROW_HEIGHT;
@@ -169,19 +189,19 @@ export class Timeline {
     this.rows.forEach((row) => { row.step = -1; });
     this.narrow(this.test);
     this.selected = this.placeOf.get(selected) ?? this.selected;
-    this.grid.scrollTop = scrollTop;
+    this.scrollTo(scrollTop);
   }
 
   /** Shows only the steps that pass; the selected one stays in view. @param {((step: number) => boolean) | null} test */
   narrow(test) {
     this.test = test;
+    this.look();
     const all = [...Array(this.length).keys()];
     this.shown = test ? all.filter(test) : all;
     this.rows.forEach((row) => { row.place = -1; });
     this.pad.style.height = `${this.shown.length * ROW_HEIGHT}px`;
     this.grid.setAttribute('aria-rowcount', String(this.shown.length));
-    const top = this.shown.indexOf(this.selected) * ROW_HEIGHT;
-    this.grid.scrollTop = Math.max(0, top - this.grid.clientHeight / 2.4);
+    this.scrollTo(this.shown.indexOf(this.selected) * ROW_HEIGHT - this.height / 2.4);
     this.queue();
   }
 
@@ -195,12 +215,13 @@ export class Timeline {
   select(step, center = false) {
     if (!this.shown.includes(step)) this.onHidden();
     this.selected = step;
+    this.look();
+    const { top: seen, height } = this;
     const top = this.shown.indexOf(step) * ROW_HEIGHT;
-    const height = this.grid.clientHeight;
-    const isFar = top < this.grid.scrollTop - height || top > this.grid.scrollTop + 2 * height;
-    if (center || isFar) this.grid.scrollTop = Math.max(0, top - height / 2.4);
-    else if (top < this.grid.scrollTop) this.grid.scrollTop = top;
-    else if (top + ROW_HEIGHT > this.grid.scrollTop + height) this.grid.scrollTop = top + ROW_HEIGHT - height;
+    const isFar = top < seen - height || top > seen + 2 * height;
+    if (center || isFar) this.scrollTo(top - height / 2.4);
+    else if (top < seen) this.scrollTo(top);
+    else if (top + ROW_HEIGHT > seen + height) this.scrollTo(top + ROW_HEIGHT - height);
     this.paint();
     this.grid.setAttribute('aria-activedescendant', `step-${this.data.index[step]}`);
   }
@@ -222,7 +243,10 @@ export class Timeline {
   queue() {
     if (this.isQueued) return;
     this.isQueued = true;
-    requestAnimationFrame(() => this.paint());
+    requestAnimationFrame(() => {
+      this.look();
+      this.paint();
+    });
   }
 
   /** Whether bars are scaled to the rows in view from now on. */
@@ -250,8 +274,8 @@ export class Timeline {
 
   /** Bars are scaled to the rows in view, or to the whole run; the overview above keeps that anyway. */
   rescale() {
-    const first = Math.floor(this.grid.scrollTop / ROW_HEIGHT);
-    const inView = this.shown.slice(first, first + Math.ceil(this.grid.clientHeight / ROW_HEIGHT));
+    const first = Math.floor(this.top / ROW_HEIGHT);
+    const inView = this.shown.slice(first, first + Math.ceil(this.height / ROW_HEIGHT));
     const from = Math.min(...inView.map((step) => this.start[step]));
     const to = Math.max(...inView.map((step) => this.end[step]));
     if (!this.isZoomed) this.scale = [0, this.span];
@@ -266,8 +290,8 @@ export class Timeline {
   paint() {
     this.isQueued = false;
     this.rescale();
-    const first = Math.max(0, Math.floor(this.grid.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
-    const count = Math.ceil(this.grid.clientHeight / ROW_HEIGHT) + 2 * SPARE_ROWS;
+    const first = Math.max(0, Math.floor(this.top / ROW_HEIGHT) - SPARE_ROWS);
+    const count = Math.ceil(this.height / ROW_HEIGHT) + 2 * SPARE_ROWS;
     const last = Math.min(this.shown.length, first + count);
     while (this.rows.length < last - first) {
       const row = new RowView();
@@ -305,6 +329,6 @@ export class Timeline {
   window() {
     if (!this.shown.length) return null;
     const at = (/** @type {number} */ y) => this.shown[Math.min(this.shown.length - 1, Math.floor(y / ROW_HEIGHT))];
-    return [at(this.grid.scrollTop), at(this.grid.scrollTop + this.grid.clientHeight - 1)];
+    return [at(this.top), at(this.top + this.height - 1)];
   }
 }
