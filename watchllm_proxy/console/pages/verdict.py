@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import orjson
 
 from watchllm_proxy.console.labels import step_references
 from watchllm_proxy.console.loading import LoadedRun
 from watchllm_proxy.console.pages.figures import is_failed_step
-from watchllm_proxy.records import Flag, RunStatus, Step, StepType
+from watchllm_proxy.records import Flag, FlagKind, RunStatus, Step, StepType
 
 MAX_CLAIMS = 4
 _MAX_SAID = 300
+_MAX_ANSWER = 160
+_TOLD = re.compile(
+    r'"(message|param)"\s*:\s*("(?:[^"\\]|\\.)*")'
+)  # of an error, also of one whose end was cut off
 _SILENT = "The run fell silent while tool calls were still open: their results never came."
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One sentence, and the steps it rests on beside those it names itself."""
+    """One sentence, and the steps it rests on beside those it names itself. `answer`: what those were told, in the
+    tool's words."""
 
     text: str
     step_indexes: tuple[int, ...] = ()
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class Verdict:
 
 def verdict_of(loaded: LoadedRun) -> Verdict | None:
     """None when there is nothing to say. What leads to no step is not said."""
-    claims = _flag_claims(loaded.flags) or _failure_claims(loaded)
+    claims = _flag_claims(loaded) or _failure_claims(loaded)
     if loaded.run.status is RunStatus.ABANDONED:
         claims.append(Claim(_SILENT, _open_steps(loaded.steps)))
     claims = [claim for claim in claims if claim.step_indexes or _named(claim.text)]
@@ -51,16 +59,42 @@ def _is_bad(loaded: LoadedRun) -> bool:
     return ended_badly or any(flag.severity == "error" for flag in loaded.flags)
 
 
-def _flag_claims(flags: Sequence[Flag]) -> list[Claim]:
+def _flag_claims(loaded: LoadedRun) -> list[Claim]:
     """One claim for flags that say the same of different steps: the first one's words, and all the steps."""
     alike: dict[tuple[str, str], list[Flag]] = {}
-    for flag in flags:
+    for flag in loaded.flags:
         if flag.severity != "info":
             alike.setdefault((flag.kind, re.sub(r"\d+", "#", flag.message)), []).append(flag)
-    return [
-        _claim(group[0].message, [index for flag in group for index in flag.step_indexes])
-        for group in alike.values()
-    ]
+    claims = []
+    for group in alike.values():
+        claim = _claim(group[0].message, [index for flag in group for index in flag.step_indexes])
+        is_loop = group[0].kind is FlagKind.LOOP_DETECTED
+        claims.append(replace(claim, answer=_answer(loaded.steps, group[0])) if is_loop else claim)
+    return claims
+
+
+def _answer(steps: Sequence[Step], loop: Flag) -> str:
+    """What the calls of a loop were told where all of them failed for the same reason; else nothing."""
+    indexes = set(loop.step_indexes)
+    found = [step for step in steps if step.step_index in indexes and step.type is StepType.TOOL_CALL]
+    told = {_told(step.tool_output_summary or "") for step in found if is_failed_step(step)}
+    return told.pop() if len(told) == 1 and all(is_failed_step(step) for step in found) else ""
+
+
+def _told(output: str) -> str:
+    """The message of an error, and the argument that it names, as OpenAI's and most others give them."""
+    told = {key: _text(value) for key, value in reversed(_TOLD.findall(output))}
+    message = " ".join(told.get("message", output).split())
+    cut = f"{message[:_MAX_ANSWER]}…" if len(message) > _MAX_ANSWER else message
+    return f"{cut} (argument {told['param'][:_MAX_ANSWER]})" if told.get("param") else cut
+
+
+def _text(string: str) -> str:
+    """What a JSON string says; of one that JSON does not allow, as half a surrogate, its letters as they stand."""
+    try:
+        return str(orjson.loads(string))
+    except orjson.JSONDecodeError:
+        return string[1:-1]
 
 
 def _failure_claims(loaded: LoadedRun) -> list[Claim]:

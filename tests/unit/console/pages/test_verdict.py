@@ -31,6 +31,41 @@ def test_flags_that_say_the_same_of_different_steps_are_one_claim() -> None:
     ]
 
 
+def _loop(*outputs: str, failed: int | None = None) -> LoadedRun:
+    calls = [
+        make_step(n, StepType.TOOL_CALL, n, tool="refund", tool_output_summary=output)
+        for n, output in enumerate(outputs)
+    ]
+    failing = [
+        replace(step, is_tool_error=True) if failed is None or n < failed else step for n, step in enumerate(calls)
+    ]
+    flag = Flag(FlagKind.LOOP_DETECTED, "refund was called, since step 0.", tuple(range(len(calls))), "error")
+    return LoadedRun(make_run(), (flag,), failing)
+
+
+def _answer(loaded: LoadedRun) -> str:
+    verdict = verdict_of(loaded)
+    assert verdict is not None
+    return verdict.claims[0].answer
+
+
+def test_a_loop_tells_what_it_ran_against() -> None:
+    error = (
+        '{"error": {"param": "currency", "message": "The order is in \\"EUR\\".", "metadata": {"message": "x"}}}'
+    )
+    assert _answer(_loop(error, error)) == 'The order is in "EUR". (argument currency)'
+    assert _answer(_loop(error[:75], error[:75])) == 'The order is in "EUR". (argument currency)'
+    assert _answer(_loop("No  such\nfile", "No such file")) == "No such file"
+    assert _answer(_loop("x" * 161)) == f"{'x' * 160}…"
+    assert _answer(_loop(r'{"message": "half \ud800"}')) == r"half \ud800"
+    assert _answer(_loop(r'{"message": "no \escape"}')) == r"no \escape"
+
+
+def test_a_loop_whose_calls_were_told_different_things_or_not_all_failed_quotes_none() -> None:
+    assert _answer(_loop("no money", "no time")) == ""
+    assert _answer(_loop("no money", "no money", failed=1)) == ""
+
+
 def test_a_hint_is_not_a_claim() -> None:
     assert verdict_of(_with((Flag(FlagKind.CACHE_MISS_RETRY, "x", (1,), "info"),))) is None
 
