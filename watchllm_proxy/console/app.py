@@ -29,6 +29,7 @@ from watchllm_proxy.console.guard import (
 )
 from watchllm_proxy.console.jobs import EXPORTS, UPKEEP, ExportDesk, NobodysExports, NobodysUpkeep
 from watchllm_proxy.console.loading import LineMemory
+from watchllm_proxy.console.memory import forgetting
 from watchllm_proxy.console.pages import account as account_pages
 from watchllm_proxy.console.pages import corrections as correction_forms
 from watchllm_proxy.console.pages import costs as costs_pages
@@ -250,9 +251,10 @@ def build_app(
     ]
     app = web.Application(middlewares=guards)
     app[context.READING] = reading
-    app[SPENDING] = SpendingMemory()
-    app[context.LINES] = LineMemory()
-    app[run_pages.MADE] = run_pages.MadeMemory()
+    app[SPENDING] = spent = SpendingMemory()
+    app[context.LINES] = lines = LineMemory()
+    app[run_pages.MADE] = made = run_pages.MadeMemory()
+    app.cleanup_ctx.append(forgetting([spent, lines, lines.redacted, made.drawn, made.lists]))
     app[context.DESK] = desk or NobodysDesk()
     app[context.REDACTION] = redaction or NobodysRedaction()
     app[context.ACCOUNTS] = StoredAccounts(pool) if pool is not None else NobodysAccounts()

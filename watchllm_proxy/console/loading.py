@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 from uuid import UUID
 
 from watchllm_proxy.console.api.told import redacted_of
 from watchllm_proxy.console.desk import CorrectionDesk
+from watchllm_proxy.console.memory import Memory
 from watchllm_proxy.console.reading import RedactedCalls, RunReading
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.insights.spending import Spending
 from watchllm_proxy.records import CarriedOut, Explanation, Flag, Link, Run, Step
 from watchllm_proxy.store.shapes import Peer, RunRow
-
-T = TypeVar("T")
 
 COMPARED_RUNS = 20
 """Of the same agent, the newest."""
@@ -71,32 +68,6 @@ KEPT_LINES = 60_000
 
 REDACTED_KNOWN_S = 30.0
 """Calls may be erased while their run stays as it is."""
-
-
-class Memory(Generic[T]):
-    """What was looked at last, by keys that never stand for anything else. What weighs too much together is
-    forgotten, the oldest first."""
-
-    def __init__(self, kept: int, weight_of: Callable[[T], int]) -> None:
-        self._known: OrderedDict[Hashable, T] = OrderedDict()
-        self._weight = 0
-        self._kept = kept
-        self._weight_of = weight_of
-
-    def get(self, key: Hashable) -> T | None:
-        if key not in self._known:
-            return None
-        self._known.move_to_end(key)
-        return self._known[key]
-
-    def put(self, key: Hashable, value: T) -> None:
-        if key in self._known:
-            self._weight -= self._weight_of(self._known.pop(key))
-        self._known[key] = value
-        self._weight += self._weight_of(value)
-        while self._weight > self._kept:
-            _, oldest = self._known.popitem(last=False)
-            self._weight -= self._weight_of(oldest)
 
 
 class LineMemory(Memory[Sequence[Step]]):

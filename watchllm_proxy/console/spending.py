@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aiohttp import web
 
 from watchllm_proxy.console.context import project_of, reading_of
 from watchllm_proxy.console.loading import LoadedRun
+from watchllm_proxy.console.memory import Memory
 from watchllm_proxy.errors import StoreUnavailable
 from watchllm_proxy.insights.caching import CacheBreak, with_characters
 from watchllm_proxy.insights.spending import Spending, spending
@@ -20,21 +20,15 @@ MAX_LOOKED_INTO = 16
 """Breaks of a run whose two messages are read to find the character."""
 
 
-class SpendingMemory:
+Known = tuple[Spending | None]
+"""None: of a run whose calls are gone."""
+
+
+class SpendingMemory(Memory[Known]):
     """Of the runs that were looked at last."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, Spending | None] = OrderedDict()
-
-    def get(self, key: Hashable) -> Spending | None:
-        """Raises KeyError where it is not known."""
-        self._known.move_to_end(key)
-        return self._known[key]
-
-    def put(self, key: Hashable, found: Spending | None) -> None:
-        self._known[key] = found
-        while len(self._known) > KEPT_RUNS:
-            self._known.popitem(last=False)
+        super().__init__(KEPT_RUNS, lambda known: 1)
 
 
 SPENDING: web.AppKey[SpendingMemory] = web.AppKey("SPENDING")
@@ -44,10 +38,9 @@ async def with_spending(request: web.Request, loaded: LoadedRun) -> LoadedRun:
     """The run with its spending; without where it is too long for that, or the store of calls is away."""
     project_id, run, memory = project_of(request), loaded.run, request.app[SPENDING]
     key = (project_id, run.run_id, run.last_activity_at_us, run.total_steps, run.total_cost_usd, run.input_tokens)
-    try:
-        return replace(loaded, spending=memory.get(key))
-    except KeyError:
-        pass
+    known = memory.get(key)
+    if known is not None:
+        return replace(loaded, spending=known[0])
     try:
         sent = await reading_of(request).get_sent_calls(project_id, run)
     except StoreUnavailable:
@@ -55,7 +48,7 @@ async def with_spending(request: web.Request, loaded: LoadedRun) -> LoadedRun:
     found = None if not sent else await asyncio.to_thread(spending, sent, loaded.steps)
     if found is not None and found.breaks:
         found = replace(found, breaks=await _with_characters(request, found.breaks))
-    memory.put(key, found)
+    memory.put(key, (found,))
     return replace(loaded, spending=found)
 
 

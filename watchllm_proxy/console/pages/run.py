@@ -22,7 +22,8 @@ from watchllm_proxy.console.api.runs import debug_answer
 from watchllm_proxy.console.context import LINES, desk_of, may, now_us, project_of, reading_of
 from watchllm_proxy.console.html import render
 from watchllm_proxy.console.labels import redaction_note
-from watchllm_proxy.console.loading import LoadedRun, Memory, load_lines, load_page, load_run
+from watchllm_proxy.console.loading import LoadedRun, load_lines, load_page, load_run
+from watchllm_proxy.console.memory import Memory
 from watchllm_proxy.console.pages.changes import changes_answer
 from watchllm_proxy.console.pages.copying import copy_answer
 from watchllm_proxy.console.pages.corrections import Remark, remarks
