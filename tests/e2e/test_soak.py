@@ -75,7 +75,7 @@ async def slow_stores(turmoil: Turmoil, lasting_s: float) -> None:
 
 
 async def lost_answers(turmoil: Turmoil, lasting_s: float) -> None:
-    turmoil.postgres.lose_answer_after(b"COMMIT;\0")
+    turmoil.postgres.lose_answer_after(b"COMMIT\0")
     turmoil.clickhouse.lose_answer_after(b"request_skeleton")
 
 

@@ -78,6 +78,10 @@ def losing(request: bytes) -> Callable[[Scene], Awaitable[object]]:
     return lose
 
 
+async def lost(scene: Scene) -> None:
+    await until(lambda: scene.wire.answers_lost > 0, "an answer to be lost")
+
+
 def saying(*statements: str) -> Callable[[Scene], Awaitable[object]]:
     async def say(scene: Scene) -> None:
         for statement in statements:
@@ -93,7 +97,7 @@ POSTGRES = {
     "down": Fault(refuse, restore),
     "restarting": Fault(restart, nothing, is_told=False),
     "slow": Fault(slow, fast, is_told=False),
-    "answer lost after the commit": Fault(losing(b"COMMIT;\0"), nothing, is_told=False),
+    "answer lost after the commit": Fault(losing(b"COMMIT\0"), lost, is_told=False),
     "read-only": Fault(
         saying("ALTER DATABASE {database} SET default_transaction_read_only = on", HANG_UP),
         saying("ALTER DATABASE {database} RESET default_transaction_read_only", HANG_UP),
@@ -116,7 +120,7 @@ CLICKHOUSE = {
     "down": Fault(refuse, restore),
     "restarting": Fault(restart, nothing, is_told=False),
     "slow": Fault(slow, fast, is_told=False),
-    "answer lost after the insert": Fault(losing(b"request_skeleton"), nothing, is_told=False),
+    "cut off in an insert": Fault(losing(b"request_skeleton"), lost, is_told=False),
     "too many parts": Fault(
         saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(1, 1)}"),
         saying(f"ALTER TABLE events MODIFY SETTING {MANY_PARTS.format(3000, 1000)}"),

@@ -214,7 +214,7 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
 ) -> None:
     runs = await RunStore.open(through(postgres_dsn, postgres_wire))
     await recording.write([chat(n, run="one") for n in range(30)])
-    postgres_wire.lose_answer_after(b"COMMIT;\0")
+    postgres_wire.lose_answer_after(b"COMMIT\0")
     recorder = recording.recorder(runs=runs)
     await run_until_stored_despite_waits(recorder)
     await runs.close()
