@@ -32,7 +32,7 @@ async def test_the_whole_way_from_the_list_to_the_cause_and_back_needs_no_mouse(
     page, press = seen.page, seen.page.keyboard.press
     await seen.go("/welcome")
     await press("Control+k")
-    await page.keyboard.type(places["run_id"])
+    await page.keyboard.type("errors today")
     await press("Enter")
     await page.wait_for_url("**/runs?*")
     run = page.locator(f"tr[data-run='{places['run_id']}'] a").first
