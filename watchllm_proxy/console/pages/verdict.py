@@ -25,11 +25,12 @@ _SILENT = "The run fell silent while tool calls were still open: their results n
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One sentence, and the steps it rests on beside those it names itself. `answer`: what those were told, in the
-    tool's words."""
+    tool's words, and the `argument` that it names."""
 
     text: str
     step_indexes: tuple[int, ...] = ()
     answer: str = ""
+    argument: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +70,26 @@ def _flag_claims(loaded: LoadedRun) -> list[Claim]:
     for group in alike.values():
         claim = _claim(group[0].message, [index for flag in group for index in flag.step_indexes])
         is_loop = group[0].kind is FlagKind.LOOP_DETECTED
-        claims.append(replace(claim, answer=_answer(loaded.steps, group[0])) if is_loop else claim)
+        answer, argument = _told(loaded.steps, group[0]) if is_loop else ("", "")
+        claims.append(replace(claim, answer=answer, argument=argument))
     return claims
 
 
-def _answer(steps: Sequence[Step], loop: Flag) -> str:
-    """What the calls of a loop were told where all of them failed for the same reason; else nothing."""
+def _told(steps: Sequence[Step], loop: Flag) -> tuple[str, str]:
+    """What the calls of a loop were told where all of them failed for one reason, and the argument that it names;
+    else nothing."""
     indexes = set(loop.step_indexes)
     found = [step for step in steps if step.step_index in indexes and step.type is StepType.TOOL_CALL]
-    told = {_told(step.tool_output_summary or "") for step in found if is_failed_step(step)}
-    return told.pop() if len(told) == 1 and all(is_failed_step(step) for step in found) else ""
+    told = {_words(step.tool_output_summary or "") if is_failed_step(step) else ("", "") for step in found}
+    return told.pop() if len(told) == 1 else ("", "")
 
 
-def _told(output: str) -> str:
+def _words(output: str) -> tuple[str, str]:
     """The message of an error, and the argument that it names, as OpenAI's and most others give them."""
     told = {key: _text(value) for key, value in reversed(_TOLD.findall(output))}
     message = " ".join(told.get("message", output).split())
     cut = f"{message[:_MAX_ANSWER]}…" if len(message) > _MAX_ANSWER else message
-    return f"{cut} (argument {told['param'][:_MAX_ANSWER]})" if told.get("param") else cut
+    return cut, told.get("param", "")[:_MAX_ANSWER]
 
 
 def _text(string: str) -> str:

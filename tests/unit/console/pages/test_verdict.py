@@ -43,27 +43,27 @@ def _loop(*outputs: str, failed: int | None = None) -> LoadedRun:
     return LoadedRun(make_run(), (flag,), failing)
 
 
-def _answer(loaded: LoadedRun) -> str:
+def _told(loaded: LoadedRun) -> tuple[str, str]:
     verdict = verdict_of(loaded)
     assert verdict is not None
-    return verdict.claims[0].answer
+    return verdict.claims[0].answer, verdict.claims[0].argument
 
 
 def test_a_loop_tells_what_it_ran_against() -> None:
     error = (
         '{"error": {"param": "currency", "message": "The order is in \\"EUR\\".", "metadata": {"message": "x"}}}'
     )
-    assert _answer(_loop(error, error)) == 'The order is in "EUR". (argument currency)'
-    assert _answer(_loop(error[:75], error[:75])) == 'The order is in "EUR". (argument currency)'
-    assert _answer(_loop("No  such\nfile", "No such file")) == "No such file"
-    assert _answer(_loop("x" * 161)) == f"{'x' * 160}…"
-    assert _answer(_loop(r'{"message": "half \ud800"}')) == r"half \ud800"
-    assert _answer(_loop(r'{"message": "no \escape"}')) == r"no \escape"
+    assert _told(_loop(error, error)) == ('The order is in "EUR".', "currency")
+    assert _told(_loop(error[:75], error[:75])) == ('The order is in "EUR".', "currency")
+    assert _told(_loop("No  such\nfile", "No such file")) == ("No such file", "")
+    assert _told(_loop("x" * 161)) == (f"{'x' * 160}…", "")
+    assert _told(_loop(r'{"message": "half \ud800"}')) == (r"half \ud800", "")
+    assert _told(_loop(r'{"message": "no \escape"}')) == (r"no \escape", "")
 
 
 def test_a_loop_whose_calls_were_told_different_things_or_not_all_failed_quotes_none() -> None:
-    assert _answer(_loop("no money", "no time")) == ""
-    assert _answer(_loop("no money", "no money", failed=1)) == ""
+    assert _told(_loop("no money", "no time")) == ("", "")
+    assert _told(_loop("no money", "no money", failed=1)) == ("", "")
 
 
 def test_a_hint_is_not_a_claim() -> None:
