@@ -34,7 +34,11 @@ async def test_the_whole_way_from_the_list_to_the_cause_and_back_needs_no_mouse(
     await press("Control+k")
     await page.keyboard.type("errors today")
     await press("Enter")
-    await page.wait_for_url("**/runs?*")
+    await page.wait_for_url("**/runs?errors=any*")
+    await press("/")
+    await page.keyboard.type(places["run_id"])
+    await press("Enter")
+    await page.wait_for_url("**/runs?*q=*")
     run = page.locator(f"tr[data-run='{places['run_id']}'] a").first
     for _ in range(60):
         if await run.evaluate("(link) => link === document.activeElement"):
